@@ -1,0 +1,440 @@
+"""Settings as tables: one row is the whole truth about one key, and everything else is derived from the rows.
+
+    LAG_MAX = Setting("replica.lag.time.max.ms", LONG, 30_000, at_least(1), "A follower not caught up for ...", HIGH)
+    TABLE = Table([LAG_MAX])
+    values = parse(TABLE, {"replica.lag.time.max.ms": "10000"})
+    values.integer("replica.lag.time.max.ms")
+
+Types and the way a text becomes a value are those of Kafka's ConfigDef, so that a file which Kafka reads is read alike:
+whitespace around a value is dropped, lists are split at commas, an empty text is an empty list. A wrong value is a
+`ConfigError` that names the key, the value and what is allowed; all wrong values of one parse are reported together. An
+unknown key is no error: `unknown_keys` finds them and the nearest known names, and the caller says so.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, Final
+
+INT_MAX: Final = 2**31 - 1
+LONG_MAX: Final = 2**63 - 1
+DOUBLE_MAX: Final = 1.7976931348623157e308
+
+
+class Kind(Enum):
+    """The type of a value; the numbers are those of the DescribeConfigs API."""
+
+    BOOLEAN = 1
+    STRING = 2
+    INT = 3
+    SHORT = 4
+    LONG = 5
+    DOUBLE = 6
+    LIST = 7
+    CLASS = 8
+    PASSWORD = 9
+
+
+class Importance(Enum):
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Update(Enum):
+    """How a value may change while a process runs."""
+
+    READ_ONLY = "read-only"
+    PER_BROKER = "per-broker"
+    CLUSTER_WIDE = "cluster-wide"
+
+
+BOOLEAN, STRING, INT, SHORT, LONG = Kind.BOOLEAN, Kind.STRING, Kind.INT, Kind.SHORT, Kind.LONG
+DOUBLE, LIST, CLASS, PASSWORD = Kind.DOUBLE, Kind.LIST, Kind.CLASS, Kind.PASSWORD
+HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
+READ_ONLY, PER_BROKER, CLUSTER_WIDE = Update.READ_ONLY, Update.PER_BROKER, Update.CLUSTER_WIDE
+
+HIDDEN: Final = "[hidden]"
+
+
+class Required:
+    """The default of a key that has none: the key must be given."""
+
+    def __repr__(self) -> str:
+        return "REQUIRED"
+
+
+REQUIRED: Final = Required()
+
+
+class Password:
+    """A secret text that no log, message or repr shows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return HIDDEN
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Password) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+class ConfigError(Exception):
+    """One or more wrong values; `str()` names each key, its value and what is allowed, one per line."""
+
+    def __init__(self, problems: "str | Sequence[str]") -> None:
+        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Check:
+    """What a value must satisfy: `problem` says what is wrong with a value, `allowed` is the short form for tables."""
+
+    __slots__ = ("allowed", "problem")
+
+    def __init__(self, problem: Callable[[Any], str | None], allowed: str) -> None:
+        self.problem = problem
+        self.allowed = allowed
+
+
+def at_least(low: int | float) -> Check:
+    def problem(value: Any) -> str | None:
+        if value is None:
+            return "a value is needed"
+        return None if value >= low else f"the value must be at least {low}"
+
+    return Check(problem, f"[{low},...]")
+
+
+def between(low: int | float, high: int | float) -> Check:
+    def problem(value: Any) -> str | None:
+        if value is None:
+            return "a value is needed"
+        return None if low <= value <= high else f"the value must lie between {low} and {high}"
+
+    return Check(problem, f"[{low},...,{high}]")
+
+
+def between_or(low: int, high: int, other: int) -> Check:
+    """A value in the range, or the one value outside of it that has a meaning of its own."""
+    inside = between(low, high)
+
+    def problem(value: Any) -> str | None:
+        if value == other:
+            return None
+        wrong = inside.problem(value)
+        return f"{wrong}, or be {other}" if wrong else None
+
+    return Check(problem, f"{inside.allowed} or {other}")
+
+
+def in_(*choices: str) -> Check:
+    def problem(value: Any) -> str | None:
+        return None if value in choices else f"the value must be one of {', '.join(choices)}"
+
+    return Check(problem, f"[{', '.join(choices)}]")
+
+
+def in_any_case(*choices: str) -> Check:
+    """As `in_`, upper and lower case taken as equal; `choices` are upper case."""
+
+    def problem(value: Any) -> str | None:
+        if value is not None and value.upper() in choices:
+            return None
+        return f"the value must be one of {', '.join(choices)} (in upper or lower case)"
+
+    return Check(problem, f"(case insensitive) [{', '.join(choices)}]")
+
+
+def items(*choices: str, empty: bool = True, null: bool = False) -> Check:
+    """A list without empty entries, all of them among `choices` if there are any. Duplicates are dropped by `parse`."""
+
+    def problem(value: Any) -> str | None:
+        if value is None:
+            return None if null else "a value is needed"
+        if not value:
+            return None if empty else f"the list must not be empty{_of(choices)}"
+        if "" in value:
+            return "the list must not contain an empty entry"
+        for entry in value:
+            if choices and entry not in choices:
+                return f"{entry} is not one of {', '.join(choices)}"
+        return None
+
+    return Check(problem, f"[{', '.join(choices)}]" if choices else "")
+
+
+def _of(choices: Sequence[str]) -> str:
+    return f"; its entries may be {', '.join(choices)}" if choices else ""
+
+
+NON_EMPTY = Check(lambda value: "the text must not be empty" if value == "" else None, "non-empty string")
+NON_NULL = Check(lambda value: "a value is needed" if value is None else None, "non-null string")
+
+
+class Setting:
+    """One key: its type, default, check, meaning, and whether Riverport acts on it (`effect`)."""
+
+    __slots__ = ("check", "default", "doc", "effect", "importance", "internal", "key", "kind", "source", "update")
+
+    def __init__(
+        self,
+        key: str,
+        kind: Kind,
+        default: Any,
+        check: Check | None,
+        doc: str,
+        importance: Importance = MEDIUM,
+        update: Update = READ_ONLY,
+        *,
+        effect: bool = True,
+        internal: bool = False,
+        source: str = "",
+    ) -> None:
+        self.key = key
+        self.kind = kind
+        self.default = default  # of the kind's Python type, None, or REQUIRED
+        self.check = check
+        self.doc = doc
+        self.importance = importance
+        self.update = update
+        self.effect = effect
+        self.internal = internal  # left out of descriptions and documentation
+        self.source = source
+
+    def __repr__(self) -> str:
+        return f"Setting({self.key!r}, {self.kind.name}, {self.default!r})"
+
+    @property
+    def sensitive(self) -> bool:
+        return self.kind is PASSWORD
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in short, as Kafka's documentation writes them; empty if anything of the type is."""
+        return self.check.allowed if self.check else ""
+
+    def value_of(self, text: str | None) -> Any:
+        """The typed value of `text`. Raises ConfigError."""
+        problem: str | None
+        try:
+            value = None if text is None else _PARSERS[self.kind](text)
+        except ValueError as wrong:
+            problem = str(wrong)
+        else:
+            if self.kind is LIST and value is not None and self.check is not None:
+                value = tuple(dict.fromkeys(value))
+            problem = self.check.problem(value) if self.check else None
+        if problem is None:
+            return value
+        raise ConfigError(invalid(self.key, HIDDEN if self.sensitive else text, problem))
+
+    def default_text(self) -> str | None:
+        """The default as text, or None if there is none."""
+        return None if self.default is REQUIRED else text_of(self.default)
+
+
+def invalid(key: str, value: object, problem: str) -> str:
+    """The sentence for a wrong value; it begins as Kafka's does, which clients show to their users."""
+    return f"Invalid value {'null' if value is None else value} for configuration {key}: {problem}"
+
+
+class Table(Mapping[str, Setting]):
+    """Settings by key, in the order of their rows."""
+
+    __slots__ = ("_rows", "defaults")
+
+    def __init__(self, rows: Iterable[Setting]) -> None:
+        self._rows = {row.key: row for row in rows}
+        self.defaults: dict[str, Any] = {row.key: row.default for row in self._rows.values()}
+
+    def __getitem__(self, key: str) -> Setting:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def nearest(self, key: str, count: int = 3) -> list[str]:
+        """The known keys that `key` may be a misspelling of, the likeliest first."""
+        import difflib  # only needed once something is misspelt
+
+        return difflib.get_close_matches(key, [row.key for row in self._rows.values() if not row.internal], count, 0.75)
+
+
+class Values(Mapping[str, Any]):
+    """Typed values of every key of a table; `given` holds the texts that were set, unknown keys included."""
+
+    __slots__ = ("_values", "given")
+
+    def __init__(self, values: dict[str, Any], given: Mapping[str, str]) -> None:
+        self._values = values
+        self.given = given
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def integer(self, key: str) -> int:
+        value = self._values[key]
+        assert type(value) is int, (key, value)
+        return value
+
+    def maybe_integer(self, key: str) -> int | None:
+        value = self._values[key]
+        assert value is None or type(value) is int, (key, value)
+        return value
+
+    def number(self, key: str) -> float:
+        value = self._values[key]
+        assert type(value) is float, (key, value)
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self._values[key]
+        assert type(value) is bool, (key, value)
+        return value
+
+    def text(self, key: str) -> str:
+        value = self._values[key]
+        assert type(value) is str, (key, value)
+        return value
+
+    def maybe_text(self, key: str) -> str | None:
+        value = self._values[key]
+        assert value is None or type(value) is str, (key, value)
+        return value
+
+    def items_of(self, key: str) -> tuple[str, ...]:
+        value = self._values[key]
+        assert type(value) is tuple, (key, value)
+        return value
+
+    def secret(self, key: str) -> str | None:
+        value = self._values[key]
+        assert value is None or type(value) is Password, key
+        return None if value is None else value.value
+
+
+def parse(table: Table, given: Mapping[str, str]) -> Values:
+    """Typed values of all keys of `table`. Raises ConfigError with every wrong value and every missing key."""
+    values = table.defaults.copy()
+    problems: list[str] = []
+    for key, row in table.items():
+        if key in given:
+            try:
+                values[key] = row.value_of(given[key])
+            except ConfigError as wrong:
+                problems += wrong.problems
+        elif row.default is REQUIRED:
+            problems.append(f"Missing required configuration {key}, which has no default value: {row.doc}")
+    if problems:
+        raise ConfigError(problems)
+    return Values(values, dict(given))
+
+
+def unknown_keys(table: Table, given: Iterable[str]) -> dict[str, list[str]]:
+    """Keys that no row has, with the known keys nearest to each."""
+    return {key: table.nearest(key) for key in given if key not in table}
+
+
+def text_of(value: Any) -> str | None:
+    """A typed value as the text that Kafka would show for it; passwords in clear."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return _double_text(value)
+        case tuple():
+            return ",".join(value)
+        case Password():
+            return value.value
+        case _:
+            return str(value)
+
+
+def _double_text(value: float) -> str:
+    """A double as Java prints it: plain between 0.001 and 10,000,000, else with an exponent (1.0E10)."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        text = repr(value)
+        return text if "e" not in text else f"{value:f}".rstrip("0")
+    sign, digits, exponent = _decimal_parts(value)
+    return f"{sign}{digits[0]}.{digits[1:] or '0'}E{exponent}"
+
+
+def _decimal_parts(value: float) -> tuple[str, str, int]:
+    """Sign, shortest digits without leading or trailing zeros, and the exponent of the first digit."""
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    shift = int(exponent or 0)
+    digits = (whole + fraction).lstrip("0")
+    leading = len(whole + fraction) - len(digits)
+    return "-" if value < 0 else "", digits.rstrip("0"), len(whole) - 1 - leading + shift
+
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_DOUBLE = re.compile(r"[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?")
+_COMMA = re.compile(r"\s*,\s*")
+
+
+def _boolean(text: str) -> bool:
+    match text.strip().lower():
+        case "true":
+            return True
+        case "false":
+            return False
+    raise ValueError("the value must be true or false")
+
+
+def _whole(bits: int) -> Callable[[str], int]:
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+
+    def number(text: str) -> int:
+        digits = text.strip()
+        # 20 characters hold every 64-bit number; more digits than that are not worth converting.
+        if _WHOLE.fullmatch(digits) and len(digits.lstrip("+-0")) <= 20 and low <= (value := int(digits)) <= high:
+            return value
+        raise ValueError(f"the value must be a whole number between {low} and {high}")
+
+    return number
+
+
+def _double(text: str) -> float:
+    if _DOUBLE.fullmatch(text.strip()):
+        return float(text.strip().rstrip("fFdD"))
+    raise ValueError("the value must be a number")
+
+
+def _list(text: str) -> tuple[str, ...]:
+    stripped = text.strip()
+    return tuple(_COMMA.split(stripped)) if stripped else ()
+
+
+_PARSERS: dict[Kind, Callable[[str], Any]] = {
+    BOOLEAN: _boolean,
+    STRING: str.strip,
+    INT: _whole(32),
+    SHORT: _whole(16),
+    LONG: _whole(64),
+    DOUBLE: _double,
+    LIST: _list,
+    CLASS: str.strip,
+    PASSWORD: lambda text: Password(text.strip()),
+}
