@@ -1,0 +1,17 @@
+"""The broker: sockets, processes and files around the cores.
+
+    main.py            from server.properties to a running process, and its end
+    broker.py          what one broker consists of, its start and its clean stop
+    listener.py        the listening sockets of one server, and the limits on its connections
+    connection.py      one client's connection: frames in, answers out, in order
+    dispatch.py        which handler serves which API and version on which listener
+    api/               one module per Kafka API: `handle(broker, request)`
+    waiting.py         fetches that wait for data, and what wakes them
+    fetch_session.py   incremental fetch sessions (KIP-227)
+    metadata_shell.py, group_shell.py    the metadata quorum and the group coordinator on the broker's event loop
+    storage_format.py  `riverport kafka format`
+    settings.py        server.properties
+
+One event loop, no locks. A handler runs to its end without awaiting: it returns the answer, or a future of it. Work that
+blocks (fsync, compaction, deletion) is a job on a thread, and its result comes back to the loop before it means anything.
+"""

@@ -1,0 +1,17 @@
+"""One module per Kafka API, each with `handle(broker, request)`.
+
+`HANDLERS` says which module serves which key; modules are imported when their API is first called. An API that is not in
+it is not advertised and closes the connection of who calls it, as any unknown API does.
+"""
+
+from riverport.kafka.wire.api import ApiKey
+
+HANDLERS: dict[int, str] = {
+    ApiKey.PRODUCE: "produce",
+    ApiKey.FETCH: "fetch",
+    ApiKey.LIST_OFFSETS: "list_offsets",
+    ApiKey.METADATA: "metadata",
+    ApiKey.API_VERSIONS: "api_versions",
+    ApiKey.INIT_PRODUCER_ID: "init_producer_id",
+    ApiKey.OFFSET_FOR_LEADER_EPOCH: "offset_for_leader_epoch",
+}

@@ -1,0 +1,217 @@
+"""Fetch v4-18 (KIP-74 sizes, KIP-227 sessions, KIP-320 epochs, KIP-516 topic ids from v13, KIP-951 leader hints).
+
+Whole batches leave as they lie in the log. An answer that has less than `min_bytes` waits (see `waiting`), unless there
+is an error to tell. With a session the answer holds only partitions that have something new.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from riverport.kafka.log import Isolation
+from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Refused, Session, fetched
+from riverport.kafka.server.request import Request
+from riverport.kafka.server.waiting import WaitingFetch
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+_TopicAnswer = m.FetchResponse.FetchableTopicResponse
+_Answer = m.FetchResponse.PartitionData
+
+
+def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
+    body: m.FetchRequest = request.body
+    now_ms = request.received_ms
+    session: Session | None = None
+    requested = _requested(broker, request)
+    if body.session_epoch > INITIAL_EPOCH:
+        found = broker.fetch_sessions.find(body.session_id, body.session_epoch, request.version >= 13, now_ms)
+        if isinstance(found, Refused):
+            return m.FetchResponse(error_code=found.code)
+        session = found
+        session.add(_updated(session, requested))
+        _forget(broker, request, session)
+        if not session.partitions:
+            # Nothing left to fetch ends the session.
+            broker.fetch_sessions.remove(session.id)
+        wanted = list(session.partitions.values())
+    else:
+        if body.session_id:
+            broker.fetch_sessions.remove(body.session_id)
+        wanted = requested
+        if body.session_epoch == INITIAL_EPOCH and wanted and request.version >= 7:
+            session = broker.fetch_sessions.create(request.version >= 13, wanted, now_ms)
+            if session is not None:
+                return _Fetch(broker, request, wanted, session, full=True).start()
+    if body.session_epoch == FINAL_EPOCH:
+        session = None
+    return _Fetch(broker, request, wanted, session, full=session is None).start()
+
+
+def _requested(broker: "Broker", request: Request) -> list[Fetched]:
+    by_id = request.version >= 13
+    items = []
+    for topic in request.body.topics:
+        name = broker.topic_names.get(topic.topic_id) if by_id else topic.topic
+        for partition in topic.partitions:
+            items.append(fetched(name, topic.topic_id, partition))
+    return items
+
+
+def _updated(session: Session, items: list[Fetched]) -> list[Fetched]:
+    """Take a request's changes into the session's partitions; returns those that are new to it."""
+    new = []
+    for item in items:
+        known = session.partitions.get((item.topic_id if session.uses_ids else item.topic or "", item.index))
+        if known is None:
+            new.append(item)
+        else:
+            known.topic = item.topic
+            known.offset, known.max_bytes, known.leader_epoch = item.offset, item.max_bytes, item.leader_epoch
+            known.last_fetched_epoch, known.log_start_offset = item.last_fetched_epoch, item.log_start_offset
+    return new
+
+
+def _forget(broker: "Broker", request: Request, session: Session) -> None:
+    for topic in request.body.forgotten_topics_data:
+        name = topic.topic_id if session.uses_ids else topic.topic
+        for index in topic.partitions:
+            session.partitions.pop((name, index), None)
+
+
+class _Fetch:
+    """One fetch request on its way to an answer."""
+
+    __slots__ = ("_body", "_broker", "_full", "_isolation", "_request", "_session", "_wanted")
+
+    def __init__(
+        self, broker: "Broker", request: Request, wanted: list[Fetched], session: Session | None, full: bool
+    ) -> None:
+        self._broker = broker
+        self._request = request
+        self._body: m.FetchRequest = request.body
+        self._wanted = wanted
+        self._session = session
+        self._full = full  # every partition is answered, also those without news
+        self._isolation = Isolation.LAST_STABLE if self._body.isolation_level else Isolation.HIGH_WATERMARK
+
+    def start(self) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
+        body = self._body
+        answers, size, at_once = self._read()
+        if at_once or size >= body.min_bytes or body.max_wait_ms <= 0 or not self._wanted:
+            return self._respond(answers)
+        found = (self._broker.partitions.get((item.topic or "", item.index)) for item in self._wanted)
+        partitions = [partition for partition in found if partition is not None]
+        waiting = WaitingFetch(
+            self._broker.loop, partitions, body.min_bytes - size, body.max_wait_ms, lambda: self._respond(self._read()[0])
+        )
+        return waiting.future
+
+    def _read(self) -> tuple[list[tuple[Fetched, _Answer]], int, bool]:
+        """Read every wanted partition: (answers, bytes of records, whether one has an error to tell)."""
+        broker, version = self._broker, self._request.version
+        left = min(self._body.max_bytes, broker.fetch_max_bytes)
+        answers: list[tuple[Fetched, _Answer]] = []
+        total, at_once = 0, False
+        for item in self._wanted:
+            if item.topic is None and self._session is not None:
+                item.topic = broker.topic_names.get(item.topic_id)
+            partition = broker.partitions.get((item.topic, item.index)) if item.topic is not None else None
+            if partition is None:
+                unknown = ErrorCode.UNKNOWN_TOPIC_ID if version >= 13 and item.topic is None else None
+                answer = _failed(item, unknown or ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            else:
+                answer = self._read_one(partition, item, max(left, 0), total == 0)
+            size = len(answer.records) if answer.records is not None else 0
+            if answer.error_code:
+                at_once = True
+            total += size
+            left -= size
+            answers.append((item, answer))
+        return answers, total, at_once
+
+    def _read_one(self, partition: Partition, item: Fetched, max_bytes: int, min_one: bool) -> _Answer:
+        try:
+            if self._request.version < 10 and partition.log is not None and partition.log.config.compression_type == "zstd":
+                raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
+            if self._body.replica_id >= 0 or self._body.replica_state.replica_id >= 0:
+                # Only members of the partition's replica set may fetch as followers.
+                raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            log = partition.leader_log(item.leader_epoch)
+            if item.last_fetched_epoch >= 0 and (diverging := _diverging(log, item)) is not None:
+                return diverging
+            info = log.read(
+                item.offset, min(max_bytes, item.max_bytes), isolation=self._isolation, min_one=min_one
+            )
+        except ApiError as error:
+            answer = _failed(item, error.code)
+            if error.code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH):
+                answer.current_leader = m.FetchResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
+            return answer
+        answer = _Answer(
+            item.index,
+            0,
+            info.high_watermark,
+            info.last_stable_offset,
+            info.log_start_offset,
+            records=info.records,
+            aborted_transactions=None,
+        )
+        if self._isolation is Isolation.LAST_STABLE:
+            answer.aborted_transactions = [
+                m.FetchResponse.AbortedTransaction(producer_id, first) for producer_id, first in info.aborted or ()
+            ]
+        return answer
+
+    def _respond(self, answers: list[tuple[Fetched, _Answer]]) -> m.FetchResponse:
+        session = self._session
+        if session is not None:
+            answers = self._news(session, answers)
+        topics: dict[tuple[str, bytes], _TopicAnswer] = {}
+        for item, answer in answers:
+            key = (item.topic or "", item.topic_id)
+            topic = topics.get(key)
+            if topic is None:
+                topic = topics[key] = _TopicAnswer(key[0], key[1], [])
+            topic.partitions.append(answer)
+        session_id = 0 if session is None else session.id
+        return m.FetchResponse(0, 0, session_id, list(topics.values()))
+
+    def _news(self, session: Session, answers: list[tuple[Fetched, _Answer]]) -> list[tuple[Fetched, _Answer]]:
+        """What the client is told: data, errors, and moved watermarks; the rest it knows already."""
+        news = []
+        for item, answer in answers:
+            has_news = (
+                self._full
+                or bool(answer.records)
+                or answer.error_code != 0
+                or answer.high_watermark != item.high_watermark
+                or answer.log_start_offset != item.told_log_start_offset
+                or answer.diverging_epoch.epoch >= 0
+            )
+            item.high_watermark, item.told_log_start_offset = answer.high_watermark, answer.log_start_offset
+            if answer.error_code:
+                item.high_watermark = -1  # tell the watermark again once the error is over
+            if has_news:
+                news.append((item, answer))
+        session.rotate(item for item, answer in news if answer.records)
+        return news
+
+
+def _failed(item: Fetched, code: ErrorCode) -> _Answer:
+    return _Answer(item.index, code, -1, -1, -1, records=b"")
+
+
+def _diverging(log: Any, item: Fetched) -> _Answer | None:
+    """KIP-320/595: where the fetcher's last epoch ends elsewhere in this log, tell it where."""
+    epoch, end_offset = log.offset_for_leader_epoch(item.last_fetched_epoch)
+    if epoch < 0 or end_offset < 0:
+        raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
+    if epoch < item.last_fetched_epoch or end_offset < item.offset:
+        answer = _Answer(item.index, 0, log.high_watermark, log.last_stable_offset, log.log_start_offset, records=b"")
+        answer.diverging_epoch = m.FetchResponse.EpochEndOffset(epoch, end_offset)
+        return answer
+    return None

@@ -1,0 +1,123 @@
+"""Produce v3-13 (KIP-98 batches, KIP-467 record errors, KIP-516 topic ids from v13, KIP-951 leader hints from v10).
+
+This is the hottest path of the broker: for each partition one look-up, one append, one small object. The answer waits
+only where the topic asks for a flush before it (`flush.messages`) or in-sync followers have to have the records.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from riverport.kafka.records import Codec, RecordError
+from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.request import Request
+from riverport.kafka.server.waiting import wake
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+_TopicAnswer = m.ProduceResponse.TopicProduceResponse
+_Answer = m.ProduceResponse.PartitionProduceResponse
+_RecordAnswer = m.ProduceResponse.BatchIndexAndErrorMessage
+
+ADMIN_CLIENT = "__admin_client"
+"""The client id that may write to internal topics, as in Apache Kafka."""
+_CODEC_AT = 22  # the low byte of a batch's attributes
+
+
+def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Future[m.ProduceResponse] | None:
+    body: m.ProduceRequest = request.body
+    acks, now_ms = body.acks, broker.clock.wall_ms()
+    valid_acks = -1 <= acks <= 1
+    by_id = request.version >= 13
+    topics: list[_TopicAnswer] = []
+    flushes: list[asyncio.Future[None]] = []
+    failed = False
+    for topic in body.topic_data:
+        answers: list[_Answer] = []
+        name = broker.topic_names.get(topic.topic_id) if by_id else topic.name
+        for data in topic.partition_data:
+            if not valid_acks:
+                answer = _Answer(data.index, ErrorCode.INVALID_REQUIRED_ACKS, -1)
+            else:
+                partition = broker.partitions.get((name, data.index)) if name is not None else None
+                answer = _append(broker, request, partition, name, data, acks, now_ms, flushes)
+            failed = failed or answer.error_code != 0
+            answers.append(answer)
+        topics.append(_TopicAnswer(topic.name, topic.topic_id, answers))
+    if acks == 0:
+        if failed:
+            # There is no answer to put the error in: closing makes the producer look at its metadata again.
+            request.connection.close()
+        return None
+    response = m.ProduceResponse(topics)
+    if flushes:
+        return _after(flushes, response, broker.loop)
+    return response
+
+
+def _append(
+    broker: "Broker",
+    request: Request,
+    partition: Partition | None,
+    topic: str | None,
+    data: Any,
+    acks: int,
+    now_ms: int,
+    flushes: "list[asyncio.Future[None]]",
+) -> _Answer:
+    index, records = data.index, data.records
+    if partition is None:
+        unknown = ErrorCode.UNKNOWN_TOPIC_ID if topic is None else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        return _Answer(index, unknown, -1)
+    try:
+        if topic in broker.internal_topics and request.client_id != ADMIN_CLIENT:
+            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"The request attempted to write to internal topic {topic}")
+        _check_request(request, records)
+        info = partition.append(records, acks, now_ms)
+    except RecordError as error:
+        rejected = [_RecordAnswer(at, message) for at, message in error.record_errors]
+        return _Answer(index, error.code, -1, record_errors=rejected, error_message=error.message)
+    except ApiError as error:
+        answer = _Answer(index, error.code, -1, error_message=error.message)
+        if error.code == ErrorCode.NOT_LEADER_OR_FOLLOWER:
+            answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
+        return answer
+    log = partition.log
+    assert log is not None
+    if log.needs_flush(now_ms):
+        flushes.append(broker.flush(partition))
+    if partition.waiters and not info.duplicate:
+        wake(partition, len(records), broker.loop)
+    return _Answer(index, 0, info.first_offset, info.log_append_time_ms, info.log_start_offset)
+
+
+def _check_request(request: Request, records: memoryview | None) -> None:
+    """What depends on the request around a batch; the batch itself is the log's to check."""
+    if records is None or len(records) == 0:
+        raise ApiError(ErrorCode.INVALID_RECORD, "A produce request must have exactly one record batch per partition")
+    if len(records) <= _CODEC_AT:
+        return
+    attributes = records[_CODEC_AT]
+    if request.version < 7 and attributes & 7 == Codec.ZSTD:
+        raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "Produce requests with version < 7 cannot use ZStandard")
+    if attributes & 0x10 and request.body.transactional_id is None:
+        raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+
+
+def _after(
+    flushes: "list[asyncio.Future[None]]", response: m.ProduceResponse, loop: asyncio.AbstractEventLoop
+) -> "asyncio.Future[m.ProduceResponse]":
+    """The response, once everything that it acknowledges is on the disk."""
+    answer: asyncio.Future[m.ProduceResponse] = loop.create_future()
+
+    def done(flushed: "asyncio.Future[list[Any]]") -> None:
+        error = flushed.exception()
+        if error is None:
+            answer.set_result(response)
+        else:
+            answer.set_exception(error)
+
+    asyncio.gather(*flushes).add_done_callback(done)
+    return answer

@@ -1,0 +1,153 @@
+"""From (API key, version) to the code that serves it, on one kind of listener.
+
+An `Operation` is everything that one (key, version) needs, looked up once and kept: decoder, handler, encoder. Handlers
+are modules of `api/`, imported when their API is first called, so that a start pays for none of them.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from riverport.base.logging import get_logger
+from riverport.kafka.server import api as api_modules
+from riverport.kafka.server.connection import framed
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import codec
+from riverport.kafka.wire.api import Api, ApiKey, apis
+from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
+from riverport.kafka.wire.frame import flexible_response
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+Handler = Callable[["Broker", Request], Any]
+
+RequestFilter = Callable[[Request, Api, Callable[[], Any]], Any]
+"""Stands between connection and handler for tests: gets the request and a call that runs the handler."""
+
+
+class Operation:
+    """One API in one version on one listener."""
+
+    __slots__ = ("_broker", "_decoder", "_encoder", "_flexible", "_handler", "_request_class", "api", "version")
+
+    def __init__(self, broker: "Broker", api: Api, version: int, handler: Handler) -> None:
+        self.api = api
+        self.version = version
+        self._broker = broker
+        self._handler = handler
+        self._request_class = api.request
+        self._decoder = codec.decoder_for(api.request, version)
+        self._encoder = codec.encoder_for(api.response, version)
+        self._flexible = flexible_response(api.key, version)
+
+    def decode_body(self, frame: memoryview, pos: int) -> Any:
+        try:
+            # Bytes behind a body are ignored, as Apache Kafka does.
+            return self._decoder(frame, pos, len(frame))[0]
+        except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
+            raise WireError(f"{self.api.name} v{self.version}: {error}") from error
+
+    def handle(self, request: Request) -> Any:
+        """The answer, a future of it, or None where there is none (acks=0)."""
+        if self._broker.request_filter is not None:
+            return self._broker.request_filter(request, self.api, lambda: self._call(request))
+        return self._call(request)
+
+    def _call(self, request: Request) -> Any:
+        try:
+            return self._handler(self._broker, request)
+        except WireError:
+            raise
+        except Exception as error:
+            return self.refusal(error, request)
+
+    def result_of(self, future: "asyncio.Future[Any]", request: Request) -> Any:
+        """What a finished future means; its exception becomes an error answer."""
+        if future.cancelled():
+            return self.refusal(ApiError(ErrorCode.REQUEST_TIMED_OUT), request)
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, Exception):
+            return self.refusal(error, request)
+        raise error
+
+    def refusal(self, error: Exception, request: Request) -> Any:
+        """The API's answer for a request that failed as a whole.
+
+        Raises WireError, which closes the connection, where the answer has no place for an error.
+        """
+        if not isinstance(error, ApiError):
+            log.exception("a request failed", api=self.api.name, version=self.version, client=request.client_id)
+            error = ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
+        from riverport.kafka.server.refusals import refuse
+
+        return refuse(self.api, request.body, error)
+
+    def encode_answer(self, answer: Any, correlation_id: int) -> list[Any]:
+        parts: list[Any] = []
+        try:
+            self._encoder(answer, parts.append)
+        except (struct.error, TypeError) as error:
+            raise WireError(f"{self.api.name} v{self.version} answer: {error}") from error
+        return framed(self._flexible, correlation_id, parts)
+
+
+class Dispatch:
+    """The operations of one kind of listener: "broker" or "controller"."""
+
+    def __init__(self, broker: "Broker", listener_kind: str) -> None:
+        self._broker = broker
+        self._kind = listener_kind
+        self._operations: dict[int, Operation | None] = {}
+
+    def operation(self, api_key: int, version: int) -> Operation | None:
+        """None where the connection must be closed; ApiVersions answers every version (KIP-511)."""
+        index = api_key << 16 | version & 0xFFFF
+        try:
+            return self._operations[index]
+        except KeyError:
+            return self._learn(api_key, version, index)
+
+    def served(self) -> dict[int, tuple[int, int]]:
+        """Every API that this listener serves, with its lowest and highest advertised version."""
+        unstable = self._broker.config.values["unstable.api.versions.enable"]
+        found = {}
+        for key, api in apis().items():
+            if self._serves(api):
+                found[key] = (api.versions.low, api.versions.high if unstable else api.stable_high)
+        return found
+
+    def _serves(self, api: Api) -> bool:
+        return self._kind in api.listeners and api.key in api_modules.HANDLERS
+
+    def _learn(self, api_key: int, version: int, index: int) -> Operation | None:
+        api = apis().get(api_key)
+        found = None
+        if api is not None and self._serves(api):
+            low, high = self.served()[api_key]
+            if low <= version <= high:
+                found = Operation(self._broker, api, version, _handler(api_key))
+            elif api_key == ApiKey.API_VERSIONS:
+                # A client that is newer than the broker asks with an unknown version and is told the range in v0.
+                found = Operation(self._broker, api, 0, _unsupported_version)
+        if len(self._operations) < 4096:  # versions are a peer's bytes: do not let it fill the table
+            self._operations[index] = found
+        return found
+
+
+def _handler(api_key: int) -> Handler:
+    module = import_module(f"{api_modules.__name__}.{api_modules.HANDLERS[api_key]}")
+    handler: Handler = module.handle
+    return handler
+
+
+def _unsupported_version(broker: "Broker", request: Request) -> Any:
+    from riverport.kafka.server.api import api_versions
+
+    return api_versions.unsupported(broker, request)

@@ -1,0 +1,142 @@
+"""Incremental fetch sessions (KIP-227, topic ids by KIP-516).
+
+A client that keeps asking for the same partitions names them once. The session remembers them in order, applies what each
+request adds, changes or forgets, and answers only with partitions that have something new. Sessions are kept in a cache
+of `max.incremental.fetch.session.cache.slots`; a full cache gives up the least recently used session that was idle for
+`MIN_EVICTION_MS`, else the client is served without one.
+"""
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from riverport.kafka.wire.errors import ErrorCode
+
+MIN_EVICTION_MS = 120_000
+"""A session younger than this since its last use is not evicted for another."""
+FINAL_EPOCH = -1
+INITIAL_EPOCH = 0
+MAX_EPOCH = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Fetched:
+    """One partition of a fetch: what is asked, and what the client was told last."""
+
+    topic: str | None  # None for a topic id that is not known (yet)
+    topic_id: bytes
+    index: int
+    offset: int
+    max_bytes: int
+    leader_epoch: int
+    last_fetched_epoch: int
+    log_start_offset: int  # the follower's, -1 for consumers
+    high_watermark: int = -1
+    told_log_start_offset: int = -1
+
+    def update(self, partition: Any) -> None:
+        self.offset = partition.fetch_offset
+        self.max_bytes = partition.partition_max_bytes
+        self.leader_epoch = partition.current_leader_epoch
+        self.last_fetched_epoch = partition.last_fetched_epoch
+        self.log_start_offset = partition.log_start_offset
+
+
+def fetched(topic: str | None, topic_id: bytes, partition: Any) -> Fetched:
+    return Fetched(
+        topic,
+        topic_id,
+        partition.partition,
+        partition.fetch_offset,
+        partition.partition_max_bytes,
+        partition.current_leader_epoch,
+        partition.last_fetched_epoch,
+        partition.log_start_offset,
+    )
+
+
+Key = tuple[str | bytes, int]
+
+
+class Session:
+    """The partitions of one client, by (topic id or name, index), in the order of the next answer."""
+
+    __slots__ = ("epoch", "id", "last_used_ms", "partitions", "uses_ids")
+
+    def __init__(self, session_id: int, uses_ids: bool, now_ms: float) -> None:
+        self.id = session_id
+        self.uses_ids = uses_ids
+        self.epoch = 1
+        self.last_used_ms = now_ms
+        self.partitions: OrderedDict[Key, Fetched] = OrderedDict()
+
+    def add(self, items: Iterable[Fetched]) -> None:
+        for item in items:
+            self.partitions[(item.topic_id if self.uses_ids else item.topic or "", item.index)] = item
+
+    def rotate(self, answered: Iterable[Fetched]) -> None:
+        """Partitions that were answered with data go last, so that a size limit starves nobody."""
+        for item in answered:
+            key: Key = (item.topic_id if self.uses_ids else item.topic or "", item.index)
+            if key in self.partitions:
+                self.partitions.move_to_end(key)
+
+
+@dataclass(slots=True)
+class Refused:
+    code: ErrorCode
+
+
+class SessionCache:
+    """All sessions of one broker."""
+
+    def __init__(self, slots: int, seed: int | None = None) -> None:
+        self.slots = slots
+        self._sessions: OrderedDict[int, Session] = OrderedDict()  # least recently used first
+        self._random = random.Random(seed)
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, session_id: int, epoch: int, uses_ids: bool, now_ms: float) -> Session | Refused:
+        """The session of an incremental request, its epoch moved on."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return Refused(ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+        if session.uses_ids != uses_ids:
+            return Refused(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
+        if epoch != session.epoch:
+            return Refused(ErrorCode.INVALID_FETCH_SESSION_EPOCH)
+        session.epoch = 1 if session.epoch == MAX_EPOCH else session.epoch + 1
+        session.last_used_ms = now_ms
+        self._sessions.move_to_end(session_id)
+        return session
+
+    def create(self, uses_ids: bool, items: Iterable[Fetched], now_ms: float) -> Session | None:
+        """A new session, or None where the cache is full of sessions in use."""
+        if len(self._sessions) >= self.slots and not self._evict(now_ms):
+            return None
+        session_id = 0
+        while session_id == 0 or session_id in self._sessions:
+            session_id = self._random.randrange(1, 2**31)
+        session = Session(session_id, uses_ids, now_ms)
+        session.add(items)
+        self._sessions[session_id] = session
+        return session
+
+    def remove(self, session_id: int) -> None:
+        self._sessions.pop(session_id, None)
+
+    def _evict(self, now_ms: float) -> bool:
+        if not self.slots or not self._sessions:
+            return False
+        session_id, oldest = next(iter(self._sessions.items()))
+        if now_ms - oldest.last_used_ms < MIN_EVICTION_MS:
+            return False
+        del self._sessions[session_id]
+        return True
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._sessions.values())

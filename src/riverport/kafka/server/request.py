@@ -1,0 +1,29 @@
+"""One request as handlers see it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.connection import Connection
+
+
+@dataclass(slots=True)
+class Request:
+    """A decoded request.
+
+    Byte fields of `body` that are records are slices of the connection's receive buffer: they are valid until the
+    handler returns. Who needs them longer copies them.
+    """
+
+    api_key: int
+    version: int
+    correlation_id: int
+    client_id: str | None
+    body: Any
+    connection: "Connection"
+    received_ms: float  # on the monotonic clock
+
+    @property
+    def client_host(self) -> str:
+        """The peer's address as Kafka shows it in group descriptions: `/127.0.0.1`."""
+        return "/" + self.connection.peer_host
