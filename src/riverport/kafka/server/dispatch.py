@@ -116,7 +116,7 @@ class Dispatch:
 
     def served(self) -> dict[int, tuple[int, int]]:
         """Every API that this listener serves, with its lowest and highest advertised version."""
-        unstable = self._broker.config.values["unstable.api.versions.enable"]
+        unstable = self._broker.config.unstable_api_versions
         found = {}
         for key, api in apis().items():
             if self._serves(api):

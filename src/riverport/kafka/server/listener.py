@@ -50,7 +50,7 @@ class Server:
     """What the listeners of one process share: limits, clock, open connections."""
 
     def __init__(self, broker: "Broker") -> None:
-        config = broker.config.values
+        config = broker.config
         self.now_ms: Callable[[], float] = broker.clock.mono_ms
         self.max_request_bytes: int = config["socket.request.max.bytes"]
         limit: int = config["queued.max.request.bytes"]
@@ -68,19 +68,9 @@ class Server:
         for listener in self.listeners:
             await listener.wait_closed()
 
-    def limit_of_host(self, host: str) -> int:
-        """How many connections one address may have: `max.connections.per.ip` and its overrides."""
-        values = self.broker.config.values
-        for override in values["max.connections.per.ip.overrides"].split(","):
-            name, _, limit = override.rpartition(":")
-            if name.strip() == host:
-                return int(limit)
-        limit_of_all: int = values["max.connections.per.ip"]
-        return limit_of_all
-
     def close_idle(self) -> None:
         """Close connections on which nothing happened for `connections.max.idle.ms`."""
-        idle_ms: int = self.broker.config.values["connections.max.idle.ms"]
+        idle_ms: int = self.broker.config["connections.max.idle.ms"]
         if idle_ms < 0:
             return
         oldest = self.now_ms() - idle_ms
@@ -105,7 +95,7 @@ class Listener:
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError with the address in it."""
-        config = self.server.broker.config.values
+        config = self.server.broker.config
         loop = asyncio.get_running_loop()
         sock = self._bind()
         for option, key in ((socket.SO_SNDBUF, "socket.send.buffer.bytes"), (socket.SO_RCVBUF, "socket.receive.buffer.bytes")):
@@ -133,8 +123,8 @@ class Listener:
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection; False where `max.connections` or `max.connections.per.ip` is reached."""
-        server, config = self.server, self.server.broker.config.values
-        limit_of_host = server.limit_of_host(connection.peer_host)
+        server, config = self.server, self.server.broker.config
+        limit_of_host = config.connections_limit_of(connection.peer_host)
         if len(server.connections) >= config["max.connections"] or server.by_host[connection.peer_host] >= limit_of_host:
             log.warning("connection refused, too many are open", peer=connection.peer_host, open=len(server.connections))
             return False
