@@ -167,7 +167,8 @@ def items(*choices: str, empty: bool = True, null: bool = False) -> Check:
                 return f"{entry} is not one of {', '.join(choices)}"
         return None
 
-    return Check(problem, f"[{', '.join(choices)}]" if choices else "")
+    words = [f"[{', '.join(choices)}]" if choices else "", "" if empty else "not empty", "or null" if null else ""]
+    return Check(problem, " ".join(filter(None, words)))
 
 
 def _of(choices: Sequence[str]) -> str:

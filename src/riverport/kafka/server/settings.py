@@ -239,10 +239,11 @@ class BrokerConfig:
 def load(given: Mapping[str, str]) -> BrokerConfig:
     """The configuration that these texts describe. Raises ConfigError with everything that is wrong."""
     given = dict(given)
-    for key, twin in (("node.id", "broker.id"), ("broker.id", "node.id")):
-        if key in given:
-            given.setdefault(twin, given[key])
+    if "broker.id" in given:
+        given.setdefault("node.id", given["broker.id"])
     values = parse_table(TABLE, given)
+    if "broker.id" not in given:
+        values = Values({**values, "broker.id": values["node.id"]}, {**given, "broker.id": given["node.id"]})
     problems = _listener_problems(given)
     if problems:
         raise ConfigError(problems)

@@ -1,0 +1,205 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riverport.base.settings import (
+    BOOLEAN,
+    CLASS,
+    DOUBLE,
+    HIDDEN,
+    INT,
+    LIST,
+    LONG,
+    PASSWORD,
+    REQUIRED,
+    SHORT,
+    STRING,
+    Check,
+    ConfigError,
+    Kind,
+    Password,
+    Setting,
+    Table,
+    at_least,
+    between,
+    between_or,
+    in_,
+    in_any_case,
+    items,
+    parse,
+    text_of,
+    unknown_keys,
+)
+
+
+def setting(kind: Kind, check: Check | None = None, default: object = None) -> Setting:
+    return Setting("a.key", kind, default, check, "What it is for.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (BOOLEAN, " True ", True),
+        (BOOLEAN, "FALSE", False),
+        (INT, " +7 ", 7),
+        (INT, "-2147483648", -(2**31)),
+        (INT, "000000000000000000000000000001", 1),
+        (SHORT, "32767", 32767),
+        (LONG, "9223372036854775807", 2**63 - 1),
+        (DOUBLE, "0.5", 0.5),
+        (DOUBLE, "1e3", 1000.0),
+        (DOUBLE, ".5f", 0.5),
+        (STRING, "  a b ", "a b"),
+        (CLASS, " org.example.Thing", "org.example.Thing"),
+        (LIST, " a , b,c ", ("a", "b", "c")),
+        (LIST, " ", ()),
+        (LIST, "a,,b", ("a", "", "b")),
+        (PASSWORD, " secret ", Password("secret")),
+        (INT, None, None),
+    ],
+)
+def test_a_text_becomes_a_typed_value(kind: Kind, text: str | None, value: object) -> None:
+    assert setting(kind).value_of(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (BOOLEAN, "yes"),
+        (BOOLEAN, ""),
+        (INT, "1_000"),
+        (INT, "2147483648"),
+        (INT, "1.0"),
+        (INT, ""),
+        (INT, "\u0661"),
+        (SHORT, "32768"),
+        (LONG, "9" * 5000),
+        (DOUBLE, "1_0"),
+        (DOUBLE, "inf"),
+        (DOUBLE, "half"),
+    ],
+)
+def test_a_wrong_text_is_refused_by_name(kind: Kind, text: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        setting(kind).value_of(text)
+    assert str(raised.value).startswith(f"Invalid value {text} for configuration a.key: the value must be ")
+
+
+@pytest.mark.parametrize(
+    ("check", "good", "bad", "allowed", "problem"),
+    [
+        (at_least(1), "1", "0", "[1,...]", "at least 1"),
+        (between(1, 9), "9", "10", "[1,...,9]", "between 1 and 9"),
+        (between_or(1, 9, -1), "-1", "0", "[1,...,9] or -1", "between 1 and 9, or be -1"),
+    ],
+)
+def test_numbers_are_checked(check: Check, good: str, bad: str, allowed: str, problem: str) -> None:
+    row = setting(INT, check)
+    assert row.value_of(good) == int(good)
+    assert row.allowed == allowed
+    with pytest.raises(ConfigError, match=problem):
+        row.value_of(bad)
+
+
+def test_texts_are_checked() -> None:
+    with pytest.raises(ConfigError, match="must be one of a, b"):
+        setting(STRING, in_("a", "b")).value_of("A")
+    assert setting(STRING, in_any_case("A", "B")).value_of("b") == "b"
+    with pytest.raises(ConfigError, match="must be one of A, B"):
+        setting(STRING, in_any_case("A", "B")).value_of("c")
+
+
+def test_lists_are_checked_and_lose_duplicates() -> None:
+    row = setting(LIST, items("a", "b", empty=False))
+    assert row.value_of("b,a,b") == ("b", "a")
+    assert row.allowed == "[a, b] not empty"
+    for text, problem in (("", "must not be empty"), ("a,,b", "an empty entry"), ("a,c", "c is not one of a, b")):
+        with pytest.raises(ConfigError, match=problem):
+            row.value_of(text)
+    assert setting(LIST).value_of("a,a") == ("a", "a")
+
+
+def test_all_wrong_values_are_told_at_once() -> None:
+    table = Table(
+        [
+            Setting("node.id", INT, REQUIRED, at_least(0), "The id."),
+            Setting("threads", INT, 8, at_least(1), "Threads."),
+            Setting("secret", PASSWORD, None, Check(lambda _: "too short", ""), "Secret."),
+        ]
+    )
+    with pytest.raises(ConfigError) as raised:
+        parse(table, {"threads": "0", "secret": "12345"})
+    assert raised.value.problems == [
+        "Missing required configuration node.id, which has no default value: The id.",
+        "Invalid value 0 for configuration threads: the value must be at least 1",
+        f"Invalid value {HIDDEN} for configuration secret: too short",
+    ]
+
+
+def test_values_are_read_by_type() -> None:
+    table = Table(
+        [
+            Setting("i", INT, 1, None, ""),
+            Setting("n", INT, None, None, ""),
+            Setting("d", DOUBLE, 0.5, None, ""),
+            Setting("f", BOOLEAN, True, None, ""),
+            Setting("t", STRING, "x", None, ""),
+            Setting("l", LIST, ("x",), None, ""),
+            Setting("p", PASSWORD, None, None, ""),
+        ]
+    )
+    values = parse(table, {"p": "secret", "plugin.key": "kept"})
+    assert (values.integer("i"), values.maybe_integer("n"), values.number("d")) == (1, None, 0.5)
+    assert values.flag("f") is True
+    assert (values.text("t"), values.maybe_text("t"), values.items_of("l")) == ("x", "x", ("x",))
+    assert values.secret("p") == "secret"
+    assert repr(values["p"]) == HIDDEN
+    assert values.given["plugin.key"] == "kept"
+    assert "plugin.key" not in values
+    assert list(values) == list(table)
+
+
+def test_an_unknown_key_comes_with_the_nearest_known_ones() -> None:
+    table = Table([Setting(key, INT, 1, None, "") for key in ("log.retention.ms", "log.retention.bytes", "node.id")])
+    assert unknown_keys(table, ["node.id", "log.retentoin.ms", "zookeeper.connect"]) == {
+        "log.retentoin.ms": ["log.retention.ms", "log.retention.bytes"],
+        "zookeeper.connect": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        (True, "true"),
+        (7, "7"),
+        (("a", "b"), "a,b"),
+        (Password("x"), "x"),
+        (0.0, "0.0"),
+        (0.05, "0.05"),
+        (0.001, "0.001"),
+        (0.0001, "1.0E-4"),
+        (-2.5e-10, "-2.5E-10"),
+        (9999999.0, "9999999.0"),
+        (1e7, "1.0E7"),
+        (12345678.9, "1.23456789E7"),
+        (1e22, "1.0E22"),
+        (1.7976931348623157e308, "1.7976931348623157E308"),
+        (float("inf"), "Infinity"),
+    ],
+)
+def test_a_value_is_shown_as_java_shows_it(value: object, text: str | None) -> None:
+    assert text_of(value) == text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_shown_number_is_read_back(value: float) -> None:
+    assert setting(DOUBLE).value_of(text_of(value)) == value
+
+
+@given(st.text(), st.sampled_from(list(Kind)))
+def test_any_text_is_a_value_or_a_config_error(text: str, kind: Kind) -> None:
+    with suppress(ConfigError):
+        setting(kind).value_of(text)
