@@ -149,7 +149,7 @@ def test_connection_limits_per_address() -> None:
         ({"advertised__listeners": "SSL://a:9092"}, "inter.broker.listener.name PLAINTEXT must be one of"),
         ({"advertised__listeners": "PLAINTEXT://a:1,SSL://a:2"}, "advertised.listeners holds SSL"),
         ({"inter__broker__listener__name": "INSIDE"}, "listener.security.protocol.map must map INSIDE"),
-        ({"inter__broker__listener__name": "A", "security__inter__broker__protocol": "PLAINTEXT"}, "must not both be set"),
+        ({"inter__broker__listener__name": "A", "security__inter__broker__protocol": "PLAINTEXT"}, "not both be set"),
         ({"queued__max__request__bytes": "1"}, "must not be less than socket.request.max.bytes"),
         ({"max__connections__per__ip": "0"}, "max.connections.per.ip may only be 0 if"),
         ({"max__connections__per__ip__overrides": "a b:1"}, "a b:1 is not of the form host:count"),
