@@ -146,4 +146,4 @@ def apis() -> dict[int, Api]:
 
 
 PRODUCE_ADVERTISED_LOW = 0
-"""Older librdkafka derives codec support from Produce v0-2, so they are advertised though never served (KAFKA-18659)."""
+"""Produce v0-2 are advertised though never served: older librdkafka derives codec support from them (KAFKA-18659)."""

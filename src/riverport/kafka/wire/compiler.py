@@ -423,14 +423,13 @@ def _decode_struct(out: _Writer, schema: Struct) -> str:
         if _plain(field):
             run.append((_CODES[field.type], local))
             continue
-        if not out.flexible or field.rigid:
+        if (not out.flexible or field.rigid) and (field.struct is None or field.array):
             # The length ends the run before it: one unpack reads both.
-            if field.struct is None or field.array:
-                length = out.name("n")
-                run.append(("h" if field.type == "string" and not field.array else "i", length))
-                flush()
-                _decode_sized(out, field, local, length)
-                continue
+            length = out.name("n")
+            run.append(("h" if field.type == "string" and not field.array else "i", length))
+            flush()
+            _decode_sized(out, field, local, length)
+            continue
         flush()
         _decode_value(out, field, local, in_tag=False)
     unknown = "None"

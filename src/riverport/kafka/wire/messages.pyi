@@ -4,12 +4,21 @@ from riverport.kafka.wire.compiler import StructBase, Tags
 class AbortTransactionRecord(StructBase):
     reason: str | None
     def __init__(self, reason: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class AbortedTxn(StructBase):
     producer_id: int
     first_offset: int
     last_offset: int
     last_stable_offset: int
-    def __init__(self, producer_id: int = ..., first_offset: int = ..., last_offset: int = ..., last_stable_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        producer_id: int = ...,
+        first_offset: int = ...,
+        last_offset: int = ...,
+        last_stable_offset: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AccessControlEntryRecord(StructBase):
     id: bytes
     resource_type: int
@@ -19,17 +28,38 @@ class AccessControlEntryRecord(StructBase):
     host: str
     operation: int
     permission_type: int
-    def __init__(self, id: bytes = ..., resource_type: int = ..., resource_name: str = ..., pattern_type: int = ..., principal: str = ..., host: str = ..., operation: int = ..., permission_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        id: bytes = ...,
+        resource_type: int = ...,
+        resource_name: str = ...,
+        pattern_type: int = ...,
+        principal: str = ...,
+        host: str = ...,
+        operation: int = ...,
+        permission_type: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AddOffsetsToTxnRequest(StructBase):
     transactional_id: str
     producer_id: int
     producer_epoch: int
     group_id: str
-    def __init__(self, transactional_id: str = ..., producer_id: int = ..., producer_epoch: int = ..., group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        transactional_id: str = ...,
+        producer_id: int = ...,
+        producer_epoch: int = ...,
+        group_id: str = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AddOffsetsToTxnResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class AddPartitionsToTxnRequest(StructBase):
     class AddPartitionsToTxnTransaction(StructBase):
         transactional_id: str
@@ -37,150 +67,327 @@ class AddPartitionsToTxnRequest(StructBase):
         producer_epoch: int
         verify_only: bool
         topics: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic]
-        def __init__(self, transactional_id: str = ..., producer_id: int = ..., producer_epoch: int = ..., verify_only: bool = ..., topics: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            transactional_id: str = ...,
+            producer_id: int = ...,
+            producer_epoch: int = ...,
+            verify_only: bool = ...,
+            topics: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AddPartitionsToTxnTopic(StructBase):
         name: str
         partitions: list[int]
         def __init__(self, name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     transactions: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction]
     v3_and_below_transactional_id: str
     v3_and_below_producer_id: int
     v3_and_below_producer_epoch: int
     v3_and_below_topics: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic]
-    def __init__(self, transactions: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction] = ..., v3_and_below_transactional_id: str = ..., v3_and_below_producer_id: int = ..., v3_and_below_producer_epoch: int = ..., v3_and_below_topics: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        transactions: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTransaction] = ...,
+        v3_and_below_transactional_id: str = ...,
+        v3_and_below_producer_id: int = ...,
+        v3_and_below_producer_epoch: int = ...,
+        v3_and_below_topics: list[AddPartitionsToTxnRequest.AddPartitionsToTxnTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AddPartitionsToTxnResponse(StructBase):
     class AddPartitionsToTxnResult(StructBase):
         transactional_id: str
         topic_results: list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult]
-        def __init__(self, transactional_id: str = ..., topic_results: list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            transactional_id: str = ...,
+            topic_results: list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AddPartitionsToTxnTopicResult(StructBase):
         name: str
         results_by_partition: list[AddPartitionsToTxnResponse.AddPartitionsToTxnPartitionResult]
-        def __init__(self, name: str = ..., results_by_partition: list[AddPartitionsToTxnResponse.AddPartitionsToTxnPartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            results_by_partition: list[AddPartitionsToTxnResponse.AddPartitionsToTxnPartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AddPartitionsToTxnPartitionResult(StructBase):
         partition_index: int
         partition_error_code: int
-        def __init__(self, partition_index: int = ..., partition_error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., partition_error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     results_by_transaction: list[AddPartitionsToTxnResponse.AddPartitionsToTxnResult]
     results_by_topic_v3_and_below: list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., results_by_transaction: list[AddPartitionsToTxnResponse.AddPartitionsToTxnResult] = ..., results_by_topic_v3_and_below: list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        results_by_transaction: list[AddPartitionsToTxnResponse.AddPartitionsToTxnResult] = ...,
+        results_by_topic_v3_and_below: list[AddPartitionsToTxnResponse.AddPartitionsToTxnTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AddRaftVoterRequest(StructBase):
     class Listener(StructBase):
         name: str
         host: str
         port: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     cluster_id: str | None
     timeout_ms: int
     voter_id: int
     voter_directory_id: bytes
     listeners: list[AddRaftVoterRequest.Listener]
     ack_when_committed: bool
-    def __init__(self, cluster_id: str | None = ..., timeout_ms: int = ..., voter_id: int = ..., voter_directory_id: bytes = ..., listeners: list[AddRaftVoterRequest.Listener] = ..., ack_when_committed: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        timeout_ms: int = ...,
+        voter_id: int = ...,
+        voter_directory_id: bytes = ...,
+        listeners: list[AddRaftVoterRequest.Listener] = ...,
+        ack_when_committed: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AddRaftVoterResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     error_message: str | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AllocateProducerIdsRequest(StructBase):
     broker_id: int
     broker_epoch: int
     def __init__(self, broker_id: int = ..., broker_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class AllocateProducerIdsResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     producer_id_start: int
     producer_id_len: int
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., producer_id_start: int = ..., producer_id_len: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        producer_id_start: int = ...,
+        producer_id_len: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterClientQuotasRequest(StructBase):
     class EntryData(StructBase):
         entity: list[AlterClientQuotasRequest.EntityData]
         ops: list[AlterClientQuotasRequest.OpData]
-        def __init__(self, entity: list[AlterClientQuotasRequest.EntityData] = ..., ops: list[AlterClientQuotasRequest.OpData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            entity: list[AlterClientQuotasRequest.EntityData] = ...,
+            ops: list[AlterClientQuotasRequest.OpData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class EntityData(StructBase):
         entity_type: str
         entity_name: str | None
-        def __init__(self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class OpData(StructBase):
         key: str
         value: float
         remove: bool
-        def __init__(self, key: str = ..., value: float = ..., remove: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, key: str = ..., value: float = ..., remove: bool = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     entries: list[AlterClientQuotasRequest.EntryData]
     validate_only: bool
-    def __init__(self, entries: list[AlterClientQuotasRequest.EntryData] = ..., validate_only: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        entries: list[AlterClientQuotasRequest.EntryData] = ...,
+        validate_only: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterClientQuotasResponse(StructBase):
     class EntryData(StructBase):
         error_code: int
         error_message: str | None
         entity: list[AlterClientQuotasResponse.EntityData]
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., entity: list[AlterClientQuotasResponse.EntityData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            entity: list[AlterClientQuotasResponse.EntityData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class EntityData(StructBase):
         entity_type: str
         entity_name: str | None
-        def __init__(self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     entries: list[AlterClientQuotasResponse.EntryData]
-    def __init__(self, throttle_time_ms: int = ..., entries: list[AlterClientQuotasResponse.EntryData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        entries: list[AlterClientQuotasResponse.EntryData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterConfigsRequest(StructBase):
     class AlterConfigsResource(StructBase):
         resource_type: int
         resource_name: str
         configs: list[AlterConfigsRequest.AlterableConfig]
-        def __init__(self, resource_type: int = ..., resource_name: str = ..., configs: list[AlterConfigsRequest.AlterableConfig] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            configs: list[AlterConfigsRequest.AlterableConfig] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AlterableConfig(StructBase):
         name: str
         value: str | None
         def __init__(self, name: str = ..., value: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     resources: list[AlterConfigsRequest.AlterConfigsResource]
     validate_only: bool
-    def __init__(self, resources: list[AlterConfigsRequest.AlterConfigsResource] = ..., validate_only: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        resources: list[AlterConfigsRequest.AlterConfigsResource] = ...,
+        validate_only: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterConfigsResponse(StructBase):
     class AlterConfigsResourceResponse(StructBase):
         error_code: int
         error_message: str | None
         resource_type: int
         resource_name: str
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., resource_type: int = ..., resource_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     responses: list[AlterConfigsResponse.AlterConfigsResourceResponse]
-    def __init__(self, throttle_time_ms: int = ..., responses: list[AlterConfigsResponse.AlterConfigsResourceResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        responses: list[AlterConfigsResponse.AlterConfigsResourceResponse] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterPartitionReassignmentsRequest(StructBase):
     class ReassignableTopic(StructBase):
         name: str
         partitions: list[AlterPartitionReassignmentsRequest.ReassignablePartition]
-        def __init__(self, name: str = ..., partitions: list[AlterPartitionReassignmentsRequest.ReassignablePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[AlterPartitionReassignmentsRequest.ReassignablePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ReassignablePartition(StructBase):
         partition_index: int
         replicas: list[int] | None
-        def __init__(self, partition_index: int = ..., replicas: list[int] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., replicas: list[int] | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     timeout_ms: int
     allow_replication_factor_change: bool
     topics: list[AlterPartitionReassignmentsRequest.ReassignableTopic]
-    def __init__(self, timeout_ms: int = ..., allow_replication_factor_change: bool = ..., topics: list[AlterPartitionReassignmentsRequest.ReassignableTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        timeout_ms: int = ...,
+        allow_replication_factor_change: bool = ...,
+        topics: list[AlterPartitionReassignmentsRequest.ReassignableTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterPartitionReassignmentsResponse(StructBase):
     class ReassignableTopicResponse(StructBase):
         name: str
         partitions: list[AlterPartitionReassignmentsResponse.ReassignablePartitionResponse]
-        def __init__(self, name: str = ..., partitions: list[AlterPartitionReassignmentsResponse.ReassignablePartitionResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[AlterPartitionReassignmentsResponse.ReassignablePartitionResponse] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ReassignablePartitionResponse(StructBase):
         partition_index: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition_index: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     allow_replication_factor_change: bool
     error_code: int
     error_message: str | None
     responses: list[AlterPartitionReassignmentsResponse.ReassignableTopicResponse]
-    def __init__(self, throttle_time_ms: int = ..., allow_replication_factor_change: bool = ..., error_code: int = ..., error_message: str | None = ..., responses: list[AlterPartitionReassignmentsResponse.ReassignableTopicResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        allow_replication_factor_change: bool = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        responses: list[AlterPartitionReassignmentsResponse.ReassignableTopicResponse] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterPartitionRequest(StructBase):
     class TopicData(StructBase):
         topic_id: bytes
         partitions: list[AlterPartitionRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[AlterPartitionRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[AlterPartitionRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         leader_epoch: int
@@ -188,20 +395,44 @@ class AlterPartitionRequest(StructBase):
         new_isr_with_epochs: list[AlterPartitionRequest.BrokerState]
         leader_recovery_state: int
         partition_epoch: int
-        def __init__(self, partition_index: int = ..., leader_epoch: int = ..., new_isr: list[int] = ..., new_isr_with_epochs: list[AlterPartitionRequest.BrokerState] = ..., leader_recovery_state: int = ..., partition_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            leader_epoch: int = ...,
+            new_isr: list[int] = ...,
+            new_isr_with_epochs: list[AlterPartitionRequest.BrokerState] = ...,
+            leader_recovery_state: int = ...,
+            partition_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class BrokerState(StructBase):
         broker_id: int
         broker_epoch: int
         def __init__(self, broker_id: int = ..., broker_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     broker_id: int
     broker_epoch: int
     topics: list[AlterPartitionRequest.TopicData]
-    def __init__(self, broker_id: int = ..., broker_epoch: int = ..., topics: list[AlterPartitionRequest.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        broker_epoch: int = ...,
+        topics: list[AlterPartitionRequest.TopicData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterPartitionResponse(StructBase):
     class TopicData(StructBase):
         topic_id: bytes
         partitions: list[AlterPartitionResponse.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[AlterPartitionResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[AlterPartitionResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
@@ -210,108 +441,238 @@ class AlterPartitionResponse(StructBase):
         isr: list[int]
         leader_recovery_state: int
         partition_epoch: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., leader_id: int = ..., leader_epoch: int = ..., isr: list[int] = ..., leader_recovery_state: int = ..., partition_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            isr: list[int] = ...,
+            leader_recovery_state: int = ...,
+            partition_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     topics: list[AlterPartitionResponse.TopicData]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., topics: list[AlterPartitionResponse.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        topics: list[AlterPartitionResponse.TopicData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterReplicaLogDirsRequest(StructBase):
     class AlterReplicaLogDir(StructBase):
         path: str
         topics: list[AlterReplicaLogDirsRequest.AlterReplicaLogDirTopic]
-        def __init__(self, path: str = ..., topics: list[AlterReplicaLogDirsRequest.AlterReplicaLogDirTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            path: str = ...,
+            topics: list[AlterReplicaLogDirsRequest.AlterReplicaLogDirTopic] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AlterReplicaLogDirTopic(StructBase):
         name: str
         partitions: list[int]
         def __init__(self, name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     dirs: list[AlterReplicaLogDirsRequest.AlterReplicaLogDir]
-    def __init__(self, dirs: list[AlterReplicaLogDirsRequest.AlterReplicaLogDir] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, dirs: list[AlterReplicaLogDirsRequest.AlterReplicaLogDir] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class AlterReplicaLogDirsResponse(StructBase):
     class AlterReplicaLogDirTopicResult(StructBase):
         topic_name: str
         partitions: list[AlterReplicaLogDirsResponse.AlterReplicaLogDirPartitionResult]
-        def __init__(self, topic_name: str = ..., partitions: list[AlterReplicaLogDirsResponse.AlterReplicaLogDirPartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[AlterReplicaLogDirsResponse.AlterReplicaLogDirPartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AlterReplicaLogDirPartitionResult(StructBase):
         partition_index: int
         error_code: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     results: list[AlterReplicaLogDirsResponse.AlterReplicaLogDirTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., results: list[AlterReplicaLogDirsResponse.AlterReplicaLogDirTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        results: list[AlterReplicaLogDirsResponse.AlterReplicaLogDirTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterShareGroupOffsetsRequest(StructBase):
     class AlterShareGroupOffsetsRequestTopic(StructBase):
         topic_name: str
         partitions: list[AlterShareGroupOffsetsRequest.AlterShareGroupOffsetsRequestPartition]
-        def __init__(self, topic_name: str = ..., partitions: list[AlterShareGroupOffsetsRequest.AlterShareGroupOffsetsRequestPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[AlterShareGroupOffsetsRequest.AlterShareGroupOffsetsRequestPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AlterShareGroupOffsetsRequestPartition(StructBase):
         partition_index: int
         start_offset: int
-        def __init__(self, partition_index: int = ..., start_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., start_offset: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     group_id: str
     topics: list[AlterShareGroupOffsetsRequest.AlterShareGroupOffsetsRequestTopic]
-    def __init__(self, group_id: str = ..., topics: list[AlterShareGroupOffsetsRequest.AlterShareGroupOffsetsRequestTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[AlterShareGroupOffsetsRequest.AlterShareGroupOffsetsRequestTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterShareGroupOffsetsResponse(StructBase):
     class AlterShareGroupOffsetsResponseTopic(StructBase):
         topic_name: str
         topic_id: bytes
         partitions: list[AlterShareGroupOffsetsResponse.AlterShareGroupOffsetsResponsePartition]
-        def __init__(self, topic_name: str = ..., topic_id: bytes = ..., partitions: list[AlterShareGroupOffsetsResponse.AlterShareGroupOffsetsResponsePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[AlterShareGroupOffsetsResponse.AlterShareGroupOffsetsResponsePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AlterShareGroupOffsetsResponsePartition(StructBase):
         partition_index: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition_index: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     responses: list[AlterShareGroupOffsetsResponse.AlterShareGroupOffsetsResponseTopic]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., responses: list[AlterShareGroupOffsetsResponse.AlterShareGroupOffsetsResponseTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        responses: list[AlterShareGroupOffsetsResponse.AlterShareGroupOffsetsResponseTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterUserScramCredentialsRequest(StructBase):
     class ScramCredentialDeletion(StructBase):
         name: str
         mechanism: int
         def __init__(self, name: str = ..., mechanism: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class ScramCredentialUpsertion(StructBase):
         name: str
         mechanism: int
         iterations: int
         salt: bytes
         salted_password: bytes
-        def __init__(self, name: str = ..., mechanism: int = ..., iterations: int = ..., salt: bytes = ..., salted_password: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            mechanism: int = ...,
+            iterations: int = ...,
+            salt: bytes = ...,
+            salted_password: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     deletions: list[AlterUserScramCredentialsRequest.ScramCredentialDeletion]
     upsertions: list[AlterUserScramCredentialsRequest.ScramCredentialUpsertion]
-    def __init__(self, deletions: list[AlterUserScramCredentialsRequest.ScramCredentialDeletion] = ..., upsertions: list[AlterUserScramCredentialsRequest.ScramCredentialUpsertion] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        deletions: list[AlterUserScramCredentialsRequest.ScramCredentialDeletion] = ...,
+        upsertions: list[AlterUserScramCredentialsRequest.ScramCredentialUpsertion] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AlterUserScramCredentialsResponse(StructBase):
     class AlterUserScramCredentialsResult(StructBase):
         user: str
         error_code: int
         error_message: str | None
-        def __init__(self, user: str = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            user: str = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     results: list[AlterUserScramCredentialsResponse.AlterUserScramCredentialsResult]
-    def __init__(self, throttle_time_ms: int = ..., results: list[AlterUserScramCredentialsResponse.AlterUserScramCredentialsResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        results: list[AlterUserScramCredentialsResponse.AlterUserScramCredentialsResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ApiVersionsRequest(StructBase):
     client_software_name: str
     client_software_version: str
     cluster_id: str | None
     node_id: int
-    def __init__(self, client_software_name: str = ..., client_software_version: str = ..., cluster_id: str | None = ..., node_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        client_software_name: str = ...,
+        client_software_version: str = ...,
+        cluster_id: str | None = ...,
+        node_id: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ApiVersionsResponse(StructBase):
     class ApiVersion(StructBase):
         api_key: int
         min_version: int
         max_version: int
-        def __init__(self, api_key: int = ..., min_version: int = ..., max_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, api_key: int = ..., min_version: int = ..., max_version: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class SupportedFeatureKey(StructBase):
         name: str
         min_version: int
         max_version: int
-        def __init__(self, name: str = ..., min_version: int = ..., max_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., min_version: int = ..., max_version: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class FinalizedFeatureKey(StructBase):
         name: str
         max_version_level: int
         min_version_level: int
-        def __init__(self, name: str = ..., max_version_level: int = ..., min_version_level: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            max_version_level: int = ...,
+            min_version_level: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     error_code: int
     api_keys: list[ApiVersionsResponse.ApiVersion]
     throttle_time_ms: int
@@ -319,84 +680,187 @@ class ApiVersionsResponse(StructBase):
     finalized_features_epoch: int
     finalized_features: list[ApiVersionsResponse.FinalizedFeatureKey]
     zk_migration_ready: bool
-    def __init__(self, error_code: int = ..., api_keys: list[ApiVersionsResponse.ApiVersion] = ..., throttle_time_ms: int = ..., supported_features: list[ApiVersionsResponse.SupportedFeatureKey] = ..., finalized_features_epoch: int = ..., finalized_features: list[ApiVersionsResponse.FinalizedFeatureKey] = ..., zk_migration_ready: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        api_keys: list[ApiVersionsResponse.ApiVersion] = ...,
+        throttle_time_ms: int = ...,
+        supported_features: list[ApiVersionsResponse.SupportedFeatureKey] = ...,
+        finalized_features_epoch: int = ...,
+        finalized_features: list[ApiVersionsResponse.FinalizedFeatureKey] = ...,
+        zk_migration_ready: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AssignReplicasToDirsRequest(StructBase):
     class DirectoryData(StructBase):
         id: bytes
         topics: list[AssignReplicasToDirsRequest.TopicData]
-        def __init__(self, id: bytes = ..., topics: list[AssignReplicasToDirsRequest.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            id: bytes = ...,
+            topics: list[AssignReplicasToDirsRequest.TopicData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicData(StructBase):
         topic_id: bytes
         partitions: list[AssignReplicasToDirsRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[AssignReplicasToDirsRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[AssignReplicasToDirsRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         def __init__(self, partition_index: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     broker_id: int
     broker_epoch: int
     directories: list[AssignReplicasToDirsRequest.DirectoryData]
-    def __init__(self, broker_id: int = ..., broker_epoch: int = ..., directories: list[AssignReplicasToDirsRequest.DirectoryData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        broker_epoch: int = ...,
+        directories: list[AssignReplicasToDirsRequest.DirectoryData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class AssignReplicasToDirsResponse(StructBase):
     class DirectoryData(StructBase):
         id: bytes
         topics: list[AssignReplicasToDirsResponse.TopicData]
-        def __init__(self, id: bytes = ..., topics: list[AssignReplicasToDirsResponse.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            id: bytes = ...,
+            topics: list[AssignReplicasToDirsResponse.TopicData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicData(StructBase):
         topic_id: bytes
         partitions: list[AssignReplicasToDirsResponse.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[AssignReplicasToDirsResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[AssignReplicasToDirsResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     directories: list[AssignReplicasToDirsResponse.DirectoryData]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., directories: list[AssignReplicasToDirsResponse.DirectoryData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        directories: list[AssignReplicasToDirsResponse.DirectoryData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BeginQuorumEpochRequest(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[BeginQuorumEpochRequest.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[BeginQuorumEpochRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[BeginQuorumEpochRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         voter_directory_id: bytes
         leader_id: int
         leader_epoch: int
-        def __init__(self, partition_index: int = ..., voter_directory_id: bytes = ..., leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            voter_directory_id: bytes = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class LeaderEndpoint(StructBase):
         name: str
         host: str
         port: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     cluster_id: str | None
     voter_id: int
     topics: list[BeginQuorumEpochRequest.TopicData]
     leader_endpoints: list[BeginQuorumEpochRequest.LeaderEndpoint]
-    def __init__(self, cluster_id: str | None = ..., voter_id: int = ..., topics: list[BeginQuorumEpochRequest.TopicData] = ..., leader_endpoints: list[BeginQuorumEpochRequest.LeaderEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        voter_id: int = ...,
+        topics: list[BeginQuorumEpochRequest.TopicData] = ...,
+        leader_endpoints: list[BeginQuorumEpochRequest.LeaderEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BeginQuorumEpochResponse(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[BeginQuorumEpochResponse.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[BeginQuorumEpochResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[BeginQuorumEpochResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
         leader_id: int
         leader_epoch: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     error_code: int
     topics: list[BeginQuorumEpochResponse.TopicData]
     node_endpoints: list[BeginQuorumEpochResponse.NodeEndpoint]
-    def __init__(self, error_code: int = ..., topics: list[BeginQuorumEpochResponse.TopicData] = ..., node_endpoints: list[BeginQuorumEpochResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        topics: list[BeginQuorumEpochResponse.TopicData] = ...,
+        node_endpoints: list[BeginQuorumEpochResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BeginTransactionRecord(StructBase):
     name: str | None
     def __init__(self, name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class BrokerHeartbeatRequest(StructBase):
     broker_id: int
     broker_epoch: int
@@ -405,14 +869,34 @@ class BrokerHeartbeatRequest(StructBase):
     want_shut_down: bool
     offline_log_dirs: list[bytes]
     cordoned_log_dirs: list[bytes] | None
-    def __init__(self, broker_id: int = ..., broker_epoch: int = ..., current_metadata_offset: int = ..., want_fence: bool = ..., want_shut_down: bool = ..., offline_log_dirs: list[bytes] = ..., cordoned_log_dirs: list[bytes] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        broker_epoch: int = ...,
+        current_metadata_offset: int = ...,
+        want_fence: bool = ...,
+        want_shut_down: bool = ...,
+        offline_log_dirs: list[bytes] = ...,
+        cordoned_log_dirs: list[bytes] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BrokerHeartbeatResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     is_caught_up: bool
     is_fenced: bool
     should_shut_down: bool
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., is_caught_up: bool = ..., is_fenced: bool = ..., should_shut_down: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        is_caught_up: bool = ...,
+        is_fenced: bool = ...,
+        should_shut_down: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BrokerRegistrationChangeRecord(StructBase):
     broker_id: int
     broker_epoch: int
@@ -420,19 +904,44 @@ class BrokerRegistrationChangeRecord(StructBase):
     in_controlled_shutdown: int
     log_dirs: list[bytes]
     cordoned_log_dirs: list[bytes] | None
-    def __init__(self, broker_id: int = ..., broker_epoch: int = ..., fenced: int = ..., in_controlled_shutdown: int = ..., log_dirs: list[bytes] = ..., cordoned_log_dirs: list[bytes] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        broker_epoch: int = ...,
+        fenced: int = ...,
+        in_controlled_shutdown: int = ...,
+        log_dirs: list[bytes] = ...,
+        cordoned_log_dirs: list[bytes] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BrokerRegistrationRequest(StructBase):
     class Listener(StructBase):
         name: str
         host: str
         port: int
         security_protocol: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., security_protocol: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            host: str = ...,
+            port: int = ...,
+            security_protocol: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Feature(StructBase):
         name: str
         min_supported_version: int
         max_supported_version: int
-        def __init__(self, name: str = ..., min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            min_supported_version: int = ...,
+            max_supported_version: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     broker_id: int
     cluster_id: str
     incarnation_id: bytes
@@ -442,51 +951,111 @@ class BrokerRegistrationRequest(StructBase):
     is_migrating_zk_broker: bool
     log_dirs: list[bytes]
     previous_broker_epoch: int
-    def __init__(self, broker_id: int = ..., cluster_id: str = ..., incarnation_id: bytes = ..., listeners: list[BrokerRegistrationRequest.Listener] = ..., features: list[BrokerRegistrationRequest.Feature] = ..., rack: str | None = ..., is_migrating_zk_broker: bool = ..., log_dirs: list[bytes] = ..., previous_broker_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        cluster_id: str = ...,
+        incarnation_id: bytes = ...,
+        listeners: list[BrokerRegistrationRequest.Listener] = ...,
+        features: list[BrokerRegistrationRequest.Feature] = ...,
+        rack: str | None = ...,
+        is_migrating_zk_broker: bool = ...,
+        log_dirs: list[bytes] = ...,
+        previous_broker_epoch: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class BrokerRegistrationResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     broker_epoch: int
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., broker_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        broker_epoch: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ClearElrRecord(StructBase):
     topic_name: str
     def __init__(self, topic_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ClientQuotaRecord(StructBase):
     class EntityData(StructBase):
         entity_type: str
         entity_name: str | None
-        def __init__(self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     entity: list[ClientQuotaRecord.EntityData]
     key: str
     value: float
     remove: bool
-    def __init__(self, entity: list[ClientQuotaRecord.EntityData] = ..., key: str = ..., value: float = ..., remove: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        entity: list[ClientQuotaRecord.EntityData] = ...,
+        key: str = ...,
+        value: float = ...,
+        remove: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConfigRecord(StructBase):
     resource_type: int
     resource_name: str
     name: str
     value: str | None
-    def __init__(self, resource_type: int = ..., resource_name: str = ..., name: str = ..., value: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        resource_type: int = ...,
+        resource_name: str = ...,
+        name: str = ...,
+        value: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupCurrentMemberAssignmentKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupCurrentMemberAssignmentValue(StructBase):
     class TopicPartitions(StructBase):
         topic_id: bytes
         partitions: list[int]
         assignment_epochs: list[int] | None
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., assignment_epochs: list[int] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[int] = ...,
+            assignment_epochs: list[int] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     member_epoch: int
     previous_member_epoch: int
     state: int
     assigned_partitions: list[ConsumerGroupCurrentMemberAssignmentValue.TopicPartitions]
     partitions_pending_revocation: list[ConsumerGroupCurrentMemberAssignmentValue.TopicPartitions]
-    def __init__(self, member_epoch: int = ..., previous_member_epoch: int = ..., state: int = ..., assigned_partitions: list[ConsumerGroupCurrentMemberAssignmentValue.TopicPartitions] = ..., partitions_pending_revocation: list[ConsumerGroupCurrentMemberAssignmentValue.TopicPartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        member_epoch: int = ...,
+        previous_member_epoch: int = ...,
+        state: int = ...,
+        assigned_partitions: list[ConsumerGroupCurrentMemberAssignmentValue.TopicPartitions] = ...,
+        partitions_pending_revocation: list[ConsumerGroupCurrentMemberAssignmentValue.TopicPartitions] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupDescribeRequest(StructBase):
     group_ids: list[str]
     include_authorized_operations: bool
-    def __init__(self, group_ids: list[str] = ..., include_authorized_operations: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, group_ids: list[str] = ..., include_authorized_operations: bool = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ConsumerGroupDescribeResponse(StructBase):
     class DescribedGroup(StructBase):
         error_code: int
@@ -498,7 +1067,20 @@ class ConsumerGroupDescribeResponse(StructBase):
         assignor_name: str
         members: list[ConsumerGroupDescribeResponse.Member]
         authorized_operations: int
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., group_id: str = ..., group_state: str = ..., group_epoch: int = ..., assignment_epoch: int = ..., assignor_name: str = ..., members: list[ConsumerGroupDescribeResponse.Member] = ..., authorized_operations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            group_id: str = ...,
+            group_state: str = ...,
+            group_epoch: int = ...,
+            assignment_epoch: int = ...,
+            assignor_name: str = ...,
+            members: list[ConsumerGroupDescribeResponse.Member] = ...,
+            authorized_operations: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Member(StructBase):
         member_id: str
         instance_id: str | None
@@ -511,23 +1093,59 @@ class ConsumerGroupDescribeResponse(StructBase):
         assignment: ConsumerGroupDescribeResponse.Assignment
         target_assignment: ConsumerGroupDescribeResponse.Assignment
         member_type: int
-        def __init__(self, member_id: str = ..., instance_id: str | None = ..., rack_id: str | None = ..., member_epoch: int = ..., client_id: str = ..., client_host: str = ..., subscribed_topic_names: list[str] = ..., subscribed_topic_regex: str | None = ..., assignment: ConsumerGroupDescribeResponse.Assignment = ..., target_assignment: ConsumerGroupDescribeResponse.Assignment = ..., member_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            instance_id: str | None = ...,
+            rack_id: str | None = ...,
+            member_epoch: int = ...,
+            client_id: str = ...,
+            client_host: str = ...,
+            subscribed_topic_names: list[str] = ...,
+            subscribed_topic_regex: str | None = ...,
+            assignment: ConsumerGroupDescribeResponse.Assignment = ...,
+            target_assignment: ConsumerGroupDescribeResponse.Assignment = ...,
+            member_type: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Assignment(StructBase):
         topic_partitions: list[ConsumerGroupDescribeResponse.TopicPartitions]
-        def __init__(self, topic_partitions: list[ConsumerGroupDescribeResponse.TopicPartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_partitions: list[ConsumerGroupDescribeResponse.TopicPartitions] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicPartitions(StructBase):
         topic_id: bytes
         topic_name: str
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., topic_name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            topic_name: str = ...,
+            partitions: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     groups: list[ConsumerGroupDescribeResponse.DescribedGroup]
-    def __init__(self, throttle_time_ms: int = ..., groups: list[ConsumerGroupDescribeResponse.DescribedGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        groups: list[ConsumerGroupDescribeResponse.DescribedGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupHeartbeatRequest(StructBase):
     class TopicPartitions(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     group_id: str
     member_id: str
     member_epoch: int
@@ -538,15 +1156,37 @@ class ConsumerGroupHeartbeatRequest(StructBase):
     subscribed_topic_regex: str | None
     server_assignor: str | None
     topic_partitions: list[ConsumerGroupHeartbeatRequest.TopicPartitions] | None
-    def __init__(self, group_id: str = ..., member_id: str = ..., member_epoch: int = ..., instance_id: str | None = ..., rack_id: str | None = ..., rebalance_timeout_ms: int = ..., subscribed_topic_names: list[str] | None = ..., subscribed_topic_regex: str | None = ..., server_assignor: str | None = ..., topic_partitions: list[ConsumerGroupHeartbeatRequest.TopicPartitions] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        member_id: str = ...,
+        member_epoch: int = ...,
+        instance_id: str | None = ...,
+        rack_id: str | None = ...,
+        rebalance_timeout_ms: int = ...,
+        subscribed_topic_names: list[str] | None = ...,
+        subscribed_topic_regex: str | None = ...,
+        server_assignor: str | None = ...,
+        topic_partitions: list[ConsumerGroupHeartbeatRequest.TopicPartitions] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupHeartbeatResponse(StructBase):
     class Assignment(StructBase):
         topic_partitions: list[ConsumerGroupHeartbeatResponse.TopicPartitions]
-        def __init__(self, topic_partitions: list[ConsumerGroupHeartbeatResponse.TopicPartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_partitions: list[ConsumerGroupHeartbeatResponse.TopicPartitions] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicPartitions(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
@@ -554,20 +1194,39 @@ class ConsumerGroupHeartbeatResponse(StructBase):
     member_epoch: int
     heartbeat_interval_ms: int
     assignment: ConsumerGroupHeartbeatResponse.Assignment | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., member_id: str | None = ..., member_epoch: int = ..., heartbeat_interval_ms: int = ..., assignment: ConsumerGroupHeartbeatResponse.Assignment | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        member_id: str | None = ...,
+        member_epoch: int = ...,
+        heartbeat_interval_ms: int = ...,
+        assignment: ConsumerGroupHeartbeatResponse.Assignment | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupMemberMetadataKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupMemberMetadataValue(StructBase):
     class ClassicMemberMetadata(StructBase):
         session_timeout_ms: int
         supported_protocols: list[ConsumerGroupMemberMetadataValue.ClassicProtocol]
-        def __init__(self, session_timeout_ms: int = ..., supported_protocols: list[ConsumerGroupMemberMetadataValue.ClassicProtocol] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            session_timeout_ms: int = ...,
+            supported_protocols: list[ConsumerGroupMemberMetadataValue.ClassicProtocol] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ClassicProtocol(StructBase):
         name: str
         metadata: bytes
         def __init__(self, name: str = ..., metadata: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     instance_id: str | None
     rack_id: str | None
     client_id: str
@@ -577,106 +1236,202 @@ class ConsumerGroupMemberMetadataValue(StructBase):
     rebalance_timeout_ms: int
     server_assignor: str | None
     classic_member_metadata: ConsumerGroupMemberMetadataValue.ClassicMemberMetadata | None
-    def __init__(self, instance_id: str | None = ..., rack_id: str | None = ..., client_id: str = ..., client_host: str = ..., subscribed_topic_names: list[str] = ..., subscribed_topic_regex: str | None = ..., rebalance_timeout_ms: int = ..., server_assignor: str | None = ..., classic_member_metadata: ConsumerGroupMemberMetadataValue.ClassicMemberMetadata | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        instance_id: str | None = ...,
+        rack_id: str | None = ...,
+        client_id: str = ...,
+        client_host: str = ...,
+        subscribed_topic_names: list[str] = ...,
+        subscribed_topic_regex: str | None = ...,
+        rebalance_timeout_ms: int = ...,
+        server_assignor: str | None = ...,
+        classic_member_metadata: ConsumerGroupMemberMetadataValue.ClassicMemberMetadata | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupMetadataValue(StructBase):
     epoch: int
     metadata_hash: int
     def __init__(self, epoch: int = ..., metadata_hash: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupPartitionMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupPartitionMetadataValue(StructBase):
     class TopicMetadata(StructBase):
         topic_id: bytes
         topic_name: str
         num_partitions: int
         partition_metadata: list[ConsumerGroupPartitionMetadataValue.PartitionMetadata]
-        def __init__(self, topic_id: bytes = ..., topic_name: str = ..., num_partitions: int = ..., partition_metadata: list[ConsumerGroupPartitionMetadataValue.PartitionMetadata] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            topic_name: str = ...,
+            num_partitions: int = ...,
+            partition_metadata: list[ConsumerGroupPartitionMetadataValue.PartitionMetadata] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionMetadata(StructBase):
         partition: int
         racks: list[str]
         def __init__(self, partition: int = ..., racks: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[ConsumerGroupPartitionMetadataValue.TopicMetadata]
-    def __init__(self, topics: list[ConsumerGroupPartitionMetadataValue.TopicMetadata] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, topics: list[ConsumerGroupPartitionMetadataValue.TopicMetadata] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ConsumerGroupRegularExpressionKey(StructBase):
     group_id: str
     regular_expression: str
     def __init__(self, group_id: str = ..., regular_expression: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupRegularExpressionValue(StructBase):
     topics: list[str]
     version: int
     timestamp: int
-    def __init__(self, topics: list[str] = ..., version: int = ..., timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, topics: list[str] = ..., version: int = ..., timestamp: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ConsumerGroupTargetAssignmentMemberKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupTargetAssignmentMemberValue(StructBase):
     class TopicPartition(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     topic_partitions: list[ConsumerGroupTargetAssignmentMemberValue.TopicPartition]
-    def __init__(self, topic_partitions: list[ConsumerGroupTargetAssignmentMemberValue.TopicPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topic_partitions: list[ConsumerGroupTargetAssignmentMemberValue.TopicPartition] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerGroupTargetAssignmentMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ConsumerGroupTargetAssignmentMetadataValue(StructBase):
     assignment_epoch: int
     assignment_timestamp: int
-    def __init__(self, assignment_epoch: int = ..., assignment_timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, assignment_epoch: int = ..., assignment_timestamp: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ConsumerProtocolAssignment(StructBase):
     class TopicPartition(StructBase):
         topic: str
         partitions: list[int]
         def __init__(self, topic: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     assigned_partitions: list[ConsumerProtocolAssignment.TopicPartition]
     user_data: bytes | None
-    def __init__(self, assigned_partitions: list[ConsumerProtocolAssignment.TopicPartition] = ..., user_data: bytes | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        assigned_partitions: list[ConsumerProtocolAssignment.TopicPartition] = ...,
+        user_data: bytes | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ConsumerProtocolSubscription(StructBase):
     class TopicPartition(StructBase):
         topic: str
         partitions: list[int]
         def __init__(self, topic: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[str]
     user_data: bytes | None
     owned_partitions: list[ConsumerProtocolSubscription.TopicPartition]
     generation_id: int
     rack_id: str | None
-    def __init__(self, topics: list[str] = ..., user_data: bytes | None = ..., owned_partitions: list[ConsumerProtocolSubscription.TopicPartition] = ..., generation_id: int = ..., rack_id: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[str] = ...,
+        user_data: bytes | None = ...,
+        owned_partitions: list[ConsumerProtocolSubscription.TopicPartition] = ...,
+        generation_id: int = ...,
+        rack_id: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ControlRecordTypeSchema(StructBase):
     type: int
     def __init__(self, type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ControlledShutdownRequest(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class ControlledShutdownResponse(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class ControllerRegistrationRequest(StructBase):
     class Listener(StructBase):
         name: str
         host: str
         port: int
         security_protocol: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., security_protocol: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            host: str = ...,
+            port: int = ...,
+            security_protocol: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Feature(StructBase):
         name: str
         min_supported_version: int
         max_supported_version: int
-        def __init__(self, name: str = ..., min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            min_supported_version: int = ...,
+            max_supported_version: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     controller_id: int
     incarnation_id: bytes
     zk_migration_ready: bool
     listeners: list[ControllerRegistrationRequest.Listener]
     features: list[ControllerRegistrationRequest.Feature]
-    def __init__(self, controller_id: int = ..., incarnation_id: bytes = ..., zk_migration_ready: bool = ..., listeners: list[ControllerRegistrationRequest.Listener] = ..., features: list[ControllerRegistrationRequest.Feature] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        controller_id: int = ...,
+        incarnation_id: bytes = ...,
+        zk_migration_ready: bool = ...,
+        listeners: list[ControllerRegistrationRequest.Listener] = ...,
+        features: list[ControllerRegistrationRequest.Feature] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ControllerRegistrationResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     error_message: str | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreateAclsRequest(StructBase):
     class AclCreation(StructBase):
         resource_type: int
@@ -686,27 +1441,61 @@ class CreateAclsRequest(StructBase):
         host: str
         operation: int
         permission_type: int
-        def __init__(self, resource_type: int = ..., resource_name: str = ..., resource_pattern_type: int = ..., principal: str = ..., host: str = ..., operation: int = ..., permission_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            resource_pattern_type: int = ...,
+            principal: str = ...,
+            host: str = ...,
+            operation: int = ...,
+            permission_type: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     creations: list[CreateAclsRequest.AclCreation]
-    def __init__(self, creations: list[CreateAclsRequest.AclCreation] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, creations: list[CreateAclsRequest.AclCreation] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class CreateAclsResponse(StructBase):
     class AclCreationResult(StructBase):
         error_code: int
         error_message: str | None
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     results: list[CreateAclsResponse.AclCreationResult]
-    def __init__(self, throttle_time_ms: int = ..., results: list[CreateAclsResponse.AclCreationResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        results: list[CreateAclsResponse.AclCreationResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreateDelegationTokenRequest(StructBase):
     class CreatableRenewers(StructBase):
         principal_type: str
         principal_name: str
-        def __init__(self, principal_type: str = ..., principal_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, principal_type: str = ..., principal_name: str = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     owner_principal_type: str | None
     owner_principal_name: str | None
     renewers: list[CreateDelegationTokenRequest.CreatableRenewers]
     max_lifetime_ms: int
-    def __init__(self, owner_principal_type: str | None = ..., owner_principal_name: str | None = ..., renewers: list[CreateDelegationTokenRequest.CreatableRenewers] = ..., max_lifetime_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        owner_principal_type: str | None = ...,
+        owner_principal_name: str | None = ...,
+        renewers: list[CreateDelegationTokenRequest.CreatableRenewers] = ...,
+        max_lifetime_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreateDelegationTokenResponse(StructBase):
     error_code: int
     principal_type: str
@@ -719,29 +1508,72 @@ class CreateDelegationTokenResponse(StructBase):
     token_id: str
     hmac: bytes
     throttle_time_ms: int
-    def __init__(self, error_code: int = ..., principal_type: str = ..., principal_name: str = ..., token_requester_principal_type: str = ..., token_requester_principal_name: str = ..., issue_timestamp_ms: int = ..., expiry_timestamp_ms: int = ..., max_timestamp_ms: int = ..., token_id: str = ..., hmac: bytes = ..., throttle_time_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        principal_type: str = ...,
+        principal_name: str = ...,
+        token_requester_principal_type: str = ...,
+        token_requester_principal_name: str = ...,
+        issue_timestamp_ms: int = ...,
+        expiry_timestamp_ms: int = ...,
+        max_timestamp_ms: int = ...,
+        token_id: str = ...,
+        hmac: bytes = ...,
+        throttle_time_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreatePartitionsRequest(StructBase):
     class CreatePartitionsTopic(StructBase):
         name: str
         count: int
         assignments: list[CreatePartitionsRequest.CreatePartitionsAssignment] | None
-        def __init__(self, name: str = ..., count: int = ..., assignments: list[CreatePartitionsRequest.CreatePartitionsAssignment] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            count: int = ...,
+            assignments: list[CreatePartitionsRequest.CreatePartitionsAssignment] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class CreatePartitionsAssignment(StructBase):
         broker_ids: list[int]
         def __init__(self, broker_ids: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[CreatePartitionsRequest.CreatePartitionsTopic]
     timeout_ms: int
     validate_only: bool
-    def __init__(self, topics: list[CreatePartitionsRequest.CreatePartitionsTopic] = ..., timeout_ms: int = ..., validate_only: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[CreatePartitionsRequest.CreatePartitionsTopic] = ...,
+        timeout_ms: int = ...,
+        validate_only: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreatePartitionsResponse(StructBase):
     class CreatePartitionsTopicResult(StructBase):
         name: str
         error_code: int
         error_message: str | None
-        def __init__(self, name: str = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     results: list[CreatePartitionsResponse.CreatePartitionsTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., results: list[CreatePartitionsResponse.CreatePartitionsTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        results: list[CreatePartitionsResponse.CreatePartitionsTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreateTopicsRequest(StructBase):
     class CreatableTopic(StructBase):
         name: str
@@ -749,19 +1581,39 @@ class CreateTopicsRequest(StructBase):
         replication_factor: int
         assignments: list[CreateTopicsRequest.CreatableReplicaAssignment]
         configs: list[CreateTopicsRequest.CreatableTopicConfig]
-        def __init__(self, name: str = ..., num_partitions: int = ..., replication_factor: int = ..., assignments: list[CreateTopicsRequest.CreatableReplicaAssignment] = ..., configs: list[CreateTopicsRequest.CreatableTopicConfig] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            num_partitions: int = ...,
+            replication_factor: int = ...,
+            assignments: list[CreateTopicsRequest.CreatableReplicaAssignment] = ...,
+            configs: list[CreateTopicsRequest.CreatableTopicConfig] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class CreatableReplicaAssignment(StructBase):
         partition_index: int
         broker_ids: list[int]
-        def __init__(self, partition_index: int = ..., broker_ids: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., broker_ids: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class CreatableTopicConfig(StructBase):
         name: str
         value: str | None
         def __init__(self, name: str = ..., value: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[CreateTopicsRequest.CreatableTopic]
     timeout_ms: int
     validate_only: bool
-    def __init__(self, topics: list[CreateTopicsRequest.CreatableTopic] = ..., timeout_ms: int = ..., validate_only: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[CreateTopicsRequest.CreatableTopic] = ...,
+        timeout_ms: int = ...,
+        validate_only: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class CreateTopicsResponse(StructBase):
     class CreatableTopicResult(StructBase):
         name: str
@@ -772,22 +1624,52 @@ class CreateTopicsResponse(StructBase):
         num_partitions: int
         replication_factor: int
         configs: list[CreateTopicsResponse.CreatableTopicConfigs] | None
-        def __init__(self, name: str = ..., topic_id: bytes = ..., error_code: int = ..., error_message: str | None = ..., topic_config_error_code: int = ..., num_partitions: int = ..., replication_factor: int = ..., configs: list[CreateTopicsResponse.CreatableTopicConfigs] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            topic_config_error_code: int = ...,
+            num_partitions: int = ...,
+            replication_factor: int = ...,
+            configs: list[CreateTopicsResponse.CreatableTopicConfigs] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class CreatableTopicConfigs(StructBase):
         name: str
         value: str | None
         read_only: bool
         config_source: int
         is_sensitive: bool
-        def __init__(self, name: str = ..., value: str | None = ..., read_only: bool = ..., config_source: int = ..., is_sensitive: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            value: str | None = ...,
+            read_only: bool = ...,
+            config_source: int = ...,
+            is_sensitive: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[CreateTopicsResponse.CreatableTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[CreateTopicsResponse.CreatableTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[CreateTopicsResponse.CreatableTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DefaultPrincipalData(StructBase):
     type: str
     name: str
     token_authenticated: bool
-    def __init__(self, type: str = ..., name: str = ..., token_authenticated: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, type: str = ..., name: str = ..., token_authenticated: bool = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DelegationTokenRecord(StructBase):
     owner: str
     requester: str
@@ -796,7 +1678,18 @@ class DelegationTokenRecord(StructBase):
     max_timestamp: int
     expiration_timestamp: int
     token_id: str
-    def __init__(self, owner: str = ..., requester: str = ..., renewers: list[str] = ..., issue_timestamp: int = ..., max_timestamp: int = ..., expiration_timestamp: int = ..., token_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        owner: str = ...,
+        requester: str = ...,
+        renewers: list[str] = ...,
+        issue_timestamp: int = ...,
+        max_timestamp: int = ...,
+        expiration_timestamp: int = ...,
+        token_id: str = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteAclsRequest(StructBase):
     class DeleteAclsFilter(StructBase):
         resource_type_filter: int
@@ -806,15 +1699,36 @@ class DeleteAclsRequest(StructBase):
         host_filter: str | None
         operation: int
         permission_type: int
-        def __init__(self, resource_type_filter: int = ..., resource_name_filter: str | None = ..., pattern_type_filter: int = ..., principal_filter: str | None = ..., host_filter: str | None = ..., operation: int = ..., permission_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            resource_type_filter: int = ...,
+            resource_name_filter: str | None = ...,
+            pattern_type_filter: int = ...,
+            principal_filter: str | None = ...,
+            host_filter: str | None = ...,
+            operation: int = ...,
+            permission_type: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     filters: list[DeleteAclsRequest.DeleteAclsFilter]
-    def __init__(self, filters: list[DeleteAclsRequest.DeleteAclsFilter] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, filters: list[DeleteAclsRequest.DeleteAclsFilter] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DeleteAclsResponse(StructBase):
     class DeleteAclsFilterResult(StructBase):
         error_code: int
         error_message: str | None
         matching_acls: list[DeleteAclsResponse.DeleteAclsMatchingAcl]
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., matching_acls: list[DeleteAclsResponse.DeleteAclsMatchingAcl] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            matching_acls: list[DeleteAclsResponse.DeleteAclsMatchingAcl] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DeleteAclsMatchingAcl(StructBase):
         error_code: int
         error_message: str | None
@@ -825,108 +1739,247 @@ class DeleteAclsResponse(StructBase):
         host: str
         operation: int
         permission_type: int
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., resource_type: int = ..., resource_name: str = ..., pattern_type: int = ..., principal: str = ..., host: str = ..., operation: int = ..., permission_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            pattern_type: int = ...,
+            principal: str = ...,
+            host: str = ...,
+            operation: int = ...,
+            permission_type: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     filter_results: list[DeleteAclsResponse.DeleteAclsFilterResult]
-    def __init__(self, throttle_time_ms: int = ..., filter_results: list[DeleteAclsResponse.DeleteAclsFilterResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        filter_results: list[DeleteAclsResponse.DeleteAclsFilterResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteGroupsRequest(StructBase):
     groups_names: list[str]
     def __init__(self, groups_names: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class DeleteGroupsResponse(StructBase):
     class DeletableGroupResult(StructBase):
         group_id: str
         error_code: int
         error_message: str | None
-        def __init__(self, group_id: str = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            group_id: str = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     results: list[DeleteGroupsResponse.DeletableGroupResult]
-    def __init__(self, throttle_time_ms: int = ..., results: list[DeleteGroupsResponse.DeletableGroupResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        results: list[DeleteGroupsResponse.DeletableGroupResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteRecordsRequest(StructBase):
     class DeleteRecordsTopic(StructBase):
         name: str
         partitions: list[DeleteRecordsRequest.DeleteRecordsPartition]
-        def __init__(self, name: str = ..., partitions: list[DeleteRecordsRequest.DeleteRecordsPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[DeleteRecordsRequest.DeleteRecordsPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DeleteRecordsPartition(StructBase):
         partition_index: int
         offset: int
         def __init__(self, partition_index: int = ..., offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[DeleteRecordsRequest.DeleteRecordsTopic]
     timeout_ms: int
-    def __init__(self, topics: list[DeleteRecordsRequest.DeleteRecordsTopic] = ..., timeout_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[DeleteRecordsRequest.DeleteRecordsTopic] = ...,
+        timeout_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteRecordsResponse(StructBase):
     class DeleteRecordsTopicResult(StructBase):
         name: str
         partitions: list[DeleteRecordsResponse.DeleteRecordsPartitionResult]
-        def __init__(self, name: str = ..., partitions: list[DeleteRecordsResponse.DeleteRecordsPartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[DeleteRecordsResponse.DeleteRecordsPartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DeleteRecordsPartitionResult(StructBase):
         partition_index: int
         low_watermark: int
         error_code: int
-        def __init__(self, partition_index: int = ..., low_watermark: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            low_watermark: int = ...,
+            error_code: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[DeleteRecordsResponse.DeleteRecordsTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[DeleteRecordsResponse.DeleteRecordsTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[DeleteRecordsResponse.DeleteRecordsTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteShareGroupOffsetsRequest(StructBase):
     class DeleteShareGroupOffsetsRequestTopic(StructBase):
         topic_name: str
         def __init__(self, topic_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     topics: list[DeleteShareGroupOffsetsRequest.DeleteShareGroupOffsetsRequestTopic]
-    def __init__(self, group_id: str = ..., topics: list[DeleteShareGroupOffsetsRequest.DeleteShareGroupOffsetsRequestTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[DeleteShareGroupOffsetsRequest.DeleteShareGroupOffsetsRequestTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteShareGroupOffsetsResponse(StructBase):
     class DeleteShareGroupOffsetsResponseTopic(StructBase):
         topic_name: str
         topic_id: bytes
         error_code: int
         error_message: str | None
-        def __init__(self, topic_name: str = ..., topic_id: bytes = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            topic_id: bytes = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     responses: list[DeleteShareGroupOffsetsResponse.DeleteShareGroupOffsetsResponseTopic]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., responses: list[DeleteShareGroupOffsetsResponse.DeleteShareGroupOffsetsResponseTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        responses: list[DeleteShareGroupOffsetsResponse.DeleteShareGroupOffsetsResponseTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteShareGroupStateRequest(StructBase):
     class DeleteStateData(StructBase):
         topic_id: bytes
         partitions: list[DeleteShareGroupStateRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[DeleteShareGroupStateRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[DeleteShareGroupStateRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition: int
         def __init__(self, partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     topics: list[DeleteShareGroupStateRequest.DeleteStateData]
-    def __init__(self, group_id: str = ..., topics: list[DeleteShareGroupStateRequest.DeleteStateData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[DeleteShareGroupStateRequest.DeleteStateData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteShareGroupStateResponse(StructBase):
     class DeleteStateResult(StructBase):
         topic_id: bytes
         partitions: list[DeleteShareGroupStateResponse.PartitionResult]
-        def __init__(self, topic_id: bytes = ..., partitions: list[DeleteShareGroupStateResponse.PartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[DeleteShareGroupStateResponse.PartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResult(StructBase):
         partition: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     results: list[DeleteShareGroupStateResponse.DeleteStateResult]
-    def __init__(self, results: list[DeleteShareGroupStateResponse.DeleteStateResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, results: list[DeleteShareGroupStateResponse.DeleteStateResult] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DeleteTopicsRequest(StructBase):
     class DeleteTopicState(StructBase):
         name: str | None
         topic_id: bytes
         def __init__(self, name: str | None = ..., topic_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[DeleteTopicsRequest.DeleteTopicState]
     topic_names: list[str]
     timeout_ms: int
-    def __init__(self, topics: list[DeleteTopicsRequest.DeleteTopicState] = ..., topic_names: list[str] = ..., timeout_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[DeleteTopicsRequest.DeleteTopicState] = ...,
+        topic_names: list[str] = ...,
+        timeout_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DeleteTopicsResponse(StructBase):
     class DeletableTopicResult(StructBase):
         name: str | None
         topic_id: bytes
         error_code: int
         error_message: str | None
-        def __init__(self, name: str | None = ..., topic_id: bytes = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str | None = ...,
+            topic_id: bytes = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     responses: list[DeleteTopicsResponse.DeletableTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., responses: list[DeleteTopicsResponse.DeletableTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        responses: list[DeleteTopicsResponse.DeletableTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeAclsRequest(StructBase):
     resource_type_filter: int
     resource_name_filter: str | None
@@ -935,57 +1988,130 @@ class DescribeAclsRequest(StructBase):
     host_filter: str | None
     operation: int
     permission_type: int
-    def __init__(self, resource_type_filter: int = ..., resource_name_filter: str | None = ..., pattern_type_filter: int = ..., principal_filter: str | None = ..., host_filter: str | None = ..., operation: int = ..., permission_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        resource_type_filter: int = ...,
+        resource_name_filter: str | None = ...,
+        pattern_type_filter: int = ...,
+        principal_filter: str | None = ...,
+        host_filter: str | None = ...,
+        operation: int = ...,
+        permission_type: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeAclsResponse(StructBase):
     class DescribeAclsResource(StructBase):
         resource_type: int
         resource_name: str
         pattern_type: int
         acls: list[DescribeAclsResponse.AclDescription]
-        def __init__(self, resource_type: int = ..., resource_name: str = ..., pattern_type: int = ..., acls: list[DescribeAclsResponse.AclDescription] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            pattern_type: int = ...,
+            acls: list[DescribeAclsResponse.AclDescription] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AclDescription(StructBase):
         principal: str
         host: str
         operation: int
         permission_type: int
-        def __init__(self, principal: str = ..., host: str = ..., operation: int = ..., permission_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            principal: str = ...,
+            host: str = ...,
+            operation: int = ...,
+            permission_type: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     resources: list[DescribeAclsResponse.DescribeAclsResource]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., resources: list[DescribeAclsResponse.DescribeAclsResource] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        resources: list[DescribeAclsResponse.DescribeAclsResource] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeClientQuotasRequest(StructBase):
     class ComponentData(StructBase):
         entity_type: str
         match_type: int
         match: str | None
-        def __init__(self, entity_type: str = ..., match_type: int = ..., match: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            entity_type: str = ...,
+            match_type: int = ...,
+            match: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     components: list[DescribeClientQuotasRequest.ComponentData]
     strict: bool
-    def __init__(self, components: list[DescribeClientQuotasRequest.ComponentData] = ..., strict: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        components: list[DescribeClientQuotasRequest.ComponentData] = ...,
+        strict: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeClientQuotasResponse(StructBase):
     class EntryData(StructBase):
         entity: list[DescribeClientQuotasResponse.EntityData]
         values: list[DescribeClientQuotasResponse.ValueData]
-        def __init__(self, entity: list[DescribeClientQuotasResponse.EntityData] = ..., values: list[DescribeClientQuotasResponse.ValueData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            entity: list[DescribeClientQuotasResponse.EntityData] = ...,
+            values: list[DescribeClientQuotasResponse.ValueData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class EntityData(StructBase):
         entity_type: str
         entity_name: str | None
-        def __init__(self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, entity_type: str = ..., entity_name: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class ValueData(StructBase):
         key: str
         value: float
         def __init__(self, key: str = ..., value: float = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     entries: list[DescribeClientQuotasResponse.EntryData] | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., entries: list[DescribeClientQuotasResponse.EntryData] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        entries: list[DescribeClientQuotasResponse.EntryData] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeClusterRequest(StructBase):
     include_cluster_authorized_operations: bool
     endpoint_type: int
     include_fenced_brokers: bool
-    def __init__(self, include_cluster_authorized_operations: bool = ..., endpoint_type: int = ..., include_fenced_brokers: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        include_cluster_authorized_operations: bool = ...,
+        endpoint_type: int = ...,
+        include_fenced_brokers: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeClusterResponse(StructBase):
     class DescribeClusterBroker(StructBase):
         broker_id: int
@@ -993,7 +2119,16 @@ class DescribeClusterResponse(StructBase):
         port: int
         rack: str | None
         is_fenced: bool
-        def __init__(self, broker_id: int = ..., host: str = ..., port: int = ..., rack: str | None = ..., is_fenced: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            broker_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            rack: str | None = ...,
+            is_fenced: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
@@ -1002,17 +2137,43 @@ class DescribeClusterResponse(StructBase):
     controller_id: int
     brokers: list[DescribeClusterResponse.DescribeClusterBroker]
     cluster_authorized_operations: int
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., endpoint_type: int = ..., cluster_id: str = ..., controller_id: int = ..., brokers: list[DescribeClusterResponse.DescribeClusterBroker] = ..., cluster_authorized_operations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        endpoint_type: int = ...,
+        cluster_id: str = ...,
+        controller_id: int = ...,
+        brokers: list[DescribeClusterResponse.DescribeClusterBroker] = ...,
+        cluster_authorized_operations: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeConfigsRequest(StructBase):
     class DescribeConfigsResource(StructBase):
         resource_type: int
         resource_name: str
         configuration_keys: list[str] | None
-        def __init__(self, resource_type: int = ..., resource_name: str = ..., configuration_keys: list[str] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            configuration_keys: list[str] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     resources: list[DescribeConfigsRequest.DescribeConfigsResource]
     include_synonyms: bool
     include_documentation: bool
-    def __init__(self, resources: list[DescribeConfigsRequest.DescribeConfigsResource] = ..., include_synonyms: bool = ..., include_documentation: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        resources: list[DescribeConfigsRequest.DescribeConfigsResource] = ...,
+        include_synonyms: bool = ...,
+        include_documentation: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeConfigsResponse(StructBase):
     class DescribeConfigsResult(StructBase):
         error_code: int
@@ -1020,7 +2181,16 @@ class DescribeConfigsResponse(StructBase):
         resource_type: int
         resource_name: str
         configs: list[DescribeConfigsResponse.DescribeConfigsResourceResult]
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., resource_type: int = ..., resource_name: str = ..., configs: list[DescribeConfigsResponse.DescribeConfigsResourceResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            configs: list[DescribeConfigsResponse.DescribeConfigsResourceResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeConfigsResourceResult(StructBase):
         name: str
         value: str | None
@@ -1030,22 +2200,51 @@ class DescribeConfigsResponse(StructBase):
         synonyms: list[DescribeConfigsResponse.DescribeConfigsSynonym]
         config_type: int
         documentation: str | None
-        def __init__(self, name: str = ..., value: str | None = ..., read_only: bool = ..., config_source: int = ..., is_sensitive: bool = ..., synonyms: list[DescribeConfigsResponse.DescribeConfigsSynonym] = ..., config_type: int = ..., documentation: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            value: str | None = ...,
+            read_only: bool = ...,
+            config_source: int = ...,
+            is_sensitive: bool = ...,
+            synonyms: list[DescribeConfigsResponse.DescribeConfigsSynonym] = ...,
+            config_type: int = ...,
+            documentation: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeConfigsSynonym(StructBase):
         name: str
         value: str | None
         source: int
-        def __init__(self, name: str = ..., value: str | None = ..., source: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., value: str | None = ..., source: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     results: list[DescribeConfigsResponse.DescribeConfigsResult]
-    def __init__(self, throttle_time_ms: int = ..., results: list[DescribeConfigsResponse.DescribeConfigsResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        results: list[DescribeConfigsResponse.DescribeConfigsResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeDelegationTokenRequest(StructBase):
     class DescribeDelegationTokenOwner(StructBase):
         principal_type: str
         principal_name: str
-        def __init__(self, principal_type: str = ..., principal_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, principal_type: str = ..., principal_name: str = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     owners: list[DescribeDelegationTokenRequest.DescribeDelegationTokenOwner] | None
-    def __init__(self, owners: list[DescribeDelegationTokenRequest.DescribeDelegationTokenOwner] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        owners: list[DescribeDelegationTokenRequest.DescribeDelegationTokenOwner] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeDelegationTokenResponse(StructBase):
     class DescribedDelegationToken(StructBase):
         principal_type: str
@@ -1058,19 +2257,46 @@ class DescribeDelegationTokenResponse(StructBase):
         token_id: str
         hmac: bytes
         renewers: list[DescribeDelegationTokenResponse.DescribedDelegationTokenRenewer]
-        def __init__(self, principal_type: str = ..., principal_name: str = ..., token_requester_principal_type: str = ..., token_requester_principal_name: str = ..., issue_timestamp: int = ..., expiry_timestamp: int = ..., max_timestamp: int = ..., token_id: str = ..., hmac: bytes = ..., renewers: list[DescribeDelegationTokenResponse.DescribedDelegationTokenRenewer] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            principal_type: str = ...,
+            principal_name: str = ...,
+            token_requester_principal_type: str = ...,
+            token_requester_principal_name: str = ...,
+            issue_timestamp: int = ...,
+            expiry_timestamp: int = ...,
+            max_timestamp: int = ...,
+            token_id: str = ...,
+            hmac: bytes = ...,
+            renewers: list[DescribeDelegationTokenResponse.DescribedDelegationTokenRenewer] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribedDelegationTokenRenewer(StructBase):
         principal_type: str
         principal_name: str
-        def __init__(self, principal_type: str = ..., principal_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, principal_type: str = ..., principal_name: str = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     error_code: int
     tokens: list[DescribeDelegationTokenResponse.DescribedDelegationToken]
     throttle_time_ms: int
-    def __init__(self, error_code: int = ..., tokens: list[DescribeDelegationTokenResponse.DescribedDelegationToken] = ..., throttle_time_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        tokens: list[DescribeDelegationTokenResponse.DescribedDelegationToken] = ...,
+        throttle_time_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeGroupsRequest(StructBase):
     groups: list[str]
     include_authorized_operations: bool
-    def __init__(self, groups: list[str] = ..., include_authorized_operations: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, groups: list[str] = ..., include_authorized_operations: bool = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DescribeGroupsResponse(StructBase):
     class DescribedGroup(StructBase):
         error_code: int
@@ -1081,7 +2307,19 @@ class DescribeGroupsResponse(StructBase):
         protocol_data: str
         members: list[DescribeGroupsResponse.DescribedGroupMember]
         authorized_operations: int
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., group_id: str = ..., group_state: str = ..., protocol_type: str = ..., protocol_data: str = ..., members: list[DescribeGroupsResponse.DescribedGroupMember] = ..., authorized_operations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            group_id: str = ...,
+            group_state: str = ...,
+            protocol_type: str = ...,
+            protocol_data: str = ...,
+            members: list[DescribeGroupsResponse.DescribedGroupMember] = ...,
+            authorized_operations: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribedGroupMember(StructBase):
         member_id: str
         group_instance_id: str | None
@@ -1089,17 +2327,37 @@ class DescribeGroupsResponse(StructBase):
         client_host: str
         member_metadata: bytes
         member_assignment: bytes
-        def __init__(self, member_id: str = ..., group_instance_id: str | None = ..., client_id: str = ..., client_host: str = ..., member_metadata: bytes = ..., member_assignment: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            group_instance_id: str | None = ...,
+            client_id: str = ...,
+            client_host: str = ...,
+            member_metadata: bytes = ...,
+            member_assignment: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     groups: list[DescribeGroupsResponse.DescribedGroup]
-    def __init__(self, throttle_time_ms: int = ..., groups: list[DescribeGroupsResponse.DescribedGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        groups: list[DescribeGroupsResponse.DescribedGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeLogDirsRequest(StructBase):
     class DescribableLogDirTopic(StructBase):
         topic: str
         partitions: list[int]
         def __init__(self, topic: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[DescribeLogDirsRequest.DescribableLogDirTopic] | None
-    def __init__(self, topics: list[DescribeLogDirsRequest.DescribableLogDirTopic] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, topics: list[DescribeLogDirsRequest.DescribableLogDirTopic] | None = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DescribeLogDirsResponse(StructBase):
     class DescribeLogDirsResult(StructBase):
         error_code: int
@@ -1108,39 +2366,90 @@ class DescribeLogDirsResponse(StructBase):
         total_bytes: int
         usable_bytes: int
         is_cordoned: bool
-        def __init__(self, error_code: int = ..., log_dir: str = ..., topics: list[DescribeLogDirsResponse.DescribeLogDirsTopic] = ..., total_bytes: int = ..., usable_bytes: int = ..., is_cordoned: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            log_dir: str = ...,
+            topics: list[DescribeLogDirsResponse.DescribeLogDirsTopic] = ...,
+            total_bytes: int = ...,
+            usable_bytes: int = ...,
+            is_cordoned: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeLogDirsTopic(StructBase):
         name: str
         partitions: list[DescribeLogDirsResponse.DescribeLogDirsPartition]
-        def __init__(self, name: str = ..., partitions: list[DescribeLogDirsResponse.DescribeLogDirsPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[DescribeLogDirsResponse.DescribeLogDirsPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeLogDirsPartition(StructBase):
         partition_index: int
         partition_size: int
         offset_lag: int
         is_future_key: bool
-        def __init__(self, partition_index: int = ..., partition_size: int = ..., offset_lag: int = ..., is_future_key: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            partition_size: int = ...,
+            offset_lag: int = ...,
+            is_future_key: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     results: list[DescribeLogDirsResponse.DescribeLogDirsResult]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., results: list[DescribeLogDirsResponse.DescribeLogDirsResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        results: list[DescribeLogDirsResponse.DescribeLogDirsResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeProducersRequest(StructBase):
     class TopicRequest(StructBase):
         name: str
         partition_indexes: list[int]
-        def __init__(self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     topics: list[DescribeProducersRequest.TopicRequest]
-    def __init__(self, topics: list[DescribeProducersRequest.TopicRequest] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, topics: list[DescribeProducersRequest.TopicRequest] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DescribeProducersResponse(StructBase):
     class TopicResponse(StructBase):
         name: str
         partitions: list[DescribeProducersResponse.PartitionResponse]
-        def __init__(self, name: str = ..., partitions: list[DescribeProducersResponse.PartitionResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[DescribeProducersResponse.PartitionResponse] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResponse(StructBase):
         partition_index: int
         error_code: int
         error_message: str | None
         active_producers: list[DescribeProducersResponse.ProducerState]
-        def __init__(self, partition_index: int = ..., error_code: int = ..., error_message: str | None = ..., active_producers: list[DescribeProducersResponse.ProducerState] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            active_producers: list[DescribeProducersResponse.ProducerState] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ProducerState(StructBase):
         producer_id: int
         producer_epoch: int
@@ -1148,25 +2457,57 @@ class DescribeProducersResponse(StructBase):
         last_timestamp: int
         coordinator_epoch: int
         current_txn_start_offset: int
-        def __init__(self, producer_id: int = ..., producer_epoch: int = ..., last_sequence: int = ..., last_timestamp: int = ..., coordinator_epoch: int = ..., current_txn_start_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            producer_id: int = ...,
+            producer_epoch: int = ...,
+            last_sequence: int = ...,
+            last_timestamp: int = ...,
+            coordinator_epoch: int = ...,
+            current_txn_start_offset: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[DescribeProducersResponse.TopicResponse]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[DescribeProducersResponse.TopicResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[DescribeProducersResponse.TopicResponse] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeQuorumRequest(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[DescribeQuorumRequest.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[DescribeQuorumRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[DescribeQuorumRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         def __init__(self, partition_index: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[DescribeQuorumRequest.TopicData]
-    def __init__(self, topics: list[DescribeQuorumRequest.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, topics: list[DescribeQuorumRequest.TopicData] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DescribeQuorumResponse(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[DescribeQuorumResponse.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[DescribeQuorumResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[DescribeQuorumResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
@@ -1176,51 +2517,118 @@ class DescribeQuorumResponse(StructBase):
         high_watermark: int
         current_voters: list[DescribeQuorumResponse.ReplicaState]
         observers: list[DescribeQuorumResponse.ReplicaState]
-        def __init__(self, partition_index: int = ..., error_code: int = ..., error_message: str | None = ..., leader_id: int = ..., leader_epoch: int = ..., high_watermark: int = ..., current_voters: list[DescribeQuorumResponse.ReplicaState] = ..., observers: list[DescribeQuorumResponse.ReplicaState] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            high_watermark: int = ...,
+            current_voters: list[DescribeQuorumResponse.ReplicaState] = ...,
+            observers: list[DescribeQuorumResponse.ReplicaState] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ReplicaState(StructBase):
         replica_id: int
         replica_directory_id: bytes
         log_end_offset: int
         last_fetch_timestamp: int
         last_caught_up_timestamp: int
-        def __init__(self, replica_id: int = ..., replica_directory_id: bytes = ..., log_end_offset: int = ..., last_fetch_timestamp: int = ..., last_caught_up_timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            replica_id: int = ...,
+            replica_directory_id: bytes = ...,
+            log_end_offset: int = ...,
+            last_fetch_timestamp: int = ...,
+            last_caught_up_timestamp: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Node(StructBase):
         node_id: int
         listeners: list[DescribeQuorumResponse.Listener]
-        def __init__(self, node_id: int = ..., listeners: list[DescribeQuorumResponse.Listener] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            node_id: int = ...,
+            listeners: list[DescribeQuorumResponse.Listener] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Listener(StructBase):
         name: str
         host: str
         port: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     error_code: int
     error_message: str | None
     topics: list[DescribeQuorumResponse.TopicData]
     nodes: list[DescribeQuorumResponse.Node]
-    def __init__(self, error_code: int = ..., error_message: str | None = ..., topics: list[DescribeQuorumResponse.TopicData] = ..., nodes: list[DescribeQuorumResponse.Node] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        topics: list[DescribeQuorumResponse.TopicData] = ...,
+        nodes: list[DescribeQuorumResponse.Node] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeShareGroupOffsetsRequest(StructBase):
     class DescribeShareGroupOffsetsRequestGroup(StructBase):
         group_id: str
         topics: list[DescribeShareGroupOffsetsRequest.DescribeShareGroupOffsetsRequestTopic] | None
-        def __init__(self, group_id: str = ..., topics: list[DescribeShareGroupOffsetsRequest.DescribeShareGroupOffsetsRequestTopic] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            group_id: str = ...,
+            topics: list[DescribeShareGroupOffsetsRequest.DescribeShareGroupOffsetsRequestTopic] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeShareGroupOffsetsRequestTopic(StructBase):
         topic_name: str
         partitions: list[int]
-        def __init__(self, topic_name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     groups: list[DescribeShareGroupOffsetsRequest.DescribeShareGroupOffsetsRequestGroup]
-    def __init__(self, groups: list[DescribeShareGroupOffsetsRequest.DescribeShareGroupOffsetsRequestGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        groups: list[DescribeShareGroupOffsetsRequest.DescribeShareGroupOffsetsRequestGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeShareGroupOffsetsResponse(StructBase):
     class DescribeShareGroupOffsetsResponseGroup(StructBase):
         group_id: str
         topics: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponseTopic]
         error_code: int
         error_message: str | None
-        def __init__(self, group_id: str = ..., topics: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponseTopic] = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            group_id: str = ...,
+            topics: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponseTopic] = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeShareGroupOffsetsResponseTopic(StructBase):
         topic_name: str
         topic_id: bytes
         partitions: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponsePartition]
-        def __init__(self, topic_name: str = ..., topic_id: bytes = ..., partitions: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponsePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponsePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeShareGroupOffsetsResponsePartition(StructBase):
         partition_index: int
         start_offset: int
@@ -1228,22 +2636,49 @@ class DescribeShareGroupOffsetsResponse(StructBase):
         lag: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition_index: int = ..., start_offset: int = ..., leader_epoch: int = ..., lag: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            start_offset: int = ...,
+            leader_epoch: int = ...,
+            lag: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     groups: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponseGroup]
-    def __init__(self, throttle_time_ms: int = ..., groups: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponseGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        groups: list[DescribeShareGroupOffsetsResponse.DescribeShareGroupOffsetsResponseGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeTopicPartitionsRequest(StructBase):
     class TopicRequest(StructBase):
         name: str
         def __init__(self, name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class Cursor(StructBase):
         topic_name: str
         partition_index: int
-        def __init__(self, topic_name: str = ..., partition_index: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_name: str = ..., partition_index: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     topics: list[DescribeTopicPartitionsRequest.TopicRequest]
     response_partition_limit: int
     cursor: DescribeTopicPartitionsRequest.Cursor | None
-    def __init__(self, topics: list[DescribeTopicPartitionsRequest.TopicRequest] = ..., response_partition_limit: int = ..., cursor: DescribeTopicPartitionsRequest.Cursor | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[DescribeTopicPartitionsRequest.TopicRequest] = ...,
+        response_partition_limit: int = ...,
+        cursor: DescribeTopicPartitionsRequest.Cursor | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeTopicPartitionsResponse(StructBase):
     class DescribeTopicPartitionsResponseTopic(StructBase):
         error_code: int
@@ -1252,7 +2687,17 @@ class DescribeTopicPartitionsResponse(StructBase):
         is_internal: bool
         partitions: list[DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponsePartition]
         topic_authorized_operations: int
-        def __init__(self, error_code: int = ..., name: str | None = ..., topic_id: bytes = ..., is_internal: bool = ..., partitions: list[DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponsePartition] = ..., topic_authorized_operations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            name: str | None = ...,
+            topic_id: bytes = ...,
+            is_internal: bool = ...,
+            partitions: list[DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponsePartition] = ...,
+            topic_authorized_operations: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class DescribeTopicPartitionsResponsePartition(StructBase):
         error_code: int
         partition_index: int
@@ -1263,18 +2708,42 @@ class DescribeTopicPartitionsResponse(StructBase):
         eligible_leader_replicas: list[int] | None
         last_known_elr: list[int] | None
         offline_replicas: list[int]
-        def __init__(self, error_code: int = ..., partition_index: int = ..., leader_id: int = ..., leader_epoch: int = ..., replica_nodes: list[int] = ..., isr_nodes: list[int] = ..., eligible_leader_replicas: list[int] | None = ..., last_known_elr: list[int] | None = ..., offline_replicas: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            partition_index: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            replica_nodes: list[int] = ...,
+            isr_nodes: list[int] = ...,
+            eligible_leader_replicas: list[int] | None = ...,
+            last_known_elr: list[int] | None = ...,
+            offline_replicas: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Cursor(StructBase):
         topic_name: str
         partition_index: int
-        def __init__(self, topic_name: str = ..., partition_index: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_name: str = ..., partition_index: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic]
     next_cursor: DescribeTopicPartitionsResponse.Cursor | None
-    def __init__(self, throttle_time_ms: int = ..., topics: list[DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic] = ..., next_cursor: DescribeTopicPartitionsResponse.Cursor | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[DescribeTopicPartitionsResponse.DescribeTopicPartitionsResponseTopic] = ...,
+        next_cursor: DescribeTopicPartitionsResponse.Cursor | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeTransactionsRequest(StructBase):
     transactional_ids: list[str]
     def __init__(self, transactional_ids: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class DescribeTransactionsResponse(StructBase):
     class TransactionState(StructBase):
         error_code: int
@@ -1285,157 +2754,327 @@ class DescribeTransactionsResponse(StructBase):
         producer_id: int
         producer_epoch: int
         topics: list[DescribeTransactionsResponse.TopicData]
-        def __init__(self, error_code: int = ..., transactional_id: str = ..., transaction_state: str = ..., transaction_timeout_ms: int = ..., transaction_start_time_ms: int = ..., producer_id: int = ..., producer_epoch: int = ..., topics: list[DescribeTransactionsResponse.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            transactional_id: str = ...,
+            transaction_state: str = ...,
+            transaction_timeout_ms: int = ...,
+            transaction_start_time_ms: int = ...,
+            producer_id: int = ...,
+            producer_epoch: int = ...,
+            topics: list[DescribeTransactionsResponse.TopicData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicData(StructBase):
         topic: str
         partitions: list[int]
         def __init__(self, topic: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     throttle_time_ms: int
     transaction_states: list[DescribeTransactionsResponse.TransactionState]
-    def __init__(self, throttle_time_ms: int = ..., transaction_states: list[DescribeTransactionsResponse.TransactionState] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        transaction_states: list[DescribeTransactionsResponse.TransactionState] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class DescribeUserScramCredentialsRequest(StructBase):
     class UserName(StructBase):
         name: str
         def __init__(self, name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     users: list[DescribeUserScramCredentialsRequest.UserName] | None
-    def __init__(self, users: list[DescribeUserScramCredentialsRequest.UserName] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, users: list[DescribeUserScramCredentialsRequest.UserName] | None = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class DescribeUserScramCredentialsResponse(StructBase):
     class DescribeUserScramCredentialsResult(StructBase):
         user: str
         error_code: int
         error_message: str | None
         credential_infos: list[DescribeUserScramCredentialsResponse.CredentialInfo]
-        def __init__(self, user: str = ..., error_code: int = ..., error_message: str | None = ..., credential_infos: list[DescribeUserScramCredentialsResponse.CredentialInfo] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            user: str = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            credential_infos: list[DescribeUserScramCredentialsResponse.CredentialInfo] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class CredentialInfo(StructBase):
         mechanism: int
         iterations: int
         def __init__(self, mechanism: int = ..., iterations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     results: list[DescribeUserScramCredentialsResponse.DescribeUserScramCredentialsResult]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., results: list[DescribeUserScramCredentialsResponse.DescribeUserScramCredentialsResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        results: list[DescribeUserScramCredentialsResponse.DescribeUserScramCredentialsResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ElectLeadersRequest(StructBase):
     class TopicPartitions(StructBase):
         topic: str
         partitions: list[int]
         def __init__(self, topic: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     election_type: int
     topic_partitions: list[ElectLeadersRequest.TopicPartitions] | None
     timeout_ms: int
-    def __init__(self, election_type: int = ..., topic_partitions: list[ElectLeadersRequest.TopicPartitions] | None = ..., timeout_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        election_type: int = ...,
+        topic_partitions: list[ElectLeadersRequest.TopicPartitions] | None = ...,
+        timeout_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ElectLeadersResponse(StructBase):
     class ReplicaElectionResult(StructBase):
         topic: str
         partition_result: list[ElectLeadersResponse.PartitionResult]
-        def __init__(self, topic: str = ..., partition_result: list[ElectLeadersResponse.PartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic: str = ...,
+            partition_result: list[ElectLeadersResponse.PartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResult(StructBase):
         partition_id: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition_id: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_id: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     replica_election_results: list[ElectLeadersResponse.ReplicaElectionResult]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., replica_election_results: list[ElectLeadersResponse.ReplicaElectionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        replica_election_results: list[ElectLeadersResponse.ReplicaElectionResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class EndQuorumEpochRequest(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[EndQuorumEpochRequest.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[EndQuorumEpochRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[EndQuorumEpochRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         leader_id: int
         leader_epoch: int
         preferred_successors: list[int]
         preferred_candidates: list[EndQuorumEpochRequest.ReplicaInfo]
-        def __init__(self, partition_index: int = ..., leader_id: int = ..., leader_epoch: int = ..., preferred_successors: list[int] = ..., preferred_candidates: list[EndQuorumEpochRequest.ReplicaInfo] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            preferred_successors: list[int] = ...,
+            preferred_candidates: list[EndQuorumEpochRequest.ReplicaInfo] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ReplicaInfo(StructBase):
         candidate_id: int
         candidate_directory_id: bytes
-        def __init__(self, candidate_id: int = ..., candidate_directory_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, candidate_id: int = ..., candidate_directory_id: bytes = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class LeaderEndpoint(StructBase):
         name: str
         host: str
         port: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     cluster_id: str | None
     topics: list[EndQuorumEpochRequest.TopicData]
     leader_endpoints: list[EndQuorumEpochRequest.LeaderEndpoint]
-    def __init__(self, cluster_id: str | None = ..., topics: list[EndQuorumEpochRequest.TopicData] = ..., leader_endpoints: list[EndQuorumEpochRequest.LeaderEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        topics: list[EndQuorumEpochRequest.TopicData] = ...,
+        leader_endpoints: list[EndQuorumEpochRequest.LeaderEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class EndQuorumEpochResponse(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[EndQuorumEpochResponse.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[EndQuorumEpochResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[EndQuorumEpochResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
         leader_id: int
         leader_epoch: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     error_code: int
     topics: list[EndQuorumEpochResponse.TopicData]
     node_endpoints: list[EndQuorumEpochResponse.NodeEndpoint]
-    def __init__(self, error_code: int = ..., topics: list[EndQuorumEpochResponse.TopicData] = ..., node_endpoints: list[EndQuorumEpochResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        topics: list[EndQuorumEpochResponse.TopicData] = ...,
+        node_endpoints: list[EndQuorumEpochResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class EndTransactionRecord(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class EndTxnMarker(StructBase):
     coordinator_epoch: int
     def __init__(self, coordinator_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class EndTxnRequest(StructBase):
     transactional_id: str
     producer_id: int
     producer_epoch: int
     committed: bool
-    def __init__(self, transactional_id: str = ..., producer_id: int = ..., producer_epoch: int = ..., committed: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        transactional_id: str = ...,
+        producer_id: int = ...,
+        producer_epoch: int = ...,
+        committed: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class EndTxnResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     producer_id: int
     producer_epoch: int
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., producer_id: int = ..., producer_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        producer_id: int = ...,
+        producer_epoch: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class EnvelopeRequest(StructBase):
     request_data: bytes
     request_principal: bytes | None
     client_host_address: bytes
-    def __init__(self, request_data: bytes = ..., request_principal: bytes | None = ..., client_host_address: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        request_data: bytes = ...,
+        request_principal: bytes | None = ...,
+        client_host_address: bytes = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class EnvelopeResponse(StructBase):
     response_data: bytes | None
     error_code: int
-    def __init__(self, response_data: bytes | None = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, response_data: bytes | None = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ExpireDelegationTokenRequest(StructBase):
     hmac: bytes
     expiry_time_period_ms: int
-    def __init__(self, hmac: bytes = ..., expiry_time_period_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, hmac: bytes = ..., expiry_time_period_ms: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ExpireDelegationTokenResponse(StructBase):
     error_code: int
     expiry_timestamp_ms: int
     throttle_time_ms: int
-    def __init__(self, error_code: int = ..., expiry_timestamp_ms: int = ..., throttle_time_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        expiry_timestamp_ms: int = ...,
+        throttle_time_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class FeatureLevelRecord(StructBase):
     name: str
     feature_level: int
     def __init__(self, name: str = ..., feature_level: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class FenceBrokerRecord(StructBase):
     id: int
     epoch: int
     def __init__(self, id: int = ..., epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class FetchRequest(StructBase):
     class ReplicaState(StructBase):
         replica_id: int
         replica_epoch: int
-        def __init__(self, replica_id: int = ..., replica_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, replica_id: int = ..., replica_epoch: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class FetchTopic(StructBase):
         topic: str
         topic_id: bytes
         partitions: list[FetchRequest.FetchPartition]
-        def __init__(self, topic: str = ..., topic_id: bytes = ..., partitions: list[FetchRequest.FetchPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[FetchRequest.FetchPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class FetchPartition(StructBase):
         partition: int
         current_leader_epoch: int
@@ -1445,12 +3084,27 @@ class FetchRequest(StructBase):
         partition_max_bytes: int
         replica_directory_id: bytes
         high_watermark: int
-        def __init__(self, partition: int = ..., current_leader_epoch: int = ..., fetch_offset: int = ..., last_fetched_epoch: int = ..., log_start_offset: int = ..., partition_max_bytes: int = ..., replica_directory_id: bytes = ..., high_watermark: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            current_leader_epoch: int = ...,
+            fetch_offset: int = ...,
+            last_fetched_epoch: int = ...,
+            log_start_offset: int = ...,
+            partition_max_bytes: int = ...,
+            replica_directory_id: bytes = ...,
+            high_watermark: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ForgottenTopic(StructBase):
         topic: str
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic: str = ..., topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic: str = ..., topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     cluster_id: str | None
     replica_id: int
     replica_state: FetchRequest.ReplicaState
@@ -1463,13 +3117,36 @@ class FetchRequest(StructBase):
     topics: list[FetchRequest.FetchTopic]
     forgotten_topics_data: list[FetchRequest.ForgottenTopic]
     rack_id: str
-    def __init__(self, cluster_id: str | None = ..., replica_id: int = ..., replica_state: FetchRequest.ReplicaState = ..., max_wait_ms: int = ..., min_bytes: int = ..., max_bytes: int = ..., isolation_level: int = ..., session_id: int = ..., session_epoch: int = ..., topics: list[FetchRequest.FetchTopic] = ..., forgotten_topics_data: list[FetchRequest.ForgottenTopic] = ..., rack_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        replica_id: int = ...,
+        replica_state: FetchRequest.ReplicaState = ...,
+        max_wait_ms: int = ...,
+        min_bytes: int = ...,
+        max_bytes: int = ...,
+        isolation_level: int = ...,
+        session_id: int = ...,
+        session_epoch: int = ...,
+        topics: list[FetchRequest.FetchTopic] = ...,
+        forgotten_topics_data: list[FetchRequest.ForgottenTopic] = ...,
+        rack_id: str = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class FetchResponse(StructBase):
     class FetchableTopicResponse(StructBase):
         topic: str
         topic_id: bytes
         partitions: list[FetchResponse.PartitionData]
-        def __init__(self, topic: str = ..., topic_id: bytes = ..., partitions: list[FetchResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[FetchResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
@@ -1482,61 +3159,129 @@ class FetchResponse(StructBase):
         aborted_transactions: list[FetchResponse.AbortedTransaction] | None
         preferred_read_replica: int
         records: bytes | bytearray | memoryview | None
-        def __init__(self, partition_index: int = ..., error_code: int = ..., high_watermark: int = ..., last_stable_offset: int = ..., log_start_offset: int = ..., diverging_epoch: FetchResponse.EpochEndOffset = ..., current_leader: FetchResponse.LeaderIdAndEpoch = ..., snapshot_id: FetchResponse.SnapshotId = ..., aborted_transactions: list[FetchResponse.AbortedTransaction] | None = ..., preferred_read_replica: int = ..., records: bytes | bytearray | memoryview | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            high_watermark: int = ...,
+            last_stable_offset: int = ...,
+            log_start_offset: int = ...,
+            diverging_epoch: FetchResponse.EpochEndOffset = ...,
+            current_leader: FetchResponse.LeaderIdAndEpoch = ...,
+            snapshot_id: FetchResponse.SnapshotId = ...,
+            aborted_transactions: list[FetchResponse.AbortedTransaction] | None = ...,
+            preferred_read_replica: int = ...,
+            records: bytes | bytearray | memoryview | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class EpochEndOffset(StructBase):
         epoch: int
         end_offset: int
         def __init__(self, epoch: int = ..., end_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class LeaderIdAndEpoch(StructBase):
         leader_id: int
         leader_epoch: int
         def __init__(self, leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class SnapshotId(StructBase):
         end_offset: int
         epoch: int
         def __init__(self, end_offset: int = ..., epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class AbortedTransaction(StructBase):
         producer_id: int
         first_offset: int
-        def __init__(self, producer_id: int = ..., first_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, producer_id: int = ..., first_offset: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
         rack: str | None
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., rack: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            node_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            rack: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     session_id: int
     responses: list[FetchResponse.FetchableTopicResponse]
     node_endpoints: list[FetchResponse.NodeEndpoint]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., session_id: int = ..., responses: list[FetchResponse.FetchableTopicResponse] = ..., node_endpoints: list[FetchResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        session_id: int = ...,
+        responses: list[FetchResponse.FetchableTopicResponse] = ...,
+        node_endpoints: list[FetchResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class FetchSnapshotRequest(StructBase):
     class TopicSnapshot(StructBase):
         name: str
         partitions: list[FetchSnapshotRequest.PartitionSnapshot]
-        def __init__(self, name: str = ..., partitions: list[FetchSnapshotRequest.PartitionSnapshot] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[FetchSnapshotRequest.PartitionSnapshot] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionSnapshot(StructBase):
         partition: int
         current_leader_epoch: int
         snapshot_id: FetchSnapshotRequest.SnapshotId
         position: int
         replica_directory_id: bytes
-        def __init__(self, partition: int = ..., current_leader_epoch: int = ..., snapshot_id: FetchSnapshotRequest.SnapshotId = ..., position: int = ..., replica_directory_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            current_leader_epoch: int = ...,
+            snapshot_id: FetchSnapshotRequest.SnapshotId = ...,
+            position: int = ...,
+            replica_directory_id: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class SnapshotId(StructBase):
         end_offset: int
         epoch: int
         def __init__(self, end_offset: int = ..., epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     cluster_id: str | None
     replica_id: int
     max_bytes: int
     topics: list[FetchSnapshotRequest.TopicSnapshot]
-    def __init__(self, cluster_id: str | None = ..., replica_id: int = ..., max_bytes: int = ..., topics: list[FetchSnapshotRequest.TopicSnapshot] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        replica_id: int = ...,
+        max_bytes: int = ...,
+        topics: list[FetchSnapshotRequest.TopicSnapshot] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class FetchSnapshotResponse(StructBase):
     class TopicSnapshot(StructBase):
         name: str
         partitions: list[FetchSnapshotResponse.PartitionSnapshot]
-        def __init__(self, name: str = ..., partitions: list[FetchSnapshotResponse.PartitionSnapshot] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[FetchSnapshotResponse.PartitionSnapshot] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionSnapshot(StructBase):
         index: int
         error_code: int
@@ -1545,30 +3290,57 @@ class FetchSnapshotResponse(StructBase):
         size: int
         position: int
         unaligned_records: bytes | bytearray | memoryview | None
-        def __init__(self, index: int = ..., error_code: int = ..., snapshot_id: FetchSnapshotResponse.SnapshotId = ..., current_leader: FetchSnapshotResponse.LeaderIdAndEpoch = ..., size: int = ..., position: int = ..., unaligned_records: bytes | bytearray | memoryview | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            index: int = ...,
+            error_code: int = ...,
+            snapshot_id: FetchSnapshotResponse.SnapshotId = ...,
+            current_leader: FetchSnapshotResponse.LeaderIdAndEpoch = ...,
+            size: int = ...,
+            position: int = ...,
+            unaligned_records: bytes | bytearray | memoryview | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class SnapshotId(StructBase):
         end_offset: int
         epoch: int
         def __init__(self, end_offset: int = ..., epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class LeaderIdAndEpoch(StructBase):
         leader_id: int
         leader_epoch: int
         def __init__(self, leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     topics: list[FetchSnapshotResponse.TopicSnapshot]
     node_endpoints: list[FetchSnapshotResponse.NodeEndpoint]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., topics: list[FetchSnapshotResponse.TopicSnapshot] = ..., node_endpoints: list[FetchSnapshotResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        topics: list[FetchSnapshotResponse.TopicSnapshot] = ...,
+        node_endpoints: list[FetchSnapshotResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class FindCoordinatorRequest(StructBase):
     key: str
     key_type: int
     coordinator_keys: list[str]
-    def __init__(self, key: str = ..., key_type: int = ..., coordinator_keys: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, key: str = ..., key_type: int = ..., coordinator_keys: list[str] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class FindCoordinatorResponse(StructBase):
     class Coordinator(StructBase):
         key: str
@@ -1577,7 +3349,17 @@ class FindCoordinatorResponse(StructBase):
         port: int
         error_code: int
         error_message: str | None
-        def __init__(self, key: str = ..., node_id: int = ..., host: str = ..., port: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            key: str = ...,
+            node_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
@@ -1585,10 +3367,22 @@ class FindCoordinatorResponse(StructBase):
     host: str
     port: int
     coordinators: list[FindCoordinatorResponse.Coordinator]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., node_id: int = ..., host: str = ..., port: int = ..., coordinators: list[FindCoordinatorResponse.Coordinator] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        node_id: int = ...,
+        host: str = ...,
+        port: int = ...,
+        coordinators: list[FindCoordinatorResponse.Coordinator] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class GetTelemetrySubscriptionsRequest(StructBase):
     client_instance_id: bytes
     def __init__(self, client_instance_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class GetTelemetrySubscriptionsResponse(StructBase):
     throttle_time_ms: int
     error_code: int
@@ -1599,10 +3393,24 @@ class GetTelemetrySubscriptionsResponse(StructBase):
     telemetry_max_bytes: int
     delta_temporality: bool
     requested_metrics: list[str]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., client_instance_id: bytes = ..., subscription_id: int = ..., accepted_compression_types: list[int] = ..., push_interval_ms: int = ..., telemetry_max_bytes: int = ..., delta_temporality: bool = ..., requested_metrics: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        client_instance_id: bytes = ...,
+        subscription_id: int = ...,
+        accepted_compression_types: list[int] = ...,
+        push_interval_ms: int = ...,
+        telemetry_max_bytes: int = ...,
+        delta_temporality: bool = ...,
+        requested_metrics: list[str] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class GroupMetadataKey(StructBase):
     group: str
     def __init__(self, group: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class GroupMetadataValue(StructBase):
     class MemberMetadata(StructBase):
         member_id: str
@@ -1613,48 +3421,109 @@ class GroupMetadataValue(StructBase):
         session_timeout: int
         subscription: bytes
         assignment: bytes
-        def __init__(self, member_id: str = ..., group_instance_id: str | None = ..., client_id: str = ..., client_host: str = ..., rebalance_timeout: int = ..., session_timeout: int = ..., subscription: bytes = ..., assignment: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            group_instance_id: str | None = ...,
+            client_id: str = ...,
+            client_host: str = ...,
+            rebalance_timeout: int = ...,
+            session_timeout: int = ...,
+            subscription: bytes = ...,
+            assignment: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     protocol_type: str
     generation: int
     protocol: str | None
     leader: str | None
     current_state_timestamp: int
     members: list[GroupMetadataValue.MemberMetadata]
-    def __init__(self, protocol_type: str = ..., generation: int = ..., protocol: str | None = ..., leader: str | None = ..., current_state_timestamp: int = ..., members: list[GroupMetadataValue.MemberMetadata] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        protocol_type: str = ...,
+        generation: int = ...,
+        protocol: str | None = ...,
+        leader: str | None = ...,
+        current_state_timestamp: int = ...,
+        members: list[GroupMetadataValue.MemberMetadata] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class HeartbeatRequest(StructBase):
     group_id: str
     generation_id: int
     member_id: str
     group_instance_id: str | None
-    def __init__(self, group_id: str = ..., generation_id: int = ..., member_id: str = ..., group_instance_id: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        generation_id: int = ...,
+        member_id: str = ...,
+        group_instance_id: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class HeartbeatResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class IncrementalAlterConfigsRequest(StructBase):
     class AlterConfigsResource(StructBase):
         resource_type: int
         resource_name: str
         configs: list[IncrementalAlterConfigsRequest.AlterableConfig]
-        def __init__(self, resource_type: int = ..., resource_name: str = ..., configs: list[IncrementalAlterConfigsRequest.AlterableConfig] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            configs: list[IncrementalAlterConfigsRequest.AlterableConfig] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AlterableConfig(StructBase):
         name: str
         config_operation: int
         value: str | None
-        def __init__(self, name: str = ..., config_operation: int = ..., value: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., config_operation: int = ..., value: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     resources: list[IncrementalAlterConfigsRequest.AlterConfigsResource]
     validate_only: bool
-    def __init__(self, resources: list[IncrementalAlterConfigsRequest.AlterConfigsResource] = ..., validate_only: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        resources: list[IncrementalAlterConfigsRequest.AlterConfigsResource] = ...,
+        validate_only: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class IncrementalAlterConfigsResponse(StructBase):
     class AlterConfigsResourceResponse(StructBase):
         error_code: int
         error_message: str | None
         resource_type: int
         resource_name: str
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., resource_type: int = ..., resource_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            resource_type: int = ...,
+            resource_name: str = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     responses: list[IncrementalAlterConfigsResponse.AlterConfigsResourceResponse]
-    def __init__(self, throttle_time_ms: int = ..., responses: list[IncrementalAlterConfigsResponse.AlterConfigsResourceResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        responses: list[IncrementalAlterConfigsResponse.AlterConfigsResourceResponse] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class InitProducerIdRequest(StructBase):
     transactional_id: str | None
     transaction_timeout_ms: int
@@ -1662,7 +3531,17 @@ class InitProducerIdRequest(StructBase):
     producer_epoch: int
     enable2_pc: bool
     keep_prepared_txn: bool
-    def __init__(self, transactional_id: str | None = ..., transaction_timeout_ms: int = ..., producer_id: int = ..., producer_epoch: int = ..., enable2_pc: bool = ..., keep_prepared_txn: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        transactional_id: str | None = ...,
+        transaction_timeout_ms: int = ...,
+        producer_id: int = ...,
+        producer_epoch: int = ...,
+        enable2_pc: bool = ...,
+        keep_prepared_txn: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class InitProducerIdResponse(StructBase):
     throttle_time_ms: int
     error_code: int
@@ -1670,37 +3549,81 @@ class InitProducerIdResponse(StructBase):
     producer_epoch: int
     ongoing_txn_producer_id: int
     ongoing_txn_producer_epoch: int
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., producer_id: int = ..., producer_epoch: int = ..., ongoing_txn_producer_id: int = ..., ongoing_txn_producer_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        producer_id: int = ...,
+        producer_epoch: int = ...,
+        ongoing_txn_producer_id: int = ...,
+        ongoing_txn_producer_epoch: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class InitializeShareGroupStateRequest(StructBase):
     class InitializeStateData(StructBase):
         topic_id: bytes
         partitions: list[InitializeShareGroupStateRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[InitializeShareGroupStateRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[InitializeShareGroupStateRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition: int
         state_epoch: int
         start_offset: int
-        def __init__(self, partition: int = ..., state_epoch: int = ..., start_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition: int = ..., state_epoch: int = ..., start_offset: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     group_id: str
     topics: list[InitializeShareGroupStateRequest.InitializeStateData]
-    def __init__(self, group_id: str = ..., topics: list[InitializeShareGroupStateRequest.InitializeStateData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[InitializeShareGroupStateRequest.InitializeStateData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class InitializeShareGroupStateResponse(StructBase):
     class InitializeStateResult(StructBase):
         topic_id: bytes
         partitions: list[InitializeShareGroupStateResponse.PartitionResult]
-        def __init__(self, topic_id: bytes = ..., partitions: list[InitializeShareGroupStateResponse.PartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[InitializeShareGroupStateResponse.PartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResult(StructBase):
         partition: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     results: list[InitializeShareGroupStateResponse.InitializeStateResult]
-    def __init__(self, results: list[InitializeShareGroupStateResponse.InitializeStateResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        results: list[InitializeShareGroupStateResponse.InitializeStateResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class JoinGroupRequest(StructBase):
     class JoinGroupRequestProtocol(StructBase):
         name: str
         metadata: bytes
         def __init__(self, name: str = ..., metadata: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     session_timeout_ms: int
     rebalance_timeout_ms: int
@@ -1709,13 +3632,32 @@ class JoinGroupRequest(StructBase):
     protocol_type: str
     protocols: list[JoinGroupRequest.JoinGroupRequestProtocol]
     reason: str | None
-    def __init__(self, group_id: str = ..., session_timeout_ms: int = ..., rebalance_timeout_ms: int = ..., member_id: str = ..., group_instance_id: str | None = ..., protocol_type: str = ..., protocols: list[JoinGroupRequest.JoinGroupRequestProtocol] = ..., reason: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        session_timeout_ms: int = ...,
+        rebalance_timeout_ms: int = ...,
+        member_id: str = ...,
+        group_instance_id: str | None = ...,
+        protocol_type: str = ...,
+        protocols: list[JoinGroupRequest.JoinGroupRequestProtocol] = ...,
+        reason: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class JoinGroupResponse(StructBase):
     class JoinGroupResponseMember(StructBase):
         member_id: str
         group_instance_id: str | None
         metadata: bytes
-        def __init__(self, member_id: str = ..., group_instance_id: str | None = ..., metadata: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            group_instance_id: str | None = ...,
+            metadata: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     generation_id: int
@@ -1725,170 +3667,373 @@ class JoinGroupResponse(StructBase):
     skip_assignment: bool
     member_id: str
     members: list[JoinGroupResponse.JoinGroupResponseMember]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., generation_id: int = ..., protocol_type: str | None = ..., protocol_name: str | None = ..., leader: str = ..., skip_assignment: bool = ..., member_id: str = ..., members: list[JoinGroupResponse.JoinGroupResponseMember] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        generation_id: int = ...,
+        protocol_type: str | None = ...,
+        protocol_name: str | None = ...,
+        leader: str = ...,
+        skip_assignment: bool = ...,
+        member_id: str = ...,
+        members: list[JoinGroupResponse.JoinGroupResponseMember] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class KRaftVersionRecord(StructBase):
     version: int
     k_raft_version: int
     def __init__(self, version: int = ..., k_raft_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class LeaderAndIsrRequest(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class LeaderAndIsrResponse(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class LeaderChangeMessage(StructBase):
     class Voter(StructBase):
         voter_id: int
         voter_directory_id: bytes
-        def __init__(self, voter_id: int = ..., voter_directory_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, voter_id: int = ..., voter_directory_id: bytes = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     version: int
     leader_id: int
     voters: list[LeaderChangeMessage.Voter]
     granting_voters: list[LeaderChangeMessage.Voter]
-    def __init__(self, version: int = ..., leader_id: int = ..., voters: list[LeaderChangeMessage.Voter] = ..., granting_voters: list[LeaderChangeMessage.Voter] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        version: int = ...,
+        leader_id: int = ...,
+        voters: list[LeaderChangeMessage.Voter] = ...,
+        granting_voters: list[LeaderChangeMessage.Voter] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class LeaveGroupRequest(StructBase):
     class MemberIdentity(StructBase):
         member_id: str
         group_instance_id: str | None
         reason: str | None
-        def __init__(self, member_id: str = ..., group_instance_id: str | None = ..., reason: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            group_instance_id: str | None = ...,
+            reason: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     group_id: str
     member_id: str
     members: list[LeaveGroupRequest.MemberIdentity]
-    def __init__(self, group_id: str = ..., member_id: str = ..., members: list[LeaveGroupRequest.MemberIdentity] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        member_id: str = ...,
+        members: list[LeaveGroupRequest.MemberIdentity] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class LeaveGroupResponse(StructBase):
     class MemberResponse(StructBase):
         member_id: str
         group_instance_id: str | None
         error_code: int
-        def __init__(self, member_id: str = ..., group_instance_id: str | None = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            group_instance_id: str | None = ...,
+            error_code: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     members: list[LeaveGroupResponse.MemberResponse]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., members: list[LeaveGroupResponse.MemberResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        members: list[LeaveGroupResponse.MemberResponse] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class LegacyOffsetCommitKey(StructBase):
     group: str
     topic: str
     partition: int
-    def __init__(self, group: str = ..., topic: str = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, group: str = ..., topic: str = ..., partition: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class LegacyOffsetCommitValue(StructBase):
     offset: int
     metadata: str
     commit_timestamp: int
-    def __init__(self, offset: int = ..., metadata: str = ..., commit_timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, offset: int = ..., metadata: str = ..., commit_timestamp: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ListConfigResourcesRequest(StructBase):
     resource_types: list[int]
     def __init__(self, resource_types: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ListConfigResourcesResponse(StructBase):
     class ConfigResource(StructBase):
         resource_name: str
         resource_type: int
-        def __init__(self, resource_name: str = ..., resource_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, resource_name: str = ..., resource_type: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     config_resources: list[ListConfigResourcesResponse.ConfigResource]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., config_resources: list[ListConfigResourcesResponse.ConfigResource] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        config_resources: list[ListConfigResourcesResponse.ConfigResource] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListGroupsRequest(StructBase):
     states_filter: list[str]
     types_filter: list[str]
-    def __init__(self, states_filter: list[str] = ..., types_filter: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, states_filter: list[str] = ..., types_filter: list[str] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ListGroupsResponse(StructBase):
     class ListedGroup(StructBase):
         group_id: str
         protocol_type: str
         group_state: str
         group_type: str
-        def __init__(self, group_id: str = ..., protocol_type: str = ..., group_state: str = ..., group_type: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            group_id: str = ...,
+            protocol_type: str = ...,
+            group_state: str = ...,
+            group_type: str = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     groups: list[ListGroupsResponse.ListedGroup]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., groups: list[ListGroupsResponse.ListedGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        groups: list[ListGroupsResponse.ListedGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListOffsetsRequest(StructBase):
     class ListOffsetsTopic(StructBase):
         name: str
         partitions: list[ListOffsetsRequest.ListOffsetsPartition]
-        def __init__(self, name: str = ..., partitions: list[ListOffsetsRequest.ListOffsetsPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[ListOffsetsRequest.ListOffsetsPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ListOffsetsPartition(StructBase):
         partition_index: int
         current_leader_epoch: int
         timestamp: int
-        def __init__(self, partition_index: int = ..., current_leader_epoch: int = ..., timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            current_leader_epoch: int = ...,
+            timestamp: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     replica_id: int
     isolation_level: int
     topics: list[ListOffsetsRequest.ListOffsetsTopic]
     timeout_ms: int
-    def __init__(self, replica_id: int = ..., isolation_level: int = ..., topics: list[ListOffsetsRequest.ListOffsetsTopic] = ..., timeout_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        replica_id: int = ...,
+        isolation_level: int = ...,
+        topics: list[ListOffsetsRequest.ListOffsetsTopic] = ...,
+        timeout_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListOffsetsResponse(StructBase):
     class ListOffsetsTopicResponse(StructBase):
         name: str
         partitions: list[ListOffsetsResponse.ListOffsetsPartitionResponse]
-        def __init__(self, name: str = ..., partitions: list[ListOffsetsResponse.ListOffsetsPartitionResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[ListOffsetsResponse.ListOffsetsPartitionResponse] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ListOffsetsPartitionResponse(StructBase):
         partition_index: int
         error_code: int
         timestamp: int
         offset: int
         leader_epoch: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., timestamp: int = ..., offset: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            timestamp: int = ...,
+            offset: int = ...,
+            leader_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[ListOffsetsResponse.ListOffsetsTopicResponse]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[ListOffsetsResponse.ListOffsetsTopicResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[ListOffsetsResponse.ListOffsetsTopicResponse] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListPartitionReassignmentsRequest(StructBase):
     class ListPartitionReassignmentsTopics(StructBase):
         name: str
         partition_indexes: list[int]
-        def __init__(self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     timeout_ms: int
     topics: list[ListPartitionReassignmentsRequest.ListPartitionReassignmentsTopics] | None
-    def __init__(self, timeout_ms: int = ..., topics: list[ListPartitionReassignmentsRequest.ListPartitionReassignmentsTopics] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        timeout_ms: int = ...,
+        topics: list[ListPartitionReassignmentsRequest.ListPartitionReassignmentsTopics] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListPartitionReassignmentsResponse(StructBase):
     class OngoingTopicReassignment(StructBase):
         name: str
         partitions: list[ListPartitionReassignmentsResponse.OngoingPartitionReassignment]
-        def __init__(self, name: str = ..., partitions: list[ListPartitionReassignmentsResponse.OngoingPartitionReassignment] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[ListPartitionReassignmentsResponse.OngoingPartitionReassignment] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OngoingPartitionReassignment(StructBase):
         partition_index: int
         replicas: list[int]
         adding_replicas: list[int]
         removing_replicas: list[int]
-        def __init__(self, partition_index: int = ..., replicas: list[int] = ..., adding_replicas: list[int] = ..., removing_replicas: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            replicas: list[int] = ...,
+            adding_replicas: list[int] = ...,
+            removing_replicas: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     topics: list[ListPartitionReassignmentsResponse.OngoingTopicReassignment]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., topics: list[ListPartitionReassignmentsResponse.OngoingTopicReassignment] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        topics: list[ListPartitionReassignmentsResponse.OngoingTopicReassignment] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListTransactionsRequest(StructBase):
     state_filters: list[str]
     producer_id_filters: list[int]
     duration_filter: int
     transactional_id_pattern: str | None
-    def __init__(self, state_filters: list[str] = ..., producer_id_filters: list[int] = ..., duration_filter: int = ..., transactional_id_pattern: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        state_filters: list[str] = ...,
+        producer_id_filters: list[int] = ...,
+        duration_filter: int = ...,
+        transactional_id_pattern: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ListTransactionsResponse(StructBase):
     class TransactionState(StructBase):
         transactional_id: str
         producer_id: int
         transaction_state: str
-        def __init__(self, transactional_id: str = ..., producer_id: int = ..., transaction_state: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            transactional_id: str = ...,
+            producer_id: int = ...,
+            transaction_state: str = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     unknown_state_filters: list[str]
     transaction_states: list[ListTransactionsResponse.TransactionState]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., unknown_state_filters: list[str] = ..., transaction_states: list[ListTransactionsResponse.TransactionState] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        unknown_state_filters: list[str] = ...,
+        transaction_states: list[ListTransactionsResponse.TransactionState] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class MetadataRequest(StructBase):
     class MetadataRequestTopic(StructBase):
         topic_id: bytes
         name: str | None
         def __init__(self, topic_id: bytes = ..., name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     topics: list[MetadataRequest.MetadataRequestTopic] | None
     allow_auto_topic_creation: bool
     include_cluster_authorized_operations: bool
     include_topic_authorized_operations: bool
-    def __init__(self, topics: list[MetadataRequest.MetadataRequestTopic] | None = ..., allow_auto_topic_creation: bool = ..., include_cluster_authorized_operations: bool = ..., include_topic_authorized_operations: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topics: list[MetadataRequest.MetadataRequestTopic] | None = ...,
+        allow_auto_topic_creation: bool = ...,
+        include_cluster_authorized_operations: bool = ...,
+        include_topic_authorized_operations: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class MetadataResponse(StructBase):
     class MetadataResponseBroker(StructBase):
         node_id: int
         host: str
         port: int
         rack: str | None
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., rack: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            node_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            rack: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class MetadataResponseTopic(StructBase):
         error_code: int
         name: str | None
@@ -1896,7 +4041,17 @@ class MetadataResponse(StructBase):
         is_internal: bool
         partitions: list[MetadataResponse.MetadataResponsePartition]
         topic_authorized_operations: int
-        def __init__(self, error_code: int = ..., name: str | None = ..., topic_id: bytes = ..., is_internal: bool = ..., partitions: list[MetadataResponse.MetadataResponsePartition] = ..., topic_authorized_operations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            name: str | None = ...,
+            topic_id: bytes = ...,
+            is_internal: bool = ...,
+            partitions: list[MetadataResponse.MetadataResponsePartition] = ...,
+            topic_authorized_operations: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class MetadataResponsePartition(StructBase):
         error_code: int
         partition_index: int
@@ -1905,7 +4060,18 @@ class MetadataResponse(StructBase):
         replica_nodes: list[int]
         isr_nodes: list[int]
         offline_replicas: list[int]
-        def __init__(self, error_code: int = ..., partition_index: int = ..., leader_id: int = ..., leader_epoch: int = ..., replica_nodes: list[int] = ..., isr_nodes: list[int] = ..., offline_replicas: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            partition_index: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            replica_nodes: list[int] = ...,
+            isr_nodes: list[int] = ...,
+            offline_replicas: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     brokers: list[MetadataResponse.MetadataResponseBroker]
     cluster_id: str | None
@@ -1913,46 +4079,102 @@ class MetadataResponse(StructBase):
     topics: list[MetadataResponse.MetadataResponseTopic]
     cluster_authorized_operations: int
     error_code: int
-    def __init__(self, throttle_time_ms: int = ..., brokers: list[MetadataResponse.MetadataResponseBroker] = ..., cluster_id: str | None = ..., controller_id: int = ..., topics: list[MetadataResponse.MetadataResponseTopic] = ..., cluster_authorized_operations: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        brokers: list[MetadataResponse.MetadataResponseBroker] = ...,
+        cluster_id: str | None = ...,
+        controller_id: int = ...,
+        topics: list[MetadataResponse.MetadataResponseTopic] = ...,
+        cluster_authorized_operations: int = ...,
+        error_code: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class NoOpRecord(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class OffsetCommitKey(StructBase):
     group: str
     topic: str
     partition: int
-    def __init__(self, group: str = ..., topic: str = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, group: str = ..., topic: str = ..., partition: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class OffsetCommitRequest(StructBase):
     class OffsetCommitRequestTopic(StructBase):
         name: str
         topic_id: bytes
         partitions: list[OffsetCommitRequest.OffsetCommitRequestPartition]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partitions: list[OffsetCommitRequest.OffsetCommitRequestPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[OffsetCommitRequest.OffsetCommitRequestPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetCommitRequestPartition(StructBase):
         partition_index: int
         committed_offset: int
         committed_leader_epoch: int
         committed_metadata: str | None
-        def __init__(self, partition_index: int = ..., committed_offset: int = ..., committed_leader_epoch: int = ..., committed_metadata: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            committed_offset: int = ...,
+            committed_leader_epoch: int = ...,
+            committed_metadata: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     group_id: str
     generation_id_or_member_epoch: int
     member_id: str
     group_instance_id: str | None
     retention_time_ms: int
     topics: list[OffsetCommitRequest.OffsetCommitRequestTopic]
-    def __init__(self, group_id: str = ..., generation_id_or_member_epoch: int = ..., member_id: str = ..., group_instance_id: str | None = ..., retention_time_ms: int = ..., topics: list[OffsetCommitRequest.OffsetCommitRequestTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        generation_id_or_member_epoch: int = ...,
+        member_id: str = ...,
+        group_instance_id: str | None = ...,
+        retention_time_ms: int = ...,
+        topics: list[OffsetCommitRequest.OffsetCommitRequestTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetCommitResponse(StructBase):
     class OffsetCommitResponseTopic(StructBase):
         name: str
         topic_id: bytes
         partitions: list[OffsetCommitResponse.OffsetCommitResponsePartition]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partitions: list[OffsetCommitResponse.OffsetCommitResponsePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[OffsetCommitResponse.OffsetCommitResponsePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetCommitResponsePartition(StructBase):
         partition_index: int
         error_code: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[OffsetCommitResponse.OffsetCommitResponseTopic]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[OffsetCommitResponse.OffsetCommitResponseTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[OffsetCommitResponse.OffsetCommitResponseTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetCommitValue(StructBase):
     offset: int
     leader_epoch: int
@@ -1960,113 +4182,263 @@ class OffsetCommitValue(StructBase):
     commit_timestamp: int
     expire_timestamp: int
     topic_id: bytes
-    def __init__(self, offset: int = ..., leader_epoch: int = ..., metadata: str = ..., commit_timestamp: int = ..., expire_timestamp: int = ..., topic_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        offset: int = ...,
+        leader_epoch: int = ...,
+        metadata: str = ...,
+        commit_timestamp: int = ...,
+        expire_timestamp: int = ...,
+        topic_id: bytes = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetDeleteRequest(StructBase):
     class OffsetDeleteRequestTopic(StructBase):
         name: str
         partitions: list[OffsetDeleteRequest.OffsetDeleteRequestPartition]
-        def __init__(self, name: str = ..., partitions: list[OffsetDeleteRequest.OffsetDeleteRequestPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[OffsetDeleteRequest.OffsetDeleteRequestPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetDeleteRequestPartition(StructBase):
         partition_index: int
         def __init__(self, partition_index: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     topics: list[OffsetDeleteRequest.OffsetDeleteRequestTopic]
-    def __init__(self, group_id: str = ..., topics: list[OffsetDeleteRequest.OffsetDeleteRequestTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[OffsetDeleteRequest.OffsetDeleteRequestTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetDeleteResponse(StructBase):
     class OffsetDeleteResponseTopic(StructBase):
         name: str
         partitions: list[OffsetDeleteResponse.OffsetDeleteResponsePartition]
-        def __init__(self, name: str = ..., partitions: list[OffsetDeleteResponse.OffsetDeleteResponsePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[OffsetDeleteResponse.OffsetDeleteResponsePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetDeleteResponsePartition(StructBase):
         partition_index: int
         error_code: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     error_code: int
     throttle_time_ms: int
     topics: list[OffsetDeleteResponse.OffsetDeleteResponseTopic]
-    def __init__(self, error_code: int = ..., throttle_time_ms: int = ..., topics: list[OffsetDeleteResponse.OffsetDeleteResponseTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        throttle_time_ms: int = ...,
+        topics: list[OffsetDeleteResponse.OffsetDeleteResponseTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetFetchRequest(StructBase):
     class OffsetFetchRequestTopic(StructBase):
         name: str
         partition_indexes: list[int]
-        def __init__(self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class OffsetFetchRequestGroup(StructBase):
         group_id: str
         member_id: str | None
         member_epoch: int
         topics: list[OffsetFetchRequest.OffsetFetchRequestTopics] | None
-        def __init__(self, group_id: str = ..., member_id: str | None = ..., member_epoch: int = ..., topics: list[OffsetFetchRequest.OffsetFetchRequestTopics] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            group_id: str = ...,
+            member_id: str | None = ...,
+            member_epoch: int = ...,
+            topics: list[OffsetFetchRequest.OffsetFetchRequestTopics] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetFetchRequestTopics(StructBase):
         name: str
         topic_id: bytes
         partition_indexes: list[int]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partition_indexes: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     group_id: str
     topics: list[OffsetFetchRequest.OffsetFetchRequestTopic] | None
     groups: list[OffsetFetchRequest.OffsetFetchRequestGroup]
     require_stable: bool
-    def __init__(self, group_id: str = ..., topics: list[OffsetFetchRequest.OffsetFetchRequestTopic] | None = ..., groups: list[OffsetFetchRequest.OffsetFetchRequestGroup] = ..., require_stable: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[OffsetFetchRequest.OffsetFetchRequestTopic] | None = ...,
+        groups: list[OffsetFetchRequest.OffsetFetchRequestGroup] = ...,
+        require_stable: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetFetchResponse(StructBase):
     class OffsetFetchResponseTopic(StructBase):
         name: str
         partitions: list[OffsetFetchResponse.OffsetFetchResponsePartition]
-        def __init__(self, name: str = ..., partitions: list[OffsetFetchResponse.OffsetFetchResponsePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[OffsetFetchResponse.OffsetFetchResponsePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetFetchResponsePartition(StructBase):
         partition_index: int
         committed_offset: int
         committed_leader_epoch: int
         metadata: str | None
         error_code: int
-        def __init__(self, partition_index: int = ..., committed_offset: int = ..., committed_leader_epoch: int = ..., metadata: str | None = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            committed_offset: int = ...,
+            committed_leader_epoch: int = ...,
+            metadata: str | None = ...,
+            error_code: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetFetchResponseGroup(StructBase):
         group_id: str
         topics: list[OffsetFetchResponse.OffsetFetchResponseTopics]
         error_code: int
-        def __init__(self, group_id: str = ..., topics: list[OffsetFetchResponse.OffsetFetchResponseTopics] = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            group_id: str = ...,
+            topics: list[OffsetFetchResponse.OffsetFetchResponseTopics] = ...,
+            error_code: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetFetchResponseTopics(StructBase):
         name: str
         topic_id: bytes
         partitions: list[OffsetFetchResponse.OffsetFetchResponsePartitions]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partitions: list[OffsetFetchResponse.OffsetFetchResponsePartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[OffsetFetchResponse.OffsetFetchResponsePartitions] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetFetchResponsePartitions(StructBase):
         partition_index: int
         committed_offset: int
         committed_leader_epoch: int
         metadata: str | None
         error_code: int
-        def __init__(self, partition_index: int = ..., committed_offset: int = ..., committed_leader_epoch: int = ..., metadata: str | None = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            committed_offset: int = ...,
+            committed_leader_epoch: int = ...,
+            metadata: str | None = ...,
+            error_code: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[OffsetFetchResponse.OffsetFetchResponseTopic]
     error_code: int
     groups: list[OffsetFetchResponse.OffsetFetchResponseGroup]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[OffsetFetchResponse.OffsetFetchResponseTopic] = ..., error_code: int = ..., groups: list[OffsetFetchResponse.OffsetFetchResponseGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[OffsetFetchResponse.OffsetFetchResponseTopic] = ...,
+        error_code: int = ...,
+        groups: list[OffsetFetchResponse.OffsetFetchResponseGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetForLeaderEpochRequest(StructBase):
     class OffsetForLeaderTopic(StructBase):
         topic: str
         partitions: list[OffsetForLeaderEpochRequest.OffsetForLeaderPartition]
-        def __init__(self, topic: str = ..., partitions: list[OffsetForLeaderEpochRequest.OffsetForLeaderPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic: str = ...,
+            partitions: list[OffsetForLeaderEpochRequest.OffsetForLeaderPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class OffsetForLeaderPartition(StructBase):
         partition: int
         current_leader_epoch: int
         leader_epoch: int
-        def __init__(self, partition: int = ..., current_leader_epoch: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            current_leader_epoch: int = ...,
+            leader_epoch: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     replica_id: int
     topics: list[OffsetForLeaderEpochRequest.OffsetForLeaderTopic]
-    def __init__(self, replica_id: int = ..., topics: list[OffsetForLeaderEpochRequest.OffsetForLeaderTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        replica_id: int = ...,
+        topics: list[OffsetForLeaderEpochRequest.OffsetForLeaderTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class OffsetForLeaderEpochResponse(StructBase):
     class OffsetForLeaderTopicResult(StructBase):
         topic: str
         partitions: list[OffsetForLeaderEpochResponse.EpochEndOffset]
-        def __init__(self, topic: str = ..., partitions: list[OffsetForLeaderEpochResponse.EpochEndOffset] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic: str = ...,
+            partitions: list[OffsetForLeaderEpochResponse.EpochEndOffset] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class EpochEndOffset(StructBase):
         error_code: int
         partition: int
         leader_epoch: int
         end_offset: int
-        def __init__(self, error_code: int = ..., partition: int = ..., leader_epoch: int = ..., end_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            partition: int = ...,
+            leader_epoch: int = ...,
+            end_offset: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[OffsetForLeaderEpochResponse.OffsetForLeaderTopicResult]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[OffsetForLeaderEpochResponse.OffsetForLeaderTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[OffsetForLeaderEpochResponse.OffsetForLeaderTopicResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class PartitionChangeRecord(StructBase):
     partition_id: int
     topic_id: bytes
@@ -2079,7 +4451,22 @@ class PartitionChangeRecord(StructBase):
     directories: list[bytes] | None
     eligible_leader_replicas: list[int] | None
     last_known_elr: list[int] | None
-    def __init__(self, partition_id: int = ..., topic_id: bytes = ..., isr: list[int] | None = ..., leader: int = ..., replicas: list[int] | None = ..., removing_replicas: list[int] | None = ..., adding_replicas: list[int] | None = ..., leader_recovery_state: int = ..., directories: list[bytes] | None = ..., eligible_leader_replicas: list[int] | None = ..., last_known_elr: list[int] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        partition_id: int = ...,
+        topic_id: bytes = ...,
+        isr: list[int] | None = ...,
+        leader: int = ...,
+        replicas: list[int] | None = ...,
+        removing_replicas: list[int] | None = ...,
+        adding_replicas: list[int] | None = ...,
+        leader_recovery_state: int = ...,
+        directories: list[bytes] | None = ...,
+        eligible_leader_replicas: list[int] | None = ...,
+        last_known_elr: list[int] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class PartitionRecord(StructBase):
     partition_id: int
     topic_id: bytes
@@ -2094,28 +4481,73 @@ class PartitionRecord(StructBase):
     directories: list[bytes]
     eligible_leader_replicas: list[int] | None
     last_known_elr: list[int] | None
-    def __init__(self, partition_id: int = ..., topic_id: bytes = ..., replicas: list[int] = ..., isr: list[int] = ..., removing_replicas: list[int] = ..., adding_replicas: list[int] = ..., leader: int = ..., leader_recovery_state: int = ..., leader_epoch: int = ..., partition_epoch: int = ..., directories: list[bytes] = ..., eligible_leader_replicas: list[int] | None = ..., last_known_elr: list[int] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        partition_id: int = ...,
+        topic_id: bytes = ...,
+        replicas: list[int] = ...,
+        isr: list[int] = ...,
+        removing_replicas: list[int] = ...,
+        adding_replicas: list[int] = ...,
+        leader: int = ...,
+        leader_recovery_state: int = ...,
+        leader_epoch: int = ...,
+        partition_epoch: int = ...,
+        directories: list[bytes] = ...,
+        eligible_leader_replicas: list[int] | None = ...,
+        last_known_elr: list[int] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ProduceRequest(StructBase):
     class TopicProduceData(StructBase):
         name: str
         topic_id: bytes
         partition_data: list[ProduceRequest.PartitionProduceData]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partition_data: list[ProduceRequest.PartitionProduceData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partition_data: list[ProduceRequest.PartitionProduceData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionProduceData(StructBase):
         index: int
         records: bytes | bytearray | memoryview | None
-        def __init__(self, index: int = ..., records: bytes | bytearray | memoryview | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            index: int = ...,
+            records: bytes | bytearray | memoryview | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     transactional_id: str | None
     acks: int
     timeout_ms: int
     topic_data: list[ProduceRequest.TopicProduceData]
-    def __init__(self, transactional_id: str | None = ..., acks: int = ..., timeout_ms: int = ..., topic_data: list[ProduceRequest.TopicProduceData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        transactional_id: str | None = ...,
+        acks: int = ...,
+        timeout_ms: int = ...,
+        topic_data: list[ProduceRequest.TopicProduceData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ProduceResponse(StructBase):
     class TopicProduceResponse(StructBase):
         name: str
         topic_id: bytes
         partition_responses: list[ProduceResponse.PartitionProduceResponse]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partition_responses: list[ProduceResponse.PartitionProduceResponse] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partition_responses: list[ProduceResponse.PartitionProduceResponse] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionProduceResponse(StructBase):
         index: int
         error_code: int
@@ -2125,30 +4557,68 @@ class ProduceResponse(StructBase):
         record_errors: list[ProduceResponse.BatchIndexAndErrorMessage]
         error_message: str | None
         current_leader: ProduceResponse.LeaderIdAndEpoch
-        def __init__(self, index: int = ..., error_code: int = ..., base_offset: int = ..., log_append_time_ms: int = ..., log_start_offset: int = ..., record_errors: list[ProduceResponse.BatchIndexAndErrorMessage] = ..., error_message: str | None = ..., current_leader: ProduceResponse.LeaderIdAndEpoch = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            index: int = ...,
+            error_code: int = ...,
+            base_offset: int = ...,
+            log_append_time_ms: int = ...,
+            log_start_offset: int = ...,
+            record_errors: list[ProduceResponse.BatchIndexAndErrorMessage] = ...,
+            error_message: str | None = ...,
+            current_leader: ProduceResponse.LeaderIdAndEpoch = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class BatchIndexAndErrorMessage(StructBase):
         batch_index: int
         batch_index_error_message: str | None
-        def __init__(self, batch_index: int = ..., batch_index_error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, batch_index: int = ..., batch_index_error_message: str | None = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class LeaderIdAndEpoch(StructBase):
         leader_id: int
         leader_epoch: int
         def __init__(self, leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
         rack: str | None
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., rack: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            node_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            rack: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     responses: list[ProduceResponse.TopicProduceResponse]
     throttle_time_ms: int
     node_endpoints: list[ProduceResponse.NodeEndpoint]
-    def __init__(self, responses: list[ProduceResponse.TopicProduceResponse] = ..., throttle_time_ms: int = ..., node_endpoints: list[ProduceResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        responses: list[ProduceResponse.TopicProduceResponse] = ...,
+        throttle_time_ms: int = ...,
+        node_endpoints: list[ProduceResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ProducerIdsRecord(StructBase):
     broker_id: int
     broker_epoch: int
     next_producer_id: int
-    def __init__(self, broker_id: int = ..., broker_epoch: int = ..., next_producer_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        broker_epoch: int = ...,
+        next_producer_id: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ProducerSnapshot(StructBase):
     class ProducerEntry(StructBase):
         producer_id: int
@@ -2159,25 +4629,54 @@ class ProducerSnapshot(StructBase):
         timestamp: int
         coordinator_epoch: int
         current_txn_first_offset: int
-        def __init__(self, producer_id: int = ..., epoch: int = ..., last_sequence: int = ..., last_offset: int = ..., offset_delta: int = ..., timestamp: int = ..., coordinator_epoch: int = ..., current_txn_first_offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            producer_id: int = ...,
+            epoch: int = ...,
+            last_sequence: int = ...,
+            last_offset: int = ...,
+            offset_delta: int = ...,
+            timestamp: int = ...,
+            coordinator_epoch: int = ...,
+            current_txn_first_offset: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     crc: int
     producer_entries: list[ProducerSnapshot.ProducerEntry]
-    def __init__(self, crc: int = ..., producer_entries: list[ProducerSnapshot.ProducerEntry] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        crc: int = ...,
+        producer_entries: list[ProducerSnapshot.ProducerEntry] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class PushTelemetryRequest(StructBase):
     client_instance_id: bytes
     subscription_id: int
     terminating: bool
     compression_type: int
     metrics: bytes
-    def __init__(self, client_instance_id: bytes = ..., subscription_id: int = ..., terminating: bool = ..., compression_type: int = ..., metrics: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        client_instance_id: bytes = ...,
+        subscription_id: int = ...,
+        terminating: bool = ...,
+        compression_type: int = ...,
+        metrics: bytes = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class PushTelemetryResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class QuorumStateData(StructBase):
     class Voter(StructBase):
         voter_id: int
         def __init__(self, voter_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     cluster_id: str
     leader_id: int
     leader_epoch: int
@@ -2185,24 +4684,54 @@ class QuorumStateData(StructBase):
     voted_directory_id: bytes
     applied_offset: int
     current_voters: list[QuorumStateData.Voter] | None
-    def __init__(self, cluster_id: str = ..., leader_id: int = ..., leader_epoch: int = ..., voted_id: int = ..., voted_directory_id: bytes = ..., applied_offset: int = ..., current_voters: list[QuorumStateData.Voter] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str = ...,
+        leader_id: int = ...,
+        leader_epoch: int = ...,
+        voted_id: int = ...,
+        voted_directory_id: bytes = ...,
+        applied_offset: int = ...,
+        current_voters: list[QuorumStateData.Voter] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ReadShareGroupStateRequest(StructBase):
     class ReadStateData(StructBase):
         topic_id: bytes
         partitions: list[ReadShareGroupStateRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ReadShareGroupStateRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ReadShareGroupStateRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition: int
         leader_epoch: int
         def __init__(self, partition: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     topics: list[ReadShareGroupStateRequest.ReadStateData]
-    def __init__(self, group_id: str = ..., topics: list[ReadShareGroupStateRequest.ReadStateData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[ReadShareGroupStateRequest.ReadStateData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ReadShareGroupStateResponse(StructBase):
     class ReadStateResult(StructBase):
         topic_id: bytes
         partitions: list[ReadShareGroupStateResponse.PartitionResult]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ReadShareGroupStateResponse.PartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ReadShareGroupStateResponse.PartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResult(StructBase):
         partition: int
         error_code: int
@@ -2210,32 +4739,72 @@ class ReadShareGroupStateResponse(StructBase):
         state_epoch: int
         start_offset: int
         state_batches: list[ReadShareGroupStateResponse.StateBatch]
-        def __init__(self, partition: int = ..., error_code: int = ..., error_message: str | None = ..., state_epoch: int = ..., start_offset: int = ..., state_batches: list[ReadShareGroupStateResponse.StateBatch] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            state_epoch: int = ...,
+            start_offset: int = ...,
+            state_batches: list[ReadShareGroupStateResponse.StateBatch] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class StateBatch(StructBase):
         first_offset: int
         last_offset: int
         delivery_state: int
         delivery_count: int
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., delivery_state: int = ..., delivery_count: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            delivery_state: int = ...,
+            delivery_count: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     results: list[ReadShareGroupStateResponse.ReadStateResult]
-    def __init__(self, results: list[ReadShareGroupStateResponse.ReadStateResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, results: list[ReadShareGroupStateResponse.ReadStateResult] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ReadShareGroupStateSummaryRequest(StructBase):
     class ReadStateSummaryData(StructBase):
         topic_id: bytes
         partitions: list[ReadShareGroupStateSummaryRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ReadShareGroupStateSummaryRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ReadShareGroupStateSummaryRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition: int
         leader_epoch: int
         def __init__(self, partition: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     topics: list[ReadShareGroupStateSummaryRequest.ReadStateSummaryData]
-    def __init__(self, group_id: str = ..., topics: list[ReadShareGroupStateSummaryRequest.ReadStateSummaryData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[ReadShareGroupStateSummaryRequest.ReadStateSummaryData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ReadShareGroupStateSummaryResponse(StructBase):
     class ReadStateSummaryResult(StructBase):
         topic_id: bytes
         partitions: list[ReadShareGroupStateSummaryResponse.PartitionResult]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ReadShareGroupStateSummaryResponse.PartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ReadShareGroupStateSummaryResponse.PartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResult(StructBase):
         partition: int
         error_code: int
@@ -2244,21 +4813,52 @@ class ReadShareGroupStateSummaryResponse(StructBase):
         leader_epoch: int
         start_offset: int
         delivery_complete_count: int
-        def __init__(self, partition: int = ..., error_code: int = ..., error_message: str | None = ..., state_epoch: int = ..., leader_epoch: int = ..., start_offset: int = ..., delivery_complete_count: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            state_epoch: int = ...,
+            leader_epoch: int = ...,
+            start_offset: int = ...,
+            delivery_complete_count: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     results: list[ReadShareGroupStateSummaryResponse.ReadStateSummaryResult]
-    def __init__(self, results: list[ReadShareGroupStateSummaryResponse.ReadStateSummaryResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        results: list[ReadShareGroupStateSummaryResponse.ReadStateSummaryResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RegisterBrokerRecord(StructBase):
     class BrokerEndpoint(StructBase):
         name: str
         host: str
         port: int
         security_protocol: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., security_protocol: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            host: str = ...,
+            port: int = ...,
+            security_protocol: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class BrokerFeature(StructBase):
         name: str
         min_supported_version: int
         max_supported_version: int
-        def __init__(self, name: str = ..., min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            min_supported_version: int = ...,
+            max_supported_version: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     broker_id: int
     is_migrating_zk_broker: bool
     incarnation_id: bytes
@@ -2270,39 +4870,88 @@ class RegisterBrokerRecord(StructBase):
     in_controlled_shutdown: bool
     log_dirs: list[bytes]
     cordoned_log_dirs: list[bytes] | None
-    def __init__(self, broker_id: int = ..., is_migrating_zk_broker: bool = ..., incarnation_id: bytes = ..., broker_epoch: int = ..., end_points: list[RegisterBrokerRecord.BrokerEndpoint] = ..., features: list[RegisterBrokerRecord.BrokerFeature] = ..., rack: str | None = ..., fenced: bool = ..., in_controlled_shutdown: bool = ..., log_dirs: list[bytes] = ..., cordoned_log_dirs: list[bytes] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        broker_id: int = ...,
+        is_migrating_zk_broker: bool = ...,
+        incarnation_id: bytes = ...,
+        broker_epoch: int = ...,
+        end_points: list[RegisterBrokerRecord.BrokerEndpoint] = ...,
+        features: list[RegisterBrokerRecord.BrokerFeature] = ...,
+        rack: str | None = ...,
+        fenced: bool = ...,
+        in_controlled_shutdown: bool = ...,
+        log_dirs: list[bytes] = ...,
+        cordoned_log_dirs: list[bytes] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RegisterControllerRecord(StructBase):
     class ControllerEndpoint(StructBase):
         name: str
         host: str
         port: int
         security_protocol: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., security_protocol: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            host: str = ...,
+            port: int = ...,
+            security_protocol: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ControllerFeature(StructBase):
         name: str
         min_supported_version: int
         max_supported_version: int
-        def __init__(self, name: str = ..., min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            min_supported_version: int = ...,
+            max_supported_version: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     controller_id: int
     incarnation_id: bytes
     zk_migration_ready: bool
     end_points: list[RegisterControllerRecord.ControllerEndpoint]
     features: list[RegisterControllerRecord.ControllerFeature]
-    def __init__(self, controller_id: int = ..., incarnation_id: bytes = ..., zk_migration_ready: bool = ..., end_points: list[RegisterControllerRecord.ControllerEndpoint] = ..., features: list[RegisterControllerRecord.ControllerFeature] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        controller_id: int = ...,
+        incarnation_id: bytes = ...,
+        zk_migration_ready: bool = ...,
+        end_points: list[RegisterControllerRecord.ControllerEndpoint] = ...,
+        features: list[RegisterControllerRecord.ControllerFeature] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemoteLogSegmentMetadataRecord(StructBase):
     class RemoteLogSegmentIdEntry(StructBase):
         topic_id_partition: RemoteLogSegmentMetadataRecord.TopicIdPartitionEntry
         id: bytes
-        def __init__(self, topic_id_partition: RemoteLogSegmentMetadataRecord.TopicIdPartitionEntry = ..., id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id_partition: RemoteLogSegmentMetadataRecord.TopicIdPartitionEntry = ...,
+            id: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicIdPartitionEntry(StructBase):
         name: str
         id: bytes
         partition: int
-        def __init__(self, name: str = ..., id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class SegmentLeaderEpochEntry(StructBase):
         leader_epoch: int
         offset: int
         def __init__(self, leader_epoch: int = ..., offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     remote_log_segment_id: RemoteLogSegmentMetadataRecord.RemoteLogSegmentIdEntry
     start_offset: int
     end_offset: int
@@ -2314,12 +4963,28 @@ class RemoteLogSegmentMetadataRecord(StructBase):
     custom_metadata: bytes | None
     remote_log_segment_state: int
     txn_index_empty: bool
-    def __init__(self, remote_log_segment_id: RemoteLogSegmentMetadataRecord.RemoteLogSegmentIdEntry = ..., start_offset: int = ..., end_offset: int = ..., broker_id: int = ..., max_timestamp_ms: int = ..., event_timestamp_ms: int = ..., segment_leader_epochs: list[RemoteLogSegmentMetadataRecord.SegmentLeaderEpochEntry] = ..., segment_size_in_bytes: int = ..., custom_metadata: bytes | None = ..., remote_log_segment_state: int = ..., txn_index_empty: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        remote_log_segment_id: RemoteLogSegmentMetadataRecord.RemoteLogSegmentIdEntry = ...,
+        start_offset: int = ...,
+        end_offset: int = ...,
+        broker_id: int = ...,
+        max_timestamp_ms: int = ...,
+        event_timestamp_ms: int = ...,
+        segment_leader_epochs: list[RemoteLogSegmentMetadataRecord.SegmentLeaderEpochEntry] = ...,
+        segment_size_in_bytes: int = ...,
+        custom_metadata: bytes | None = ...,
+        remote_log_segment_state: int = ...,
+        txn_index_empty: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemoteLogSegmentMetadataSnapshotRecord(StructBase):
     class SegmentLeaderEpochEntry(StructBase):
         leader_epoch: int
         offset: int
         def __init__(self, leader_epoch: int = ..., offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     segment_id: bytes
     start_offset: int
     end_offset: int
@@ -2331,158 +4996,332 @@ class RemoteLogSegmentMetadataSnapshotRecord(StructBase):
     custom_metadata: bytes | None
     remote_log_segment_state: int
     txn_index_empty: bool
-    def __init__(self, segment_id: bytes = ..., start_offset: int = ..., end_offset: int = ..., broker_id: int = ..., max_timestamp_ms: int = ..., event_timestamp_ms: int = ..., segment_leader_epochs: list[RemoteLogSegmentMetadataSnapshotRecord.SegmentLeaderEpochEntry] = ..., segment_size_in_bytes: int = ..., custom_metadata: bytes | None = ..., remote_log_segment_state: int = ..., txn_index_empty: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        segment_id: bytes = ...,
+        start_offset: int = ...,
+        end_offset: int = ...,
+        broker_id: int = ...,
+        max_timestamp_ms: int = ...,
+        event_timestamp_ms: int = ...,
+        segment_leader_epochs: list[RemoteLogSegmentMetadataSnapshotRecord.SegmentLeaderEpochEntry] = ...,
+        segment_size_in_bytes: int = ...,
+        custom_metadata: bytes | None = ...,
+        remote_log_segment_state: int = ...,
+        txn_index_empty: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemoteLogSegmentMetadataUpdateRecord(StructBase):
     class RemoteLogSegmentIdEntry(StructBase):
         topic_id_partition: RemoteLogSegmentMetadataUpdateRecord.TopicIdPartitionEntry
         id: bytes
-        def __init__(self, topic_id_partition: RemoteLogSegmentMetadataUpdateRecord.TopicIdPartitionEntry = ..., id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id_partition: RemoteLogSegmentMetadataUpdateRecord.TopicIdPartitionEntry = ...,
+            id: bytes = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicIdPartitionEntry(StructBase):
         name: str
         id: bytes
         partition: int
-        def __init__(self, name: str = ..., id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     remote_log_segment_id: RemoteLogSegmentMetadataUpdateRecord.RemoteLogSegmentIdEntry
     broker_id: int
     event_timestamp_ms: int
     custom_metadata: bytes | None
     remote_log_segment_state: int
-    def __init__(self, remote_log_segment_id: RemoteLogSegmentMetadataUpdateRecord.RemoteLogSegmentIdEntry = ..., broker_id: int = ..., event_timestamp_ms: int = ..., custom_metadata: bytes | None = ..., remote_log_segment_state: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        remote_log_segment_id: RemoteLogSegmentMetadataUpdateRecord.RemoteLogSegmentIdEntry = ...,
+        broker_id: int = ...,
+        event_timestamp_ms: int = ...,
+        custom_metadata: bytes | None = ...,
+        remote_log_segment_state: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemotePartitionDeleteMetadataRecord(StructBase):
     class TopicIdPartitionEntry(StructBase):
         name: str
         id: bytes
         partition: int
-        def __init__(self, name: str = ..., id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     topic_id_partition: RemotePartitionDeleteMetadataRecord.TopicIdPartitionEntry
     broker_id: int
     event_timestamp_ms: int
     remote_partition_delete_state: int
-    def __init__(self, topic_id_partition: RemotePartitionDeleteMetadataRecord.TopicIdPartitionEntry = ..., broker_id: int = ..., event_timestamp_ms: int = ..., remote_partition_delete_state: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topic_id_partition: RemotePartitionDeleteMetadataRecord.TopicIdPartitionEntry = ...,
+        broker_id: int = ...,
+        event_timestamp_ms: int = ...,
+        remote_partition_delete_state: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemoveAccessControlEntryRecord(StructBase):
     id: bytes
     def __init__(self, id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class RemoveDelegationTokenRecord(StructBase):
     token_id: str
     def __init__(self, token_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class RemoveRaftVoterRequest(StructBase):
     cluster_id: str | None
     voter_id: int
     voter_directory_id: bytes
-    def __init__(self, cluster_id: str | None = ..., voter_id: int = ..., voter_directory_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        voter_id: int = ...,
+        voter_directory_id: bytes = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemoveRaftVoterResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     error_message: str | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RemoveTopicRecord(StructBase):
     topic_id: bytes
     def __init__(self, topic_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class RemoveUserScramCredentialRecord(StructBase):
     name: str
     mechanism: int
     def __init__(self, name: str = ..., mechanism: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class RenewDelegationTokenRequest(StructBase):
     hmac: bytes
     renew_period_ms: int
     def __init__(self, hmac: bytes = ..., renew_period_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class RenewDelegationTokenResponse(StructBase):
     error_code: int
     expiry_timestamp_ms: int
     throttle_time_ms: int
-    def __init__(self, error_code: int = ..., expiry_timestamp_ms: int = ..., throttle_time_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        expiry_timestamp_ms: int = ...,
+        throttle_time_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class RequestHeader(StructBase):
     request_api_key: int
     request_api_version: int
     correlation_id: int
     client_id: str | None
-    def __init__(self, request_api_key: int = ..., request_api_version: int = ..., correlation_id: int = ..., client_id: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        request_api_key: int = ...,
+        request_api_version: int = ...,
+        correlation_id: int = ...,
+        client_id: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ResponseHeader(StructBase):
     correlation_id: int
     def __init__(self, correlation_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class SaslAuthenticateRequest(StructBase):
     auth_bytes: bytes
     def __init__(self, auth_bytes: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class SaslAuthenticateResponse(StructBase):
     error_code: int
     error_message: str | None
     auth_bytes: bytes
     session_lifetime_ms: int
-    def __init__(self, error_code: int = ..., error_message: str | None = ..., auth_bytes: bytes = ..., session_lifetime_ms: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        auth_bytes: bytes = ...,
+        session_lifetime_ms: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class SaslHandshakeRequest(StructBase):
     mechanism: str
     def __init__(self, mechanism: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class SaslHandshakeResponse(StructBase):
     error_code: int
     mechanisms: list[str]
     def __init__(self, error_code: int = ..., mechanisms: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareAcknowledgeRequest(StructBase):
     class AcknowledgeTopic(StructBase):
         topic_id: bytes
         partitions: list[ShareAcknowledgeRequest.AcknowledgePartition]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ShareAcknowledgeRequest.AcknowledgePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ShareAcknowledgeRequest.AcknowledgePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AcknowledgePartition(StructBase):
         partition_index: int
         acknowledgement_batches: list[ShareAcknowledgeRequest.AcknowledgementBatch]
-        def __init__(self, partition_index: int = ..., acknowledgement_batches: list[ShareAcknowledgeRequest.AcknowledgementBatch] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            acknowledgement_batches: list[ShareAcknowledgeRequest.AcknowledgementBatch] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AcknowledgementBatch(StructBase):
         first_offset: int
         last_offset: int
         acknowledge_types: list[int]
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., acknowledge_types: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            acknowledge_types: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     group_id: str | None
     member_id: str | None
     share_session_epoch: int
     is_renew_ack: bool
     topics: list[ShareAcknowledgeRequest.AcknowledgeTopic]
-    def __init__(self, group_id: str | None = ..., member_id: str | None = ..., share_session_epoch: int = ..., is_renew_ack: bool = ..., topics: list[ShareAcknowledgeRequest.AcknowledgeTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str | None = ...,
+        member_id: str | None = ...,
+        share_session_epoch: int = ...,
+        is_renew_ack: bool = ...,
+        topics: list[ShareAcknowledgeRequest.AcknowledgeTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareAcknowledgeResponse(StructBase):
     class ShareAcknowledgeTopicResponse(StructBase):
         topic_id: bytes
         partitions: list[ShareAcknowledgeResponse.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ShareAcknowledgeResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ShareAcknowledgeResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
         error_message: str | None
         current_leader: ShareAcknowledgeResponse.LeaderIdAndEpoch
-        def __init__(self, partition_index: int = ..., error_code: int = ..., error_message: str | None = ..., current_leader: ShareAcknowledgeResponse.LeaderIdAndEpoch = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            current_leader: ShareAcknowledgeResponse.LeaderIdAndEpoch = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class LeaderIdAndEpoch(StructBase):
         leader_id: int
         leader_epoch: int
         def __init__(self, leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
         rack: str | None
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., rack: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            node_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            rack: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     acquisition_lock_timeout_ms: int
     responses: list[ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse]
     node_endpoints: list[ShareAcknowledgeResponse.NodeEndpoint]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., acquisition_lock_timeout_ms: int = ..., responses: list[ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse] = ..., node_endpoints: list[ShareAcknowledgeResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        acquisition_lock_timeout_ms: int = ...,
+        responses: list[ShareAcknowledgeResponse.ShareAcknowledgeTopicResponse] = ...,
+        node_endpoints: list[ShareAcknowledgeResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareFetchRequest(StructBase):
     class FetchTopic(StructBase):
         topic_id: bytes
         partitions: list[ShareFetchRequest.FetchPartition]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ShareFetchRequest.FetchPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ShareFetchRequest.FetchPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class FetchPartition(StructBase):
         partition_index: int
         partition_max_bytes: int
         acknowledgement_batches: list[ShareFetchRequest.AcknowledgementBatch]
-        def __init__(self, partition_index: int = ..., partition_max_bytes: int = ..., acknowledgement_batches: list[ShareFetchRequest.AcknowledgementBatch] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            partition_max_bytes: int = ...,
+            acknowledgement_batches: list[ShareFetchRequest.AcknowledgementBatch] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class AcknowledgementBatch(StructBase):
         first_offset: int
         last_offset: int
         acknowledge_types: list[int]
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., acknowledge_types: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            acknowledge_types: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class ForgottenTopic(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     group_id: str | None
     member_id: str | None
     share_session_epoch: int
@@ -2495,12 +5334,34 @@ class ShareFetchRequest(StructBase):
     is_renew_ack: bool
     topics: list[ShareFetchRequest.FetchTopic]
     forgotten_topics_data: list[ShareFetchRequest.ForgottenTopic]
-    def __init__(self, group_id: str | None = ..., member_id: str | None = ..., share_session_epoch: int = ..., max_wait_ms: int = ..., min_bytes: int = ..., max_bytes: int = ..., max_records: int = ..., batch_size: int = ..., share_acquire_mode: int = ..., is_renew_ack: bool = ..., topics: list[ShareFetchRequest.FetchTopic] = ..., forgotten_topics_data: list[ShareFetchRequest.ForgottenTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str | None = ...,
+        member_id: str | None = ...,
+        share_session_epoch: int = ...,
+        max_wait_ms: int = ...,
+        min_bytes: int = ...,
+        max_bytes: int = ...,
+        max_records: int = ...,
+        batch_size: int = ...,
+        share_acquire_mode: int = ...,
+        is_renew_ack: bool = ...,
+        topics: list[ShareFetchRequest.FetchTopic] = ...,
+        forgotten_topics_data: list[ShareFetchRequest.ForgottenTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareFetchResponse(StructBase):
     class ShareFetchableTopicResponse(StructBase):
         topic_id: bytes
         partitions: list[ShareFetchResponse.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[ShareFetchResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[ShareFetchResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
@@ -2510,47 +5371,100 @@ class ShareFetchResponse(StructBase):
         current_leader: ShareFetchResponse.LeaderIdAndEpoch
         records: bytes | bytearray | memoryview | None
         acquired_records: list[ShareFetchResponse.AcquiredRecords]
-        def __init__(self, partition_index: int = ..., error_code: int = ..., error_message: str | None = ..., acknowledge_error_code: int = ..., acknowledge_error_message: str | None = ..., current_leader: ShareFetchResponse.LeaderIdAndEpoch = ..., records: bytes | bytearray | memoryview | None = ..., acquired_records: list[ShareFetchResponse.AcquiredRecords] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            acknowledge_error_code: int = ...,
+            acknowledge_error_message: str | None = ...,
+            current_leader: ShareFetchResponse.LeaderIdAndEpoch = ...,
+            records: bytes | bytearray | memoryview | None = ...,
+            acquired_records: list[ShareFetchResponse.AcquiredRecords] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class LeaderIdAndEpoch(StructBase):
         leader_id: int
         leader_epoch: int
         def __init__(self, leader_id: int = ..., leader_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class AcquiredRecords(StructBase):
         first_offset: int
         last_offset: int
         delivery_count: int
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., delivery_count: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            delivery_count: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
         rack: str | None
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., rack: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            node_id: int = ...,
+            host: str = ...,
+            port: int = ...,
+            rack: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     acquisition_lock_timeout_ms: int
     responses: list[ShareFetchResponse.ShareFetchableTopicResponse]
     node_endpoints: list[ShareFetchResponse.NodeEndpoint]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., acquisition_lock_timeout_ms: int = ..., responses: list[ShareFetchResponse.ShareFetchableTopicResponse] = ..., node_endpoints: list[ShareFetchResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        acquisition_lock_timeout_ms: int = ...,
+        responses: list[ShareFetchResponse.ShareFetchableTopicResponse] = ...,
+        node_endpoints: list[ShareFetchResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupCurrentMemberAssignmentKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupCurrentMemberAssignmentValue(StructBase):
     class TopicPartitions(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     member_epoch: int
     previous_member_epoch: int
     state: int
     assigned_partitions: list[ShareGroupCurrentMemberAssignmentValue.TopicPartitions]
-    def __init__(self, member_epoch: int = ..., previous_member_epoch: int = ..., state: int = ..., assigned_partitions: list[ShareGroupCurrentMemberAssignmentValue.TopicPartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        member_epoch: int = ...,
+        previous_member_epoch: int = ...,
+        state: int = ...,
+        assigned_partitions: list[ShareGroupCurrentMemberAssignmentValue.TopicPartitions] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupDescribeRequest(StructBase):
     group_ids: list[str]
     include_authorized_operations: bool
-    def __init__(self, group_ids: list[str] = ..., include_authorized_operations: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, group_ids: list[str] = ..., include_authorized_operations: bool = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ShareGroupDescribeResponse(StructBase):
     class DescribedGroup(StructBase):
         error_code: int
@@ -2562,7 +5476,20 @@ class ShareGroupDescribeResponse(StructBase):
         assignor_name: str
         members: list[ShareGroupDescribeResponse.Member]
         authorized_operations: int
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., group_id: str = ..., group_state: str = ..., group_epoch: int = ..., assignment_epoch: int = ..., assignor_name: str = ..., members: list[ShareGroupDescribeResponse.Member] = ..., authorized_operations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            group_id: str = ...,
+            group_state: str = ...,
+            group_epoch: int = ...,
+            assignment_epoch: int = ...,
+            assignor_name: str = ...,
+            members: list[ShareGroupDescribeResponse.Member] = ...,
+            authorized_operations: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Member(StructBase):
         member_id: str
         rack_id: str | None
@@ -2571,33 +5498,79 @@ class ShareGroupDescribeResponse(StructBase):
         client_host: str
         subscribed_topic_names: list[str]
         assignment: ShareGroupDescribeResponse.Assignment
-        def __init__(self, member_id: str = ..., rack_id: str | None = ..., member_epoch: int = ..., client_id: str = ..., client_host: str = ..., subscribed_topic_names: list[str] = ..., assignment: ShareGroupDescribeResponse.Assignment = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            rack_id: str | None = ...,
+            member_epoch: int = ...,
+            client_id: str = ...,
+            client_host: str = ...,
+            subscribed_topic_names: list[str] = ...,
+            assignment: ShareGroupDescribeResponse.Assignment = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Assignment(StructBase):
         topic_partitions: list[ShareGroupDescribeResponse.TopicPartitions]
-        def __init__(self, topic_partitions: list[ShareGroupDescribeResponse.TopicPartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_partitions: list[ShareGroupDescribeResponse.TopicPartitions] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicPartitions(StructBase):
         topic_id: bytes
         topic_name: str
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., topic_name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            topic_name: str = ...,
+            partitions: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     groups: list[ShareGroupDescribeResponse.DescribedGroup]
-    def __init__(self, throttle_time_ms: int = ..., groups: list[ShareGroupDescribeResponse.DescribedGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        groups: list[ShareGroupDescribeResponse.DescribedGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupHeartbeatRequest(StructBase):
     group_id: str
     member_id: str
     member_epoch: int
     rack_id: str | None
     subscribed_topic_names: list[str] | None
-    def __init__(self, group_id: str = ..., member_id: str = ..., member_epoch: int = ..., rack_id: str | None = ..., subscribed_topic_names: list[str] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        member_id: str = ...,
+        member_epoch: int = ...,
+        rack_id: str | None = ...,
+        subscribed_topic_names: list[str] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupHeartbeatResponse(StructBase):
     class Assignment(StructBase):
         topic_partitions: list[ShareGroupHeartbeatResponse.TopicPartitions]
-        def __init__(self, topic_partitions: list[ShareGroupHeartbeatResponse.TopicPartitions] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_partitions: list[ShareGroupHeartbeatResponse.TopicPartitions] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicPartitions(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
@@ -2605,71 +5578,133 @@ class ShareGroupHeartbeatResponse(StructBase):
     member_epoch: int
     heartbeat_interval_ms: int
     assignment: ShareGroupHeartbeatResponse.Assignment | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., member_id: str | None = ..., member_epoch: int = ..., heartbeat_interval_ms: int = ..., assignment: ShareGroupHeartbeatResponse.Assignment | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        member_id: str | None = ...,
+        member_epoch: int = ...,
+        heartbeat_interval_ms: int = ...,
+        assignment: ShareGroupHeartbeatResponse.Assignment | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupMemberMetadataKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupMemberMetadataValue(StructBase):
     rack_id: str | None
     client_id: str
     client_host: str
     subscribed_topic_names: list[str]
-    def __init__(self, rack_id: str | None = ..., client_id: str = ..., client_host: str = ..., subscribed_topic_names: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        rack_id: str | None = ...,
+        client_id: str = ...,
+        client_host: str = ...,
+        subscribed_topic_names: list[str] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupMetadataValue(StructBase):
     epoch: int
     metadata_hash: int
     def __init__(self, epoch: int = ..., metadata_hash: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupStatePartitionMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupStatePartitionMetadataValue(StructBase):
     class TopicPartitionsInfo(StructBase):
         topic_id: bytes
         topic_name: str
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., topic_name: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            topic_name: str = ...,
+            partitions: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicInfo(StructBase):
         topic_id: bytes
         topic_name: str
         def __init__(self, topic_id: bytes = ..., topic_name: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     initializing_topics: list[ShareGroupStatePartitionMetadataValue.TopicPartitionsInfo]
     initialized_topics: list[ShareGroupStatePartitionMetadataValue.TopicPartitionsInfo]
     deleting_topics: list[ShareGroupStatePartitionMetadataValue.TopicInfo]
-    def __init__(self, initializing_topics: list[ShareGroupStatePartitionMetadataValue.TopicPartitionsInfo] = ..., initialized_topics: list[ShareGroupStatePartitionMetadataValue.TopicPartitionsInfo] = ..., deleting_topics: list[ShareGroupStatePartitionMetadataValue.TopicInfo] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        initializing_topics: list[ShareGroupStatePartitionMetadataValue.TopicPartitionsInfo] = ...,
+        initialized_topics: list[ShareGroupStatePartitionMetadataValue.TopicPartitionsInfo] = ...,
+        deleting_topics: list[ShareGroupStatePartitionMetadataValue.TopicInfo] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupTargetAssignmentMemberKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupTargetAssignmentMemberValue(StructBase):
     class TopicPartition(StructBase):
         topic_id: bytes
         partitions: list[int]
-        def __init__(self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic_id: bytes = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     topic_partitions: list[ShareGroupTargetAssignmentMemberValue.TopicPartition]
-    def __init__(self, topic_partitions: list[ShareGroupTargetAssignmentMemberValue.TopicPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        topic_partitions: list[ShareGroupTargetAssignmentMemberValue.TopicPartition] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareGroupTargetAssignmentMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class ShareGroupTargetAssignmentMetadataValue(StructBase):
     assignment_epoch: int
     assignment_timestamp: int
-    def __init__(self, assignment_epoch: int = ..., assignment_timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, assignment_epoch: int = ..., assignment_timestamp: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ShareSnapshotKey(StructBase):
     group_id: str
     topic_id: bytes
     partition: int
-    def __init__(self, group_id: str = ..., topic_id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, group_id: str = ..., topic_id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ShareSnapshotValue(StructBase):
     class StateBatch(StructBase):
         first_offset: int
         last_offset: int
         delivery_state: int
         delivery_count: int
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., delivery_state: int = ..., delivery_count: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            delivery_state: int = ...,
+            delivery_count: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     snapshot_epoch: int
     state_epoch: int
     leader_epoch: int
@@ -2678,46 +5713,92 @@ class ShareSnapshotValue(StructBase):
     create_timestamp: int
     write_timestamp: int
     state_batches: list[ShareSnapshotValue.StateBatch]
-    def __init__(self, snapshot_epoch: int = ..., state_epoch: int = ..., leader_epoch: int = ..., start_offset: int = ..., delivery_complete_count: int = ..., create_timestamp: int = ..., write_timestamp: int = ..., state_batches: list[ShareSnapshotValue.StateBatch] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        snapshot_epoch: int = ...,
+        state_epoch: int = ...,
+        leader_epoch: int = ...,
+        start_offset: int = ...,
+        delivery_complete_count: int = ...,
+        create_timestamp: int = ...,
+        write_timestamp: int = ...,
+        state_batches: list[ShareSnapshotValue.StateBatch] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class ShareUpdateKey(StructBase):
     group_id: str
     topic_id: bytes
     partition: int
-    def __init__(self, group_id: str = ..., topic_id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, group_id: str = ..., topic_id: bytes = ..., partition: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ShareUpdateValue(StructBase):
     class StateBatch(StructBase):
         first_offset: int
         last_offset: int
         delivery_state: int
         delivery_count: int
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., delivery_state: int = ..., delivery_count: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            delivery_state: int = ...,
+            delivery_count: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     snapshot_epoch: int
     leader_epoch: int
     start_offset: int
     delivery_complete_count: int
     state_batches: list[ShareUpdateValue.StateBatch]
-    def __init__(self, snapshot_epoch: int = ..., leader_epoch: int = ..., start_offset: int = ..., delivery_complete_count: int = ..., state_batches: list[ShareUpdateValue.StateBatch] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        snapshot_epoch: int = ...,
+        leader_epoch: int = ...,
+        start_offset: int = ...,
+        delivery_complete_count: int = ...,
+        state_batches: list[ShareUpdateValue.StateBatch] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class SnapshotFooterRecord(StructBase):
     version: int
     def __init__(self, version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class SnapshotHeaderRecord(StructBase):
     version: int
     last_contained_log_timestamp: int
-    def __init__(self, version: int = ..., last_contained_log_timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, version: int = ..., last_contained_log_timestamp: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class StopReplicaRequest(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class StopReplicaResponse(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupCurrentMemberAssignmentKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupCurrentMemberAssignmentValue(StructBase):
     class TaskIds(StructBase):
         subtopology_id: str
         partitions: list[int]
         assignment_epochs: list[int] | None
-        def __init__(self, subtopology_id: str = ..., partitions: list[int] = ..., assignment_epochs: list[int] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopology_id: str = ...,
+            partitions: list[int] = ...,
+            assignment_epochs: list[int] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     member_epoch: int
     previous_member_epoch: int
     state: int
@@ -2727,12 +5808,32 @@ class StreamsGroupCurrentMemberAssignmentValue(StructBase):
     active_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds]
     standby_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds]
     warmup_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds]
-    def __init__(self, member_epoch: int = ..., previous_member_epoch: int = ..., state: int = ..., active_tasks: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ..., standby_tasks: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ..., warmup_tasks: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ..., active_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ..., standby_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ..., warmup_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        member_epoch: int = ...,
+        previous_member_epoch: int = ...,
+        state: int = ...,
+        active_tasks: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ...,
+        standby_tasks: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ...,
+        warmup_tasks: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ...,
+        active_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ...,
+        standby_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ...,
+        warmup_tasks_pending_revocation: list[StreamsGroupCurrentMemberAssignmentValue.TaskIds] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupDescribeRequest(StructBase):
     group_ids: list[str]
     include_authorized_operations: bool
     include_topology_description: bool
-    def __init__(self, group_ids: list[str] = ..., include_authorized_operations: bool = ..., include_topology_description: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_ids: list[str] = ...,
+        include_authorized_operations: bool = ...,
+        include_topology_description: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupDescribeResponse(StructBase):
     class DescribedGroup(StructBase):
         error_code: int
@@ -2747,24 +5848,63 @@ class StreamsGroupDescribeResponse(StructBase):
         topology_description: StreamsGroupDescribeResponse.TopologyDescription | None
         topology_description_status: int
         assignor_name: str | None
-        def __init__(self, error_code: int = ..., error_message: str | None = ..., group_id: str = ..., group_state: str = ..., group_epoch: int = ..., assignment_epoch: int = ..., topology: StreamsGroupDescribeResponse.Topology | None = ..., members: list[StreamsGroupDescribeResponse.Member] = ..., authorized_operations: int = ..., topology_description: StreamsGroupDescribeResponse.TopologyDescription | None = ..., topology_description_status: int = ..., assignor_name: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            group_id: str = ...,
+            group_state: str = ...,
+            group_epoch: int = ...,
+            assignment_epoch: int = ...,
+            topology: StreamsGroupDescribeResponse.Topology | None = ...,
+            members: list[StreamsGroupDescribeResponse.Member] = ...,
+            authorized_operations: int = ...,
+            topology_description: StreamsGroupDescribeResponse.TopologyDescription | None = ...,
+            topology_description_status: int = ...,
+            assignor_name: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Topology(StructBase):
         epoch: int
         subtopologies: list[StreamsGroupDescribeResponse.Subtopology] | None
-        def __init__(self, epoch: int = ..., subtopologies: list[StreamsGroupDescribeResponse.Subtopology] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            epoch: int = ...,
+            subtopologies: list[StreamsGroupDescribeResponse.Subtopology] | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Subtopology(StructBase):
         subtopology_id: str
         source_topics: list[str]
         repartition_sink_topics: list[str]
         state_changelog_topics: list[StreamsGroupDescribeResponse.TopicInfo]
         repartition_source_topics: list[StreamsGroupDescribeResponse.TopicInfo]
-        def __init__(self, subtopology_id: str = ..., source_topics: list[str] = ..., repartition_sink_topics: list[str] = ..., state_changelog_topics: list[StreamsGroupDescribeResponse.TopicInfo] = ..., repartition_source_topics: list[StreamsGroupDescribeResponse.TopicInfo] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopology_id: str = ...,
+            source_topics: list[str] = ...,
+            repartition_sink_topics: list[str] = ...,
+            state_changelog_topics: list[StreamsGroupDescribeResponse.TopicInfo] = ...,
+            repartition_source_topics: list[StreamsGroupDescribeResponse.TopicInfo] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicInfo(StructBase):
         name: str
         partitions: int
         replication_factor: int
         topic_configs: list[StreamsGroupDescribeResponse.KeyValue]
-        def __init__(self, name: str = ..., partitions: int = ..., replication_factor: int = ..., topic_configs: list[StreamsGroupDescribeResponse.KeyValue] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: int = ...,
+            replication_factor: int = ...,
+            topic_configs: list[StreamsGroupDescribeResponse.KeyValue] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Member(StructBase):
         member_id: str
         member_epoch: int
@@ -2781,41 +5921,93 @@ class StreamsGroupDescribeResponse(StructBase):
         assignment: StreamsGroupDescribeResponse.Assignment
         target_assignment: StreamsGroupDescribeResponse.Assignment
         is_classic: bool
-        def __init__(self, member_id: str = ..., member_epoch: int = ..., instance_id: str | None = ..., rack_id: str | None = ..., client_id: str = ..., client_host: str = ..., topology_epoch: int = ..., process_id: str = ..., user_endpoint: StreamsGroupDescribeResponse.Endpoint | None = ..., client_tags: list[StreamsGroupDescribeResponse.KeyValue] = ..., task_offsets: list[StreamsGroupDescribeResponse.TaskOffset] = ..., task_end_offsets: list[StreamsGroupDescribeResponse.TaskOffset] = ..., assignment: StreamsGroupDescribeResponse.Assignment = ..., target_assignment: StreamsGroupDescribeResponse.Assignment = ..., is_classic: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            member_id: str = ...,
+            member_epoch: int = ...,
+            instance_id: str | None = ...,
+            rack_id: str | None = ...,
+            client_id: str = ...,
+            client_host: str = ...,
+            topology_epoch: int = ...,
+            process_id: str = ...,
+            user_endpoint: StreamsGroupDescribeResponse.Endpoint | None = ...,
+            client_tags: list[StreamsGroupDescribeResponse.KeyValue] = ...,
+            task_offsets: list[StreamsGroupDescribeResponse.TaskOffset] = ...,
+            task_end_offsets: list[StreamsGroupDescribeResponse.TaskOffset] = ...,
+            assignment: StreamsGroupDescribeResponse.Assignment = ...,
+            target_assignment: StreamsGroupDescribeResponse.Assignment = ...,
+            is_classic: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Endpoint(StructBase):
         host: str
         port: int
         def __init__(self, host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class KeyValue(StructBase):
         key: str
         value: str
         def __init__(self, key: str = ..., value: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class TaskOffset(StructBase):
         subtopology_id: str
         partition: int
         offset: int
-        def __init__(self, subtopology_id: str = ..., partition: int = ..., offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, subtopology_id: str = ..., partition: int = ..., offset: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class Assignment(StructBase):
         active_tasks: list[StreamsGroupDescribeResponse.TaskIds]
         standby_tasks: list[StreamsGroupDescribeResponse.TaskIds]
         warmup_tasks: list[StreamsGroupDescribeResponse.TaskIds]
-        def __init__(self, active_tasks: list[StreamsGroupDescribeResponse.TaskIds] = ..., standby_tasks: list[StreamsGroupDescribeResponse.TaskIds] = ..., warmup_tasks: list[StreamsGroupDescribeResponse.TaskIds] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            active_tasks: list[StreamsGroupDescribeResponse.TaskIds] = ...,
+            standby_tasks: list[StreamsGroupDescribeResponse.TaskIds] = ...,
+            warmup_tasks: list[StreamsGroupDescribeResponse.TaskIds] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopologyDescription(StructBase):
         subtopologies: list[StreamsGroupDescribeResponse.TopologyDescriptionSubtopology]
         global_stores: list[StreamsGroupDescribeResponse.TopologyDescriptionGlobalStore]
-        def __init__(self, subtopologies: list[StreamsGroupDescribeResponse.TopologyDescriptionSubtopology] = ..., global_stores: list[StreamsGroupDescribeResponse.TopologyDescriptionGlobalStore] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopologies: list[StreamsGroupDescribeResponse.TopologyDescriptionSubtopology] = ...,
+            global_stores: list[StreamsGroupDescribeResponse.TopologyDescriptionGlobalStore] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TaskIds(StructBase):
         subtopology_id: str
         partitions: list[int]
-        def __init__(self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class TopologyDescriptionSubtopology(StructBase):
         subtopology_id: str
         nodes: list[StreamsGroupDescribeResponse.TopologyDescriptionNode]
-        def __init__(self, subtopology_id: str = ..., nodes: list[StreamsGroupDescribeResponse.TopologyDescriptionNode] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopology_id: str = ...,
+            nodes: list[StreamsGroupDescribeResponse.TopologyDescriptionNode] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopologyDescriptionGlobalStore(StructBase):
         source: StreamsGroupDescribeResponse.TopologyDescriptionNode
         processor: StreamsGroupDescribeResponse.TopologyDescriptionNode
-        def __init__(self, source: StreamsGroupDescribeResponse.TopologyDescriptionNode = ..., processor: StreamsGroupDescribeResponse.TopologyDescriptionNode = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            source: StreamsGroupDescribeResponse.TopologyDescriptionNode = ...,
+            processor: StreamsGroupDescribeResponse.TopologyDescriptionNode = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopologyDescriptionNode(StructBase):
         name: str
         node_type: int
@@ -2823,15 +6015,37 @@ class StreamsGroupDescribeResponse(StructBase):
         sink_topic: str | None
         stores: list[str]
         successors: list[str]
-        def __init__(self, name: str = ..., node_type: int = ..., source_topics: list[str] = ..., sink_topic: str | None = ..., stores: list[str] = ..., successors: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            node_type: int = ...,
+            source_topics: list[str] = ...,
+            sink_topic: str | None = ...,
+            stores: list[str] = ...,
+            successors: list[str] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     groups: list[StreamsGroupDescribeResponse.DescribedGroup]
-    def __init__(self, throttle_time_ms: int = ..., groups: list[StreamsGroupDescribeResponse.DescribedGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        groups: list[StreamsGroupDescribeResponse.DescribedGroup] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupHeartbeatRequest(StructBase):
     class Topology(StructBase):
         epoch: int
         subtopologies: list[StreamsGroupHeartbeatRequest.Subtopology]
-        def __init__(self, epoch: int = ..., subtopologies: list[StreamsGroupHeartbeatRequest.Subtopology] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            epoch: int = ...,
+            subtopologies: list[StreamsGroupHeartbeatRequest.Subtopology] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Subtopology(StructBase):
         subtopology_id: str
         source_topics: list[str]
@@ -2840,35 +6054,69 @@ class StreamsGroupHeartbeatRequest(StructBase):
         repartition_sink_topics: list[str]
         repartition_source_topics: list[StreamsGroupHeartbeatRequest.TopicInfo]
         copartition_groups: list[StreamsGroupHeartbeatRequest.CopartitionGroup]
-        def __init__(self, subtopology_id: str = ..., source_topics: list[str] = ..., source_topic_regex: list[str] = ..., state_changelog_topics: list[StreamsGroupHeartbeatRequest.TopicInfo] = ..., repartition_sink_topics: list[str] = ..., repartition_source_topics: list[StreamsGroupHeartbeatRequest.TopicInfo] = ..., copartition_groups: list[StreamsGroupHeartbeatRequest.CopartitionGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopology_id: str = ...,
+            source_topics: list[str] = ...,
+            source_topic_regex: list[str] = ...,
+            state_changelog_topics: list[StreamsGroupHeartbeatRequest.TopicInfo] = ...,
+            repartition_sink_topics: list[str] = ...,
+            repartition_source_topics: list[StreamsGroupHeartbeatRequest.TopicInfo] = ...,
+            copartition_groups: list[StreamsGroupHeartbeatRequest.CopartitionGroup] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicInfo(StructBase):
         name: str
         partitions: int
         replication_factor: int
         topic_configs: list[StreamsGroupHeartbeatRequest.KeyValue]
-        def __init__(self, name: str = ..., partitions: int = ..., replication_factor: int = ..., topic_configs: list[StreamsGroupHeartbeatRequest.KeyValue] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: int = ...,
+            replication_factor: int = ...,
+            topic_configs: list[StreamsGroupHeartbeatRequest.KeyValue] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class CopartitionGroup(StructBase):
         source_topics: list[int]
         source_topic_regex: list[int]
         repartition_source_topics: list[int]
-        def __init__(self, source_topics: list[int] = ..., source_topic_regex: list[int] = ..., repartition_source_topics: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            source_topics: list[int] = ...,
+            source_topic_regex: list[int] = ...,
+            repartition_source_topics: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TaskIds(StructBase):
         subtopology_id: str
         partitions: list[int]
-        def __init__(self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class Endpoint(StructBase):
         host: str
         port: int
         def __init__(self, host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class KeyValue(StructBase):
         key: str
         value: str
         def __init__(self, key: str = ..., value: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class TaskOffset(StructBase):
         subtopology_id: str
         partition: int
         offset: int
-        def __init__(self, subtopology_id: str = ..., partition: int = ..., offset: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, subtopology_id: str = ..., partition: int = ..., offset: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     group_id: str
     member_id: str
     member_epoch: int
@@ -2886,29 +6134,65 @@ class StreamsGroupHeartbeatRequest(StructBase):
     task_offsets: list[StreamsGroupHeartbeatRequest.TaskOffset] | None
     task_end_offsets: list[StreamsGroupHeartbeatRequest.TaskOffset] | None
     shutdown_application: bool
-    def __init__(self, group_id: str = ..., member_id: str = ..., member_epoch: int = ..., endpoint_information_epoch: int = ..., instance_id: str | None = ..., rack_id: str | None = ..., rebalance_timeout_ms: int = ..., topology: StreamsGroupHeartbeatRequest.Topology | None = ..., active_tasks: list[StreamsGroupHeartbeatRequest.TaskIds] | None = ..., standby_tasks: list[StreamsGroupHeartbeatRequest.TaskIds] | None = ..., warmup_tasks: list[StreamsGroupHeartbeatRequest.TaskIds] | None = ..., process_id: str | None = ..., user_endpoint: StreamsGroupHeartbeatRequest.Endpoint | None = ..., client_tags: list[StreamsGroupHeartbeatRequest.KeyValue] | None = ..., task_offsets: list[StreamsGroupHeartbeatRequest.TaskOffset] | None = ..., task_end_offsets: list[StreamsGroupHeartbeatRequest.TaskOffset] | None = ..., shutdown_application: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        member_id: str = ...,
+        member_epoch: int = ...,
+        endpoint_information_epoch: int = ...,
+        instance_id: str | None = ...,
+        rack_id: str | None = ...,
+        rebalance_timeout_ms: int = ...,
+        topology: StreamsGroupHeartbeatRequest.Topology | None = ...,
+        active_tasks: list[StreamsGroupHeartbeatRequest.TaskIds] | None = ...,
+        standby_tasks: list[StreamsGroupHeartbeatRequest.TaskIds] | None = ...,
+        warmup_tasks: list[StreamsGroupHeartbeatRequest.TaskIds] | None = ...,
+        process_id: str | None = ...,
+        user_endpoint: StreamsGroupHeartbeatRequest.Endpoint | None = ...,
+        client_tags: list[StreamsGroupHeartbeatRequest.KeyValue] | None = ...,
+        task_offsets: list[StreamsGroupHeartbeatRequest.TaskOffset] | None = ...,
+        task_end_offsets: list[StreamsGroupHeartbeatRequest.TaskOffset] | None = ...,
+        shutdown_application: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupHeartbeatResponse(StructBase):
     class Status(StructBase):
         status_code: int
         status_detail: str
-        def __init__(self, status_code: int = ..., status_detail: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, status_code: int = ..., status_detail: str = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class TaskIds(StructBase):
         subtopology_id: str
         partitions: list[int]
-        def __init__(self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class EndpointToPartitions(StructBase):
         user_endpoint: StreamsGroupHeartbeatResponse.Endpoint
         active_partitions: list[StreamsGroupHeartbeatResponse.TopicPartition]
         standby_partitions: list[StreamsGroupHeartbeatResponse.TopicPartition]
-        def __init__(self, user_endpoint: StreamsGroupHeartbeatResponse.Endpoint = ..., active_partitions: list[StreamsGroupHeartbeatResponse.TopicPartition] = ..., standby_partitions: list[StreamsGroupHeartbeatResponse.TopicPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            user_endpoint: StreamsGroupHeartbeatResponse.Endpoint = ...,
+            active_partitions: list[StreamsGroupHeartbeatResponse.TopicPartition] = ...,
+            standby_partitions: list[StreamsGroupHeartbeatResponse.TopicPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Endpoint(StructBase):
         host: str
         port: int
         def __init__(self, host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class TopicPartition(StructBase):
         topic: str
         partitions: list[int]
         def __init__(self, topic: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
@@ -2925,20 +6209,43 @@ class StreamsGroupHeartbeatResponse(StructBase):
     topology_description_required: bool
     endpoint_information_epoch: int
     partitions_by_user_endpoint: list[StreamsGroupHeartbeatResponse.EndpointToPartitions] | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., member_id: str = ..., member_epoch: int = ..., heartbeat_interval_ms: int = ..., acceptable_recovery_lag_legacy: int = ..., task_offset_interval_ms: int = ..., acceptable_recovery_lag: int = ..., status: list[StreamsGroupHeartbeatResponse.Status] | None = ..., active_tasks: list[StreamsGroupHeartbeatResponse.TaskIds] | None = ..., standby_tasks: list[StreamsGroupHeartbeatResponse.TaskIds] | None = ..., warmup_tasks: list[StreamsGroupHeartbeatResponse.TaskIds] | None = ..., topology_description_required: bool = ..., endpoint_information_epoch: int = ..., partitions_by_user_endpoint: list[StreamsGroupHeartbeatResponse.EndpointToPartitions] | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        member_id: str = ...,
+        member_epoch: int = ...,
+        heartbeat_interval_ms: int = ...,
+        acceptable_recovery_lag_legacy: int = ...,
+        task_offset_interval_ms: int = ...,
+        acceptable_recovery_lag: int = ...,
+        status: list[StreamsGroupHeartbeatResponse.Status] | None = ...,
+        active_tasks: list[StreamsGroupHeartbeatResponse.TaskIds] | None = ...,
+        standby_tasks: list[StreamsGroupHeartbeatResponse.TaskIds] | None = ...,
+        warmup_tasks: list[StreamsGroupHeartbeatResponse.TaskIds] | None = ...,
+        topology_description_required: bool = ...,
+        endpoint_information_epoch: int = ...,
+        partitions_by_user_endpoint: list[StreamsGroupHeartbeatResponse.EndpointToPartitions] | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupMemberMetadataKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupMemberMetadataValue(StructBase):
     class Endpoint(StructBase):
         host: str
         port: int
         def __init__(self, host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     class KeyValue(StructBase):
         key: str
         value: str
         def __init__(self, key: str = ..., value: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     instance_id: str | None
     rack_id: str | None
     client_id: str
@@ -2948,55 +6255,113 @@ class StreamsGroupMemberMetadataValue(StructBase):
     process_id: str
     user_endpoint: StreamsGroupMemberMetadataValue.Endpoint | None
     client_tags: list[StreamsGroupMemberMetadataValue.KeyValue]
-    def __init__(self, instance_id: str | None = ..., rack_id: str | None = ..., client_id: str = ..., client_host: str = ..., rebalance_timeout_ms: int = ..., topology_epoch: int = ..., process_id: str = ..., user_endpoint: StreamsGroupMemberMetadataValue.Endpoint | None = ..., client_tags: list[StreamsGroupMemberMetadataValue.KeyValue] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        instance_id: str | None = ...,
+        rack_id: str | None = ...,
+        client_id: str = ...,
+        client_host: str = ...,
+        rebalance_timeout_ms: int = ...,
+        topology_epoch: int = ...,
+        process_id: str = ...,
+        user_endpoint: StreamsGroupMemberMetadataValue.Endpoint | None = ...,
+        client_tags: list[StreamsGroupMemberMetadataValue.KeyValue] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupMetadataValue(StructBase):
     class LastAssignmentConfig(StructBase):
         key: str
         value: str
         def __init__(self, key: str = ..., value: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     epoch: int
     metadata_hash: int
     validated_topology_epoch: int
     last_assignment_configs: list[StreamsGroupMetadataValue.LastAssignmentConfig] | None
     stored_description_topology_epoch: int
     failed_description_topology_epoch: int
-    def __init__(self, epoch: int = ..., metadata_hash: int = ..., validated_topology_epoch: int = ..., last_assignment_configs: list[StreamsGroupMetadataValue.LastAssignmentConfig] | None = ..., stored_description_topology_epoch: int = ..., failed_description_topology_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        epoch: int = ...,
+        metadata_hash: int = ...,
+        validated_topology_epoch: int = ...,
+        last_assignment_configs: list[StreamsGroupMetadataValue.LastAssignmentConfig] | None = ...,
+        stored_description_topology_epoch: int = ...,
+        failed_description_topology_epoch: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupTargetAssignmentMemberKey(StructBase):
     group_id: str
     member_id: str
     def __init__(self, group_id: str = ..., member_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupTargetAssignmentMemberValue(StructBase):
     class TaskIds(StructBase):
         subtopology_id: str
         partitions: list[int]
-        def __init__(self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, subtopology_id: str = ..., partitions: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     active_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds]
     standby_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds]
     warmup_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds]
-    def __init__(self, active_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds] = ..., standby_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds] = ..., warmup_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        active_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds] = ...,
+        standby_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds] = ...,
+        warmup_tasks: list[StreamsGroupTargetAssignmentMemberValue.TaskIds] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupTargetAssignmentMetadataKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupTargetAssignmentMetadataValue(StructBase):
     assignment_epoch: int
     assignment_timestamp: int
-    def __init__(self, assignment_epoch: int = ..., assignment_timestamp: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, assignment_epoch: int = ..., assignment_timestamp: int = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class StreamsGroupTopologyDescriptionUpdateRequest(StructBase):
     class TopologyDescription(StructBase):
         subtopologies: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionSubtopology]
         global_stores: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionGlobalStore]
-        def __init__(self, subtopologies: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionSubtopology] = ..., global_stores: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionGlobalStore] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopologies: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionSubtopology] = ...,
+            global_stores: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionGlobalStore] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopologyDescriptionSubtopology(StructBase):
         subtopology_id: str
         nodes: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode]
-        def __init__(self, subtopology_id: str = ..., nodes: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopology_id: str = ...,
+            nodes: list[StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopologyDescriptionGlobalStore(StructBase):
         source: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode
         processor: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode
-        def __init__(self, source: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode = ..., processor: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            source: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode = ...,
+            processor: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescriptionNode = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopologyDescriptionNode(StructBase):
         name: str
         node_type: int
@@ -3004,20 +6369,46 @@ class StreamsGroupTopologyDescriptionUpdateRequest(StructBase):
         sink_topic: str | None
         stores: list[str]
         successors: list[str]
-        def __init__(self, name: str = ..., node_type: int = ..., source_topics: list[str] = ..., sink_topic: str | None = ..., stores: list[str] = ..., successors: list[str] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            node_type: int = ...,
+            source_topics: list[str] = ...,
+            sink_topic: str | None = ...,
+            stores: list[str] = ...,
+            successors: list[str] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     group_id: str
     member_id: str
     topology_epoch: int
     topology_description: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescription
-    def __init__(self, group_id: str = ..., member_id: str = ..., topology_epoch: int = ..., topology_description: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescription = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        member_id: str = ...,
+        topology_epoch: int = ...,
+        topology_description: StreamsGroupTopologyDescriptionUpdateRequest.TopologyDescription = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupTopologyDescriptionUpdateResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     error_message: str | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class StreamsGroupTopologyKey(StructBase):
     group_id: str
     def __init__(self, group_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class StreamsGroupTopologyValue(StructBase):
     class Subtopology(StructBase):
         subtopology_id: str
@@ -3027,30 +6418,64 @@ class StreamsGroupTopologyValue(StructBase):
         repartition_sink_topics: list[str]
         repartition_source_topics: list[StreamsGroupTopologyValue.TopicInfo]
         copartition_groups: list[StreamsGroupTopologyValue.CopartitionGroup]
-        def __init__(self, subtopology_id: str = ..., source_topics: list[str] = ..., source_topic_regex: list[str] = ..., state_changelog_topics: list[StreamsGroupTopologyValue.TopicInfo] = ..., repartition_sink_topics: list[str] = ..., repartition_source_topics: list[StreamsGroupTopologyValue.TopicInfo] = ..., copartition_groups: list[StreamsGroupTopologyValue.CopartitionGroup] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            subtopology_id: str = ...,
+            source_topics: list[str] = ...,
+            source_topic_regex: list[str] = ...,
+            state_changelog_topics: list[StreamsGroupTopologyValue.TopicInfo] = ...,
+            repartition_sink_topics: list[str] = ...,
+            repartition_source_topics: list[StreamsGroupTopologyValue.TopicInfo] = ...,
+            copartition_groups: list[StreamsGroupTopologyValue.CopartitionGroup] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicInfo(StructBase):
         name: str
         partitions: int
         replication_factor: int
         topic_configs: list[StreamsGroupTopologyValue.TopicConfig]
-        def __init__(self, name: str = ..., partitions: int = ..., replication_factor: int = ..., topic_configs: list[StreamsGroupTopologyValue.TopicConfig] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: int = ...,
+            replication_factor: int = ...,
+            topic_configs: list[StreamsGroupTopologyValue.TopicConfig] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class CopartitionGroup(StructBase):
         source_topics: list[int]
         source_topic_regex: list[int]
         repartition_source_topics: list[int]
-        def __init__(self, source_topics: list[int] = ..., source_topic_regex: list[int] = ..., repartition_source_topics: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            source_topics: list[int] = ...,
+            source_topic_regex: list[int] = ...,
+            repartition_source_topics: list[int] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TopicConfig(StructBase):
         key: str
         value: str
         def __init__(self, key: str = ..., value: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     epoch: int
     subtopologies: list[StreamsGroupTopologyValue.Subtopology]
-    def __init__(self, epoch: int = ..., subtopologies: list[StreamsGroupTopologyValue.Subtopology] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        epoch: int = ...,
+        subtopologies: list[StreamsGroupTopologyValue.Subtopology] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class SyncGroupRequest(StructBase):
     class SyncGroupRequestAssignment(StructBase):
         member_id: str
         assignment: bytes
         def __init__(self, member_id: str = ..., assignment: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
     group_id: str
     generation_id: int
     member_id: str
@@ -3058,26 +6483,51 @@ class SyncGroupRequest(StructBase):
     protocol_type: str | None
     protocol_name: str | None
     assignments: list[SyncGroupRequest.SyncGroupRequestAssignment]
-    def __init__(self, group_id: str = ..., generation_id: int = ..., member_id: str = ..., group_instance_id: str | None = ..., protocol_type: str | None = ..., protocol_name: str | None = ..., assignments: list[SyncGroupRequest.SyncGroupRequestAssignment] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        generation_id: int = ...,
+        member_id: str = ...,
+        group_instance_id: str | None = ...,
+        protocol_type: str | None = ...,
+        protocol_name: str | None = ...,
+        assignments: list[SyncGroupRequest.SyncGroupRequestAssignment] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class SyncGroupResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     protocol_type: str | None
     protocol_name: str | None
     assignment: bytes
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., protocol_type: str | None = ..., protocol_name: str | None = ..., assignment: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        protocol_type: str | None = ...,
+        protocol_name: str | None = ...,
+        assignment: bytes = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class TopicRecord(StructBase):
     name: str
     topic_id: bytes
     def __init__(self, name: str = ..., topic_id: bytes = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class TransactionLogKey(StructBase):
     transactional_id: str
     def __init__(self, transactional_id: str = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class TransactionLogValue(StructBase):
     class PartitionsSchema(StructBase):
         topic: str
         partition_ids: list[int]
-        def __init__(self, topic: str = ..., partition_ids: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, topic: str = ..., partition_ids: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     producer_id: int
     previous_producer_id: int
     next_producer_id: int
@@ -3089,19 +6539,49 @@ class TransactionLogValue(StructBase):
     transaction_last_update_timestamp_ms: int
     transaction_start_timestamp_ms: int
     client_transaction_version: int
-    def __init__(self, producer_id: int = ..., previous_producer_id: int = ..., next_producer_id: int = ..., producer_epoch: int = ..., next_producer_epoch: int = ..., transaction_timeout_ms: int = ..., transaction_status: int = ..., transaction_partitions: list[TransactionLogValue.PartitionsSchema] | None = ..., transaction_last_update_timestamp_ms: int = ..., transaction_start_timestamp_ms: int = ..., client_transaction_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        producer_id: int = ...,
+        previous_producer_id: int = ...,
+        next_producer_id: int = ...,
+        producer_epoch: int = ...,
+        next_producer_epoch: int = ...,
+        transaction_timeout_ms: int = ...,
+        transaction_status: int = ...,
+        transaction_partitions: list[TransactionLogValue.PartitionsSchema] | None = ...,
+        transaction_last_update_timestamp_ms: int = ...,
+        transaction_start_timestamp_ms: int = ...,
+        client_transaction_version: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class TxnOffsetCommitRequest(StructBase):
     class TxnOffsetCommitRequestTopic(StructBase):
         name: str
         topic_id: bytes
         partitions: list[TxnOffsetCommitRequest.TxnOffsetCommitRequestPartition]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partitions: list[TxnOffsetCommitRequest.TxnOffsetCommitRequestPartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[TxnOffsetCommitRequest.TxnOffsetCommitRequestPartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TxnOffsetCommitRequestPartition(StructBase):
         partition_index: int
         committed_offset: int
         committed_leader_epoch: int
         committed_metadata: str | None
-        def __init__(self, partition_index: int = ..., committed_offset: int = ..., committed_leader_epoch: int = ..., committed_metadata: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            committed_offset: int = ...,
+            committed_leader_epoch: int = ...,
+            committed_metadata: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     transactional_id: str
     group_id: str
     producer_id: int
@@ -3110,101 +6590,211 @@ class TxnOffsetCommitRequest(StructBase):
     member_id: str
     group_instance_id: str | None
     topics: list[TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic]
-    def __init__(self, transactional_id: str = ..., group_id: str = ..., producer_id: int = ..., producer_epoch: int = ..., generation_id_or_member_epoch: int = ..., member_id: str = ..., group_instance_id: str | None = ..., topics: list[TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        transactional_id: str = ...,
+        group_id: str = ...,
+        producer_id: int = ...,
+        producer_epoch: int = ...,
+        generation_id_or_member_epoch: int = ...,
+        member_id: str = ...,
+        group_instance_id: str | None = ...,
+        topics: list[TxnOffsetCommitRequest.TxnOffsetCommitRequestTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class TxnOffsetCommitResponse(StructBase):
     class TxnOffsetCommitResponseTopic(StructBase):
         name: str
         topic_id: bytes
         partitions: list[TxnOffsetCommitResponse.TxnOffsetCommitResponsePartition]
-        def __init__(self, name: str = ..., topic_id: bytes = ..., partitions: list[TxnOffsetCommitResponse.TxnOffsetCommitResponsePartition] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            topic_id: bytes = ...,
+            partitions: list[TxnOffsetCommitResponse.TxnOffsetCommitResponsePartition] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class TxnOffsetCommitResponsePartition(StructBase):
         partition_index: int
         error_code: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     throttle_time_ms: int
     topics: list[TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic]
-    def __init__(self, throttle_time_ms: int = ..., topics: list[TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        topics: list[TxnOffsetCommitResponse.TxnOffsetCommitResponseTopic] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UnfenceBrokerRecord(StructBase):
     id: int
     epoch: int
     def __init__(self, id: int = ..., epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class UnregisterBrokerRecord(StructBase):
     broker_id: int
     broker_epoch: int
     def __init__(self, broker_id: int = ..., broker_epoch: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class UnregisterBrokerRequest(StructBase):
     broker_id: int
     def __init__(self, broker_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class UnregisterBrokerResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     error_message: str | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UnregisterControllerRecord(StructBase):
     controller_id: int
     def __init__(self, controller_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class UnregisterControllerRequest(StructBase):
     controller_id: int
     def __init__(self, controller_id: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+
 class UnregisterControllerResponse(StructBase):
     throttle_time_ms: int
     error_code: int
     error_message: str | None
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UpdateFeaturesRequest(StructBase):
     class FeatureUpdateKey(StructBase):
         feature: str
         max_version_level: int
         allow_downgrade: bool
         upgrade_type: int
-        def __init__(self, feature: str = ..., max_version_level: int = ..., allow_downgrade: bool = ..., upgrade_type: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            feature: str = ...,
+            max_version_level: int = ...,
+            allow_downgrade: bool = ...,
+            upgrade_type: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     timeout_ms: int
     feature_updates: list[UpdateFeaturesRequest.FeatureUpdateKey]
     validate_only: bool
-    def __init__(self, timeout_ms: int = ..., feature_updates: list[UpdateFeaturesRequest.FeatureUpdateKey] = ..., validate_only: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        timeout_ms: int = ...,
+        feature_updates: list[UpdateFeaturesRequest.FeatureUpdateKey] = ...,
+        validate_only: bool = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UpdateFeaturesResponse(StructBase):
     class UpdatableFeatureResult(StructBase):
         feature: str
         error_code: int
         error_message: str | None
-        def __init__(self, feature: str = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            feature: str = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     error_message: str | None
     results: list[UpdateFeaturesResponse.UpdatableFeatureResult]
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., error_message: str | None = ..., results: list[UpdateFeaturesResponse.UpdatableFeatureResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        error_message: str | None = ...,
+        results: list[UpdateFeaturesResponse.UpdatableFeatureResult] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UpdateMetadataRequest(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class UpdateMetadataResponse(StructBase):
     def __init__(self, unknown_tags: Tags | None = ...) -> None: ...
+
 class UpdateRaftVoterRequest(StructBase):
     class Listener(StructBase):
         name: str
         host: str
         port: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class KRaftVersionFeature(StructBase):
         min_supported_version: int
         max_supported_version: int
-        def __init__(self, min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     cluster_id: str | None
     current_leader_epoch: int
     voter_id: int
     voter_directory_id: bytes
     listeners: list[UpdateRaftVoterRequest.Listener]
     k_raft_version_feature: UpdateRaftVoterRequest.KRaftVersionFeature
-    def __init__(self, cluster_id: str | None = ..., current_leader_epoch: int = ..., voter_id: int = ..., voter_directory_id: bytes = ..., listeners: list[UpdateRaftVoterRequest.Listener] = ..., k_raft_version_feature: UpdateRaftVoterRequest.KRaftVersionFeature = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        current_leader_epoch: int = ...,
+        voter_id: int = ...,
+        voter_directory_id: bytes = ...,
+        listeners: list[UpdateRaftVoterRequest.Listener] = ...,
+        k_raft_version_feature: UpdateRaftVoterRequest.KRaftVersionFeature = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UpdateRaftVoterResponse(StructBase):
     class CurrentLeader(StructBase):
         leader_id: int
         leader_epoch: int
         host: str
         port: int
-        def __init__(self, leader_id: int = ..., leader_epoch: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            host: str = ...,
+            port: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     throttle_time_ms: int
     error_code: int
     current_leader: UpdateRaftVoterResponse.CurrentLeader
-    def __init__(self, throttle_time_ms: int = ..., error_code: int = ..., current_leader: UpdateRaftVoterResponse.CurrentLeader = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        throttle_time_ms: int = ...,
+        error_code: int = ...,
+        current_leader: UpdateRaftVoterResponse.CurrentLeader = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class UserScramCredentialRecord(StructBase):
     name: str
     mechanism: int
@@ -3212,12 +6802,28 @@ class UserScramCredentialRecord(StructBase):
     stored_key: bytes
     server_key: bytes
     iterations: int
-    def __init__(self, name: str = ..., mechanism: int = ..., salt: bytes = ..., stored_key: bytes = ..., server_key: bytes = ..., iterations: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        name: str = ...,
+        mechanism: int = ...,
+        salt: bytes = ...,
+        stored_key: bytes = ...,
+        server_key: bytes = ...,
+        iterations: int = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class VoteRequest(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[VoteRequest.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[VoteRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[VoteRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         replica_epoch: int
@@ -3227,56 +6833,123 @@ class VoteRequest(StructBase):
         last_offset_epoch: int
         last_offset: int
         pre_vote: bool
-        def __init__(self, partition_index: int = ..., replica_epoch: int = ..., replica_id: int = ..., replica_directory_id: bytes = ..., voter_directory_id: bytes = ..., last_offset_epoch: int = ..., last_offset: int = ..., pre_vote: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            replica_epoch: int = ...,
+            replica_id: int = ...,
+            replica_directory_id: bytes = ...,
+            voter_directory_id: bytes = ...,
+            last_offset_epoch: int = ...,
+            last_offset: int = ...,
+            pre_vote: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     cluster_id: str | None
     voter_id: int
     topics: list[VoteRequest.TopicData]
-    def __init__(self, cluster_id: str | None = ..., voter_id: int = ..., topics: list[VoteRequest.TopicData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        cluster_id: str | None = ...,
+        voter_id: int = ...,
+        topics: list[VoteRequest.TopicData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class VoteResponse(StructBase):
     class TopicData(StructBase):
         topic_name: str
         partitions: list[VoteResponse.PartitionData]
-        def __init__(self, topic_name: str = ..., partitions: list[VoteResponse.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_name: str = ...,
+            partitions: list[VoteResponse.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition_index: int
         error_code: int
         leader_id: int
         leader_epoch: int
         vote_granted: bool
-        def __init__(self, partition_index: int = ..., error_code: int = ..., leader_id: int = ..., leader_epoch: int = ..., vote_granted: bool = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition_index: int = ...,
+            error_code: int = ...,
+            leader_id: int = ...,
+            leader_epoch: int = ...,
+            vote_granted: bool = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class NodeEndpoint(StructBase):
         node_id: int
         host: str
         port: int
-        def __init__(self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, node_id: int = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     error_code: int
     topics: list[VoteResponse.TopicData]
     node_endpoints: list[VoteResponse.NodeEndpoint]
-    def __init__(self, error_code: int = ..., topics: list[VoteResponse.TopicData] = ..., node_endpoints: list[VoteResponse.NodeEndpoint] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        error_code: int = ...,
+        topics: list[VoteResponse.TopicData] = ...,
+        node_endpoints: list[VoteResponse.NodeEndpoint] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class VotersRecord(StructBase):
     class Voter(StructBase):
         voter_id: int
         voter_directory_id: bytes
         endpoints: list[VotersRecord.Endpoint]
         k_raft_version_feature: VotersRecord.KRaftVersionFeature
-        def __init__(self, voter_id: int = ..., voter_directory_id: bytes = ..., endpoints: list[VotersRecord.Endpoint] = ..., k_raft_version_feature: VotersRecord.KRaftVersionFeature = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            voter_id: int = ...,
+            voter_directory_id: bytes = ...,
+            endpoints: list[VotersRecord.Endpoint] = ...,
+            k_raft_version_feature: VotersRecord.KRaftVersionFeature = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class Endpoint(StructBase):
         name: str
         host: str
         port: int
-        def __init__(self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., host: str = ..., port: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     class KRaftVersionFeature(StructBase):
         min_supported_version: int
         max_supported_version: int
-        def __init__(self, min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, min_supported_version: int = ..., max_supported_version: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     version: int
     voters: list[VotersRecord.Voter]
-    def __init__(self, version: int = ..., voters: list[VotersRecord.Voter] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, version: int = ..., voters: list[VotersRecord.Voter] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class WriteShareGroupStateRequest(StructBase):
     class WriteStateData(StructBase):
         topic_id: bytes
         partitions: list[WriteShareGroupStateRequest.PartitionData]
-        def __init__(self, topic_id: bytes = ..., partitions: list[WriteShareGroupStateRequest.PartitionData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[WriteShareGroupStateRequest.PartitionData] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionData(StructBase):
         partition: int
         state_epoch: int
@@ -3284,28 +6957,68 @@ class WriteShareGroupStateRequest(StructBase):
         start_offset: int
         delivery_complete_count: int
         state_batches: list[WriteShareGroupStateRequest.StateBatch]
-        def __init__(self, partition: int = ..., state_epoch: int = ..., leader_epoch: int = ..., start_offset: int = ..., delivery_complete_count: int = ..., state_batches: list[WriteShareGroupStateRequest.StateBatch] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            state_epoch: int = ...,
+            leader_epoch: int = ...,
+            start_offset: int = ...,
+            delivery_complete_count: int = ...,
+            state_batches: list[WriteShareGroupStateRequest.StateBatch] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class StateBatch(StructBase):
         first_offset: int
         last_offset: int
         delivery_state: int
         delivery_count: int
-        def __init__(self, first_offset: int = ..., last_offset: int = ..., delivery_state: int = ..., delivery_count: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            first_offset: int = ...,
+            last_offset: int = ...,
+            delivery_state: int = ...,
+            delivery_count: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     group_id: str
     topics: list[WriteShareGroupStateRequest.WriteStateData]
-    def __init__(self, group_id: str = ..., topics: list[WriteShareGroupStateRequest.WriteStateData] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self,
+        group_id: str = ...,
+        topics: list[WriteShareGroupStateRequest.WriteStateData] = ...,
+        unknown_tags: Tags | None = ...,
+    ) -> None: ...
+
 class WriteShareGroupStateResponse(StructBase):
     class WriteStateResult(StructBase):
         topic_id: bytes
         partitions: list[WriteShareGroupStateResponse.PartitionResult]
-        def __init__(self, topic_id: bytes = ..., partitions: list[WriteShareGroupStateResponse.PartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            topic_id: bytes = ...,
+            partitions: list[WriteShareGroupStateResponse.PartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class PartitionResult(StructBase):
         partition: int
         error_code: int
         error_message: str | None
-        def __init__(self, partition: int = ..., error_code: int = ..., error_message: str | None = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            partition: int = ...,
+            error_code: int = ...,
+            error_message: str | None = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     results: list[WriteShareGroupStateResponse.WriteStateResult]
-    def __init__(self, results: list[WriteShareGroupStateResponse.WriteStateResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, results: list[WriteShareGroupStateResponse.WriteStateResult] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class WriteTxnMarkersRequest(StructBase):
     class WritableTxnMarker(StructBase):
         producer_id: int
@@ -3314,28 +7027,62 @@ class WriteTxnMarkersRequest(StructBase):
         topics: list[WriteTxnMarkersRequest.WritableTxnMarkerTopic]
         coordinator_epoch: int
         transaction_version: int
-        def __init__(self, producer_id: int = ..., producer_epoch: int = ..., transaction_result: bool = ..., topics: list[WriteTxnMarkersRequest.WritableTxnMarkerTopic] = ..., coordinator_epoch: int = ..., transaction_version: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            producer_id: int = ...,
+            producer_epoch: int = ...,
+            transaction_result: bool = ...,
+            topics: list[WriteTxnMarkersRequest.WritableTxnMarkerTopic] = ...,
+            coordinator_epoch: int = ...,
+            transaction_version: int = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class WritableTxnMarkerTopic(StructBase):
         name: str
         partition_indexes: list[int]
-        def __init__(self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, name: str = ..., partition_indexes: list[int] = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     markers: list[WriteTxnMarkersRequest.WritableTxnMarker]
-    def __init__(self, markers: list[WriteTxnMarkersRequest.WritableTxnMarker] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, markers: list[WriteTxnMarkersRequest.WritableTxnMarker] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class WriteTxnMarkersResponse(StructBase):
     class WritableTxnMarkerResult(StructBase):
         producer_id: int
         topics: list[WriteTxnMarkersResponse.WritableTxnMarkerTopicResult]
-        def __init__(self, producer_id: int = ..., topics: list[WriteTxnMarkersResponse.WritableTxnMarkerTopicResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            producer_id: int = ...,
+            topics: list[WriteTxnMarkersResponse.WritableTxnMarkerTopicResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class WritableTxnMarkerTopicResult(StructBase):
         name: str
         partitions: list[WriteTxnMarkersResponse.WritableTxnMarkerPartitionResult]
-        def __init__(self, name: str = ..., partitions: list[WriteTxnMarkersResponse.WritableTxnMarkerPartitionResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self,
+            name: str = ...,
+            partitions: list[WriteTxnMarkersResponse.WritableTxnMarkerPartitionResult] = ...,
+            unknown_tags: Tags | None = ...,
+        ) -> None: ...
+
     class WritableTxnMarkerPartitionResult(StructBase):
         partition_index: int
         error_code: int
-        def __init__(self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...) -> None: ...
+        def __init__(
+            self, partition_index: int = ..., error_code: int = ..., unknown_tags: Tags | None = ...
+        ) -> None: ...
+
     markers: list[WriteTxnMarkersResponse.WritableTxnMarkerResult]
-    def __init__(self, markers: list[WriteTxnMarkersResponse.WritableTxnMarkerResult] = ..., unknown_tags: Tags | None = ...) -> None: ...
+    def __init__(
+        self, markers: list[WriteTxnMarkersResponse.WritableTxnMarkerResult] = ..., unknown_tags: Tags | None = ...
+    ) -> None: ...
+
 class ZkMigrationStateRecord(StructBase):
     zk_migration_state: int
     def __init__(self, zk_migration_state: int = ..., unknown_tags: Tags | None = ...) -> None: ...

@@ -11,6 +11,7 @@ from riverport.kafka.wire.schema import Field, Message, Struct
 
 _TYPES = {"bool": "bool", "f64": "float", "uuid": "bytes", "string": "str", "bytes": "bytes"}
 _RECORDS = "bytes | bytearray | memoryview"
+_WIDTH = 120
 
 
 def _type(message: Message, field: Field) -> str:
@@ -27,10 +28,21 @@ def _type(message: Message, field: Field) -> str:
 
 
 def _lines(message: Message, struct: Struct, indent: str) -> list[str]:
-    lines = [f"{indent}{field.name}: {_type(message, field)}" for field in struct.fields]
-    parameters = "".join(f", {field.name}: {_type(message, field)} = ..." for field in struct.fields)
-    lines.append(f"{indent}def __init__(self{parameters}, unknown_tags: Tags | None = ...) -> None: ...")
-    return lines
+    """The fields and the constructor of one class, laid out as the formatter would."""
+    types = [(field.name, _type(message, field)) for field in struct.fields]
+    lines = [f"{indent}{name}: {type_name}" for name, type_name in types]
+    parameters = [
+        "self",
+        *(f"{name}: {type_name} = ..." for name, type_name in types),
+        "unknown_tags: Tags | None = ...",
+    ]
+    head, tail = f"{indent}def __init__(", ") -> None: ..."
+    inside = ", ".join(parameters)
+    if len(head + inside + tail) <= _WIDTH:
+        return [*lines, head + inside + tail]
+    if len(indent) + 4 + len(inside) <= _WIDTH:
+        return [*lines, head, f"{indent}    {inside}", indent + tail]
+    return [*lines, head, *(f"{indent}    {parameter}," for parameter in parameters), indent + tail]
 
 
 def render() -> str:
@@ -46,8 +58,10 @@ def render() -> str:
         for struct in message.structs.values():
             out.append(f"    class {struct.name}(StructBase):")
             out.extend(_lines(message, struct, "        "))
+            out.append("")
         out.extend(_lines(message, message.root, "    "))
-    return "\n".join(out) + "\n"
+        out.append("")
+    return "\n".join(out)
 
 
 if __name__ == "__main__":
