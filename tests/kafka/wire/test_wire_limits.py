@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from tests.kafka.wire.values import Chances, every_version, random_value, versions_of
 
 from riverport.kafka.wire import frame, messages
 from riverport.kafka.wire.codec import decode, encode
@@ -14,7 +15,6 @@ from riverport.kafka.wire.coordinator_records import decode_key, decode_value
 from riverport.kafka.wire.errors import WireError
 from riverport.kafka.wire.metadata_records import decode_record
 from riverport.kafka.wire.varint import read_uvarint, read_zigzag, uvarint
-from tests.kafka.wire.values import Chances, every_version, random_value, versions_of
 
 POISONS = [
     struct.pack(">i", 2**31 - 1),

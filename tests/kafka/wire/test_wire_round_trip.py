@@ -5,11 +5,11 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.kafka.wire.values import Chances, every_message, every_version, random_value, versions_of
 
 from riverport.kafka.wire import messages, schema
 from riverport.kafka.wire.codec import decode, encode, encode_parts
 from riverport.kafka.wire.errors import WireError
-from tests.kafka.wire.values import Chances, every_message, every_version, random_value, versions_of
 
 EXAMPLES = settings(max_examples=3, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 

@@ -1,7 +1,7 @@
 """Values of messages, made from the protocol table itself.
 
-`random_value` takes its chances from a `random.Random`: a seeded one in plain tests, Hypothesis's own in property tests,
-which then knows how to shrink what it drew.
+`random_value` takes its chances from a `random.Random`: a seeded one in plain tests, the one of Hypothesis in property
+tests, which then knows how to shrink what it drew.
 """
 
 from collections.abc import Iterator
