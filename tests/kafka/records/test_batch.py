@@ -24,7 +24,8 @@ def test_header_holds_what_was_built() -> None:
     assert (header.producer_id, header.producer_epoch, header.base_sequence, header.last_sequence) == (9, 2, 40, 42)
     assert (header.leader_epoch, header.magic, header.count, header.size) == (5, 2, 3, len(buf))
     assert header.is_transactional
-    assert not (header.is_control or header.is_log_append_time or header.has_delete_horizon)
+    flags = (header.is_control, header.is_log_append_time, header.has_delete_horizon)
+    assert flags == (False, False, False)
     assert batch.check_crc(buf, header)
 
 

@@ -230,6 +230,13 @@ def patch_log_append_time(buf: bytearray | memoryview, pos: int, now_ms: int) ->
     write_crc(buf, pos)
 
 
+def clear_log_append_time(buf: bytearray | memoryview, pos: int, max_timestamp: int) -> None:
+    """Make the batch at `pos` one of CreateTime with this maxTimestamp, with a new checksum."""
+    (attributes,) = _ATTRIBUTES.unpack_from(buf, pos + ATTRIBUTES_AT)
+    _ATTRIBUTES.pack_into(buf, pos + ATTRIBUTES_AT, attributes & ~LOG_APPEND_TIME_BIT)
+    patch_max_timestamp(buf, pos, max_timestamp)
+
+
 def patch_max_timestamp(buf: bytearray | memoryview, pos: int, max_timestamp: int) -> None:
     """Correct maxTimestamp of the batch at `pos`, with a new checksum."""
     _OFFSET.pack_into(buf, pos + MAX_TIMESTAMP_AT, max_timestamp)

@@ -16,6 +16,7 @@ from riverport.kafka.records.batch import (
     NO_SEQUENCE,
     NO_TIMESTAMP,
     TRANSACTIONAL_BIT,
+    BatchHeader,
     write_crc,
 )
 from riverport.kafka.records.codecs import Codec, compress
@@ -81,6 +82,31 @@ def build_batch(
         producer_id=producer_id,
         producer_epoch=producer_epoch,
         base_sequence=base_sequence,
+    )
+
+
+def reassemble(
+    header: BatchHeader,
+    section: bytes,
+    *,
+    attributes: int,
+    max_timestamp: int,
+    base_timestamp: int | None = None,
+    count: int | None = None,
+) -> bytearray:
+    """The batch of `header` with another records section: what is not given stays as it was."""
+    return assemble(
+        section,
+        count=header.count if count is None else count,
+        last_offset_delta=header.last_offset_delta,
+        attributes=attributes,
+        base_timestamp=header.base_timestamp if base_timestamp is None else base_timestamp,
+        max_timestamp=max_timestamp,
+        base_offset=header.base_offset,
+        leader_epoch=header.leader_epoch,
+        producer_id=header.producer_id,
+        producer_epoch=header.producer_epoch,
+        base_sequence=header.base_sequence,
     )
 
 

@@ -59,13 +59,17 @@ def iter_records(buf: Buffer, header: BatchHeader, limit: int = MAX_DECOMPRESSED
     if header.magic != CURRENT_MAGIC:
         from riverport.kafka.records.legacy import iter_legacy
 
-        yield from iter_legacy(buf, header, limit)
-        return
+        return iter_legacy(buf, header, limit)
+    if header.count == 0:
+        return iter(())
+    return iter_section(records_section(buf, header, limit), header)
+
+
+def iter_section(section: Buffer, header: BatchHeader) -> Iterator[Record]:
+    """Open the records of a section that is already decompressed; as `iter_records`."""
     if header.count < 0:
         raise invalid(f"A batch with {header.count} records")
-    if header.count == 0:
-        return
-    data = bytes(records_section(buf, header, limit))
+    data = bytes(section)
     base_offset, base_timestamp = header.base_offset, header.base_timestamp
     append_time = header.max_timestamp if header.is_log_append_time else None
     pos = 0

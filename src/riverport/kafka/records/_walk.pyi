@@ -1,0 +1,3 @@
+from riverport.kafka.records.batch import Buffer
+
+def walk(section: Buffer, count: int, /) -> tuple[int, int, bool, bool] | None: ...
