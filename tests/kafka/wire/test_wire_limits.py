@@ -10,10 +10,10 @@ from tests.kafka.wire.values import Chances, every_version, random_value, versio
 
 from riverport.kafka.wire import frame, messages
 from riverport.kafka.wire.codec import decode, encode
-from riverport.kafka.wire.compiler import MAX_ELEMENTS, MAX_TAGS
 from riverport.kafka.wire.coordinator_records import decode_key, decode_value
 from riverport.kafka.wire.errors import WireError
 from riverport.kafka.wire.metadata_records import decode_record
+from riverport.kafka.wire.source import MAX_ELEMENTS, MAX_TAGS
 from riverport.kafka.wire.varint import read_uvarint, read_zigzag, uvarint
 
 POISONS = [

@@ -9,7 +9,7 @@ from enum import IntEnum
 from functools import cache
 
 from riverport.kafka.wire import messages, schema
-from riverport.kafka.wire.compiler import StructBase
+from riverport.kafka.wire.classes import StructBase
 
 
 class ApiKey(IntEnum):

@@ -3,14 +3,15 @@
 import struct
 from typing import Any, TypeVar
 
-from riverport.kafka.wire import compiler
+from riverport.kafka.wire.decoder import Decoder, compile_decoder
+from riverport.kafka.wire.encoder import Encoder, compile_encoder
 from riverport.kafka.wire.errors import WireError
 
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
-_encoders: dict[tuple[type, int], compiler.Encoder] = {}
-_decoders: dict[tuple[type, int], compiler.Decoder] = {}
+_encoders: dict[tuple[type, int], Encoder] = {}
+_decoders: dict[tuple[type, int], Decoder] = {}
 
 
 def decode(cls: type[T], version: int, buf: Buffer, pos: int = 0) -> tuple[T, int]:
@@ -43,16 +44,16 @@ def encode(obj: Any, version: int) -> bytes:
     return b"".join(encode_parts(obj, version))
 
 
-def decoder_for(cls: type, version: int) -> compiler.Decoder:
+def decoder_for(cls: type, version: int) -> Decoder:
     """The compiled decoder of one version. Raises WireError for a version that the message does not have."""
     _check(cls, version)
-    return _decoders.setdefault((cls, version), compiler.compile_decoder(cls._message, cls._struct, version))  # type: ignore[attr-defined]
+    return _decoders.setdefault((cls, version), compile_decoder(cls._message, cls._struct, version))  # type: ignore[attr-defined]
 
 
-def encoder_for(cls: type, version: int) -> compiler.Encoder:
+def encoder_for(cls: type, version: int) -> Encoder:
     """The compiled encoder of one version. Raises WireError for a version that the message does not have."""
     _check(cls, version)
-    return _encoders.setdefault((cls, version), compiler.compile_encoder(cls._message, cls._struct, version))  # type: ignore[attr-defined]
+    return _encoders.setdefault((cls, version), compile_encoder(cls._message, cls._struct, version))  # type: ignore[attr-defined]
 
 
 def _check(cls: type, version: int) -> None:

@@ -9,7 +9,7 @@ generated from the table (`python -m riverport.kafka.wire.stubs`) so that a type
 
 from typing import Any
 
-from riverport.kafka.wire import compiler, schema
+from riverport.kafka.wire import classes, schema
 
 
 def __getattr__(name: str) -> Any:
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> Any:
         message = schema.parse_message(name)
     except KeyError:
         raise AttributeError(f"the protocol has no message named {name}") from None
-    cls = compiler.make_classes(message)
-    compiler.register(cls)
+    cls = classes.make_classes(message)
+    classes.register(cls)
     globals()[name] = cls
     return cls
 
