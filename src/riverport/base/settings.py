@@ -94,11 +94,15 @@ class ConfigError(Exception):
 
 
 class Check:
-    """What a value must satisfy: `problem` says what is wrong with a value, `allowed` is the short form for tables."""
+    """What a value must satisfy.
+
+    `problem(value)` says what is wrong with a value, None if nothing is; a pair also names the part of the value that
+    is wrong. `allowed` is the short form for tables. The sentences begin as Kafka's do, since programs compare them.
+    """
 
     __slots__ = ("allowed", "problem")
 
-    def __init__(self, problem: Callable[[Any], str | None], allowed: str) -> None:
+    def __init__(self, problem: Callable[[Any], str | tuple[str, str] | None], allowed: str) -> None:
         self.problem = problem
         self.allowed = allowed
 
@@ -106,8 +110,8 @@ class Check:
 def at_least(low: int | float) -> Check:
     def problem(value: Any) -> str | None:
         if value is None:
-            return "a value is needed"
-        return None if value >= low else f"the value must be at least {low}"
+            return "Value must be non-null"
+        return None if value >= low else f"Value must be at least {low}"
 
     return Check(problem, f"[{low},...]")
 
@@ -115,28 +119,28 @@ def at_least(low: int | float) -> Check:
 def between(low: int | float, high: int | float) -> Check:
     def problem(value: Any) -> str | None:
         if value is None:
-            return "a value is needed"
-        return None if low <= value <= high else f"the value must lie between {low} and {high}"
+            return "Value must be non-null"
+        if value < low:
+            return f"Value must be at least {low}"
+        return None if value <= high else f"Value must be no more than {high}"
 
     return Check(problem, f"[{low},...,{high}]")
 
 
 def between_or(low: int, high: int, other: int) -> Check:
     """A value in the range, or the one value outside of it that has a meaning of its own."""
-    inside = between(low, high)
 
     def problem(value: Any) -> str | None:
-        if value == other:
+        if value is not None and (value == other or low <= value <= high):
             return None
-        wrong = inside.problem(value)
-        return f"{wrong}, or be {other}" if wrong else None
+        return f"Value must be between {low} and {high} or equal to {other}"
 
-    return Check(problem, f"{inside.allowed} or {other}")
+    return Check(problem, f"[{low},...,{high}] or {other}")
 
 
 def in_(*choices: str) -> Check:
     def problem(value: Any) -> str | None:
-        return None if value in choices else f"the value must be one of {', '.join(choices)}"
+        return None if value in choices else f"String must be one of: {', '.join(choices)}"
 
     return Check(problem, f"[{', '.join(choices)}]")
 
@@ -147,7 +151,7 @@ def in_any_case(*choices: str) -> Check:
     def problem(value: Any) -> str | None:
         if value is not None and value.upper() in choices:
             return None
-        return f"the value must be one of {', '.join(choices)} (in upper or lower case)"
+        return f"String must be one of (case insensitive): {', '.join(choices)}"
 
     return Check(problem, f"(case insensitive) [{', '.join(choices)}]")
 
@@ -155,28 +159,24 @@ def in_any_case(*choices: str) -> Check:
 def items(*choices: str, empty: bool = True, null: bool = False) -> Check:
     """A list without empty entries, all of them among `choices` if there are any. Duplicates are dropped by `parse`."""
 
-    def problem(value: Any) -> str | None:
+    def problem(value: Any) -> str | tuple[str, str] | None:
         if value is None:
-            return None if null else "a value is needed"
-        if not value:
-            return None if empty else f"the list must not be empty{_of(choices)}"
-        if "" in value:
-            return "the list must not contain an empty entry"
+            return None if null else "Value must be non-null"
+        if not value and not empty:
+            return "List must not be empty" + (f"; it may hold {', '.join(choices)}" if choices else "")
         for entry in value:
+            if entry == "":
+                return "List must not hold an empty entry"
             if choices and entry not in choices:
-                return f"{entry} is not one of {', '.join(choices)}"
+                return entry, f"String must be one of: {', '.join(choices)}"
         return None
 
     words = [f"[{', '.join(choices)}]" if choices else "", "" if empty else "not empty", "or null" if null else ""]
     return Check(problem, " ".join(filter(None, words)))
 
 
-def _of(choices: Sequence[str]) -> str:
-    return f"; its entries may be {', '.join(choices)}" if choices else ""
-
-
-NON_EMPTY = Check(lambda value: "the text must not be empty" if value == "" else None, "non-empty string")
-NON_NULL = Check(lambda value: "a value is needed" if value is None else None, "non-null string")
+NON_EMPTY = Check(lambda value: "String must be non-empty" if value == "" else None, "non-empty string")
+NON_NULL = Check(lambda value: "entry must be non null" if value is None else None, "non-null string")
 
 
 class Setting:
@@ -223,18 +223,22 @@ class Setting:
 
     def value_of(self, text: str | None) -> Any:
         """The typed value of `text`. Raises ConfigError."""
-        problem: str | None
         try:
             value = None if text is None else _PARSERS[self.kind](text)
         except ValueError as wrong:
-            problem = str(wrong)
-        else:
-            if self.kind is LIST and value is not None and self.check is not None:
-                value = tuple(dict.fromkeys(value))
-            problem = self.check.problem(value) if self.check else None
-        if problem is None:
-            return value
-        raise ConfigError(invalid(self.key, HIDDEN if self.sensitive else text, problem))
+            raise ConfigError(invalid(self.key, HIDDEN if self.sensitive else text, str(wrong))) from wrong
+        if self.kind is LIST and value is not None and self.check is not None:
+            value = tuple(dict.fromkeys(value))
+        self.ensure_valid(value)
+        return value
+
+    def ensure_valid(self, value: Any) -> None:
+        """Raises ConfigError if this typed value is not allowed."""
+        problem = self.check.problem(value) if self.check else None
+        if problem is not None:
+            shown = HIDDEN if self.sensitive else f"[{', '.join(value)}]" if type(value) is tuple else text_of(value)
+            part, words = problem if isinstance(problem, tuple) else (shown, problem)
+            raise ConfigError(invalid(self.key, part, words))
 
     def default_text(self) -> str | None:
         """The default as text, or None if there is none."""
@@ -401,10 +405,10 @@ def _boolean(text: str) -> bool:
             return True
         case "false":
             return False
-    raise ValueError("the value must be true or false")
+    raise ValueError("Expected value to be either true or false")
 
 
-def _whole(bits: int) -> Callable[[str], int]:
+def _whole(kind: Kind, bits: int) -> Callable[[str], int]:
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
     def number(text: str) -> int:
@@ -412,7 +416,7 @@ def _whole(bits: int) -> Callable[[str], int]:
         # 20 characters hold every 64-bit number; more digits than that are not worth converting.
         if _WHOLE.fullmatch(digits) and len(digits.lstrip("+-0")) <= 20 and low <= (value := int(digits)) <= high:
             return value
-        raise ValueError(f"the value must be a whole number between {low} and {high}")
+        raise ValueError(f"Not a number of type {kind.name}; it must be a whole number between {low} and {high}")
 
     return number
 
@@ -420,7 +424,7 @@ def _whole(bits: int) -> Callable[[str], int]:
 def _double(text: str) -> float:
     if _DOUBLE.fullmatch(text.strip()):
         return float(text.strip().rstrip("fFdD"))
-    raise ValueError("the value must be a number")
+    raise ValueError("Not a number of type DOUBLE")
 
 
 def _list(text: str) -> tuple[str, ...]:
@@ -431,9 +435,9 @@ def _list(text: str) -> tuple[str, ...]:
 _PARSERS: dict[Kind, Callable[[str], Any]] = {
     BOOLEAN: _boolean,
     STRING: str.strip,
-    INT: _whole(32),
-    SHORT: _whole(16),
-    LONG: _whole(64),
+    INT: _whole(INT, 32),
+    SHORT: _whole(SHORT, 16),
+    LONG: _whole(LONG, 64),
     DOUBLE: _double,
     LIST: _list,
     CLASS: str.strip,
