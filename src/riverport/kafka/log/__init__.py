@@ -1,0 +1,22 @@
+"""The log: record batches of one partition on disk, exactly as Apache Kafka lays them out.
+
+    config.py        LogConfig: what a topic's configuration means for its logs
+    log.py           Log: append, read, look up, truncate, delete; one partition
+    segment.py       one `.log` file with its indexes
+    index.py         offset, time and transaction indexes
+    producers.py     producer state: sequences, epochs, transactions, snapshots (KIP-98, KIP-360)
+    epochs.py        leader epochs and where they start (KIP-101)
+    checkpoints.py   the small text files
+    recovery.py      opening a directory after a clean stop, and after any other
+    retention.py     what is too old or too much
+    cleaner.py       compaction
+    manager.py       LogManager: all logs of one node, in one or several directories
+
+A log is used by the event loop only. What blocks is a job: an object whose `run()` is safe on a thread and whose
+`finish()` (or `fail(error)`) is called on the loop. docs/formats/log-directory.md has the bytes.
+"""
+
+from riverport.kafka.log.config import LogConfig
+from riverport.kafka.log.log import AppendInfo, Isolation, Log, Origin, ReadInfo
+
+__all__ = ["AppendInfo", "Isolation", "Log", "LogConfig", "Origin", "ReadInfo"]

@@ -1,0 +1,68 @@
+"""Leader epochs and where each starts in this log (KIP-101, KIP-279)."""
+
+from bisect import bisect_right
+
+from riverport.base.files import Files
+from riverport.kafka.log import checkpoints
+
+
+class LeaderEpochs:
+    """Ascending (epoch, start offset) pairs, kept in `leader-epoch-checkpoint`."""
+
+    __slots__ = ("_files", "_path", "entries")
+
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._path = path
+        self.entries: list[tuple[int, int]] = checkpoints.read_epochs(files, path)
+
+    @property
+    def latest(self) -> int:
+        """The newest epoch, -1 where there is none."""
+        return self.entries[-1][0] if self.entries else -1
+
+    def assign(self, epoch: int, start: int) -> None:
+        """An epoch starts at an offset. Later epochs, and earlier ones that start behind it, go."""
+        if self.entries and self.entries[-1][0] == epoch:
+            return
+        kept = [entry for entry in self.entries if entry[0] < epoch and entry[1] < start]
+        kept.append((epoch, start))
+        self.entries = kept
+        self._write()
+
+    def end_offset_of(self, epoch: int, log_end: int) -> tuple[int, int]:
+        """(the greatest epoch not above `epoch`, where it ends), (-1, -1) where that is not known."""
+        if epoch < 0 or not self.entries:
+            return -1, -1
+        if epoch == self.latest:
+            return epoch, log_end
+        at = bisect_right(self.entries, (epoch, 2**63))
+        if at == len(self.entries):
+            return -1, -1
+        if at == 0:
+            return epoch, self.entries[0][1]
+        return self.entries[at - 1][0], self.entries[at][1]
+
+    def epoch_of(self, offset: int) -> int:
+        """The epoch in which the record at an offset was written, -1 where that is not known."""
+        for epoch, start in reversed(self.entries):
+            if start <= offset:
+                return epoch
+        return -1
+
+    def truncate_from_end(self, end: int) -> None:
+        kept = [entry for entry in self.entries if entry[1] < end]
+        if kept != self.entries:
+            self.entries = kept
+            self._write()
+
+    def truncate_from_start(self, start: int) -> None:
+        """Forget what lies below the log start; the epoch that holds it now begins there."""
+        below = [entry for entry in self.entries if entry[1] <= start]
+        if not below or (len(below) == 1 and below[0][1] == start):
+            return
+        self.entries = [(below[-1][0], start), *self.entries[len(below) :]]
+        self._write()
+
+    def _write(self) -> None:
+        checkpoints.write_epochs(self._files, self._path, self.entries)

@@ -1,0 +1,499 @@
+"""One partition's log: append, read, look up, truncate, delete.
+
+Invariants: log_start <= recovery_point <= log_end, high_watermark <= log_end, segments ascend and the last one is active,
+and nothing is visible before it is written: `log_end_offset` moves behind a successful write only. A write that fails
+is taken back (the file is cut to its old end), so that a later append never follows a torn batch.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from riverport.base.files import Files, StorageError
+from riverport.kafka.log.config import LogConfig
+from riverport.kafka.log.epochs import LeaderEpochs
+from riverport.kafka.log.producers import CompletedTransaction, Producers, ProducerState
+from riverport.kafka.log.segment import HEADER_BYTES, Segment, file_name
+from riverport.kafka.log.transactions import AbortedTransactions
+from riverport.kafka.records.batch import BatchHeader, iter_headers, patch, read_header
+from riverport.kafka.records.codecs import Codec
+from riverport.kafka.records.control import ControlType, control_type, coordinator_epoch
+from riverport.kafka.records.record import iter_records
+from riverport.kafka.records.validation import ValidationPolicy, validate
+from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+MAX_RELATIVE_OFFSET = 2**31 - 1
+_CODECS = {"uncompressed": Codec.NONE, "gzip": Codec.GZIP, "snappy": Codec.SNAPPY, "lz4": Codec.LZ4, "zstd": Codec.ZSTD}
+
+
+class Origin(Enum):
+    """Who appends: clients are checked, the broker's own coordinators and the quorum are not."""
+
+    CLIENT = 0
+    COORDINATOR = 1
+    RAFT_LEADER = 2
+
+
+class Isolation(Enum):
+    """How far a reader may see."""
+
+    LOG_END = 0
+    HIGH_WATERMARK = 1
+    LAST_STABLE = 2
+
+
+@dataclass(slots=True)
+class AppendInfo:
+    first_offset: int
+    last_offset: int
+    log_append_time_ms: int
+    log_start_offset: int
+    duplicate: bool = False
+
+
+@dataclass(slots=True)
+class ReadInfo:
+    """`records` starts with the batch that holds the wanted offset and may end in a part of a batch."""
+
+    records: bytes | memoryview
+    high_watermark: int
+    last_stable_offset: int
+    log_start_offset: int
+    aborted: list[tuple[int, int]] | None  # (producer id, first offset), with Isolation.LAST_STABLE only
+
+
+class FlushJob:
+    """One fsync of everything that is in the log now."""
+
+    def __init__(self, log: "Log") -> None:
+        self._log = log
+        self.offset = log.log_end_offset
+        start = log.recovery_point
+        self._segments = [s for s in log.segments if s.base_offset >= start or s is log.active or _next(log, s) > start]
+
+    def run(self) -> None:
+        for segment in self._segments:
+            segment.sync()
+
+    def finish(self) -> None:
+        self._log.flushed(self.offset)
+
+    def fail(self, error: Exception) -> None:
+        self._log.failed = error
+
+
+def _next(log: "Log", segment: Segment) -> int:
+    at = log.segments.index(segment)
+    return log.segments[at + 1].base_offset if at + 1 < len(log.segments) else log.log_end_offset
+
+
+class Log:
+    """Built by `recovery.open_log`, which knows what lies in the directory."""
+
+    def __init__(
+        self, files: Files, dir: str, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int
+    ) -> None:
+        self.files = files
+        self.dir = dir
+        self.topic = topic
+        self.partition = partition
+        self.topic_id = topic_id
+        self.is_future = False
+        self.failed: Exception | None = None  # set once the directory is lost
+        self.segments: list[Segment] = []
+        self.producers = Producers()
+        self.aborted = AbortedTransactions()
+        self.leader_epochs = LeaderEpochs(files, f"{dir}/leader-epoch-checkpoint")
+        self.log_start_offset = 0
+        self.log_end_offset = 0
+        self.high_watermark = 0
+        self.recovery_point = 0
+        self.last_flush_ms = now_ms
+        self._bases: list[int] = []
+        self.update_config(config)
+
+    def __repr__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+    # --- what it is
+
+    @property
+    def active(self) -> Segment:
+        return self.segments[-1]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def last_stable_offset(self) -> int:
+        """Nothing below it belongs to an open transaction."""
+        unstable = self.producers.first_unstable_offset
+        return self.high_watermark if unstable is None else min(unstable, self.high_watermark)
+
+    def update_config(self, config: LogConfig) -> None:
+        self.config = config
+        codec = None if config.compression_type == "producer" else _CODECS[config.compression_type]
+        levels = {Codec.GZIP: config.compression_gzip_level, Codec.LZ4: config.compression_lz4_level}
+        levels[Codec.ZSTD] = config.compression_zstd_level
+        self._policy = ValidationPolicy(
+            compacted=config.compact,
+            codec=codec,
+            level=levels.get(codec) if codec is not None else None,
+            log_append_time=config.message_timestamp_type == "LogAppendTime",
+            before_max_ms=config.message_timestamp_before_max_ms,
+            after_max_ms=config.message_timestamp_after_max_ms,
+            max_message_bytes=config.max_message_bytes,
+        )
+
+    def active_producers(self) -> list[ProducerState]:
+        return list(self.producers.states.values())
+
+    # --- appending
+
+    def append_as_leader(
+        self, records: Any, leader_epoch: int, now_ms: int, *, origin: Origin = Origin.CLIENT
+    ) -> AppendInfo:
+        """Give the records their offsets and write them. Client payloads are validated and change in place.
+
+        Raises ApiError (RecordError among them) for what may not be written, StorageError for what could not be.
+        """
+        if origin is not Origin.CLIENT:
+            return self._append_own(records, leader_epoch, now_ms)
+        validated = validate(records, self._policy, now_ms)
+        header, buffer = validated.header, validated.records
+        if header.producer_id >= 0:
+            duplicate = self.producers.duplicate_of(header)
+            if duplicate is not None:
+                return AppendInfo(
+                    duplicate.first_offset, duplicate.last_offset, validated.log_append_time_ms, self.log_start_offset, True
+                )
+            self.producers.check(header, repr(self))
+        offset = self.log_end_offset
+        header.base_offset = offset
+        if self.leader_epochs.latest != leader_epoch:
+            self.leader_epochs.assign(leader_epoch, offset)
+        patch(buffer, 0, offset, leader_epoch)
+        self._write([buffer], header.size, header, header, now_ms)
+        if header.producer_id >= 0:
+            self.producers.append(header)
+        return AppendInfo(offset, header.last_offset, validated.log_append_time_ms, self.log_start_offset)
+
+    def _append_own(self, records: Any, leader_epoch: int, now_ms: int) -> AppendInfo:
+        buffer = records if isinstance(records, bytearray) else bytearray(records)
+        first = offset = self.log_end_offset
+        headers = list(iter_headers(buffer))
+        assert headers, "an append without a batch"
+        for header in headers:
+            patch(buffer, header.position, offset, leader_epoch)
+            header.base_offset = offset
+            offset = header.next_offset
+        if self.leader_epochs.latest != leader_epoch:
+            self.leader_epochs.assign(leader_epoch, first)
+        self._check_producers(buffer, headers)
+        self._write([buffer], len(buffer), headers[0], headers[-1], now_ms)
+        for header in headers:
+            self._remember(buffer, header)
+        return AppendInfo(first, offset - 1, -1, self.log_start_offset)
+
+    def append_as_follower(self, records: Any, now_ms: int) -> AppendInfo:
+        """Write batches as a leader sent them; their offsets must follow the log's end."""
+        buffer = memoryview(records)
+        headers = list(iter_headers(buffer))
+        first = headers[0].base_offset
+        if first < self.log_end_offset:
+            raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{self}: offset {first} below the end {self.log_end_offset}")
+        for header in headers:
+            if self.leader_epochs.latest < header.leader_epoch:
+                self.leader_epochs.assign(header.leader_epoch, header.base_offset)
+        end = headers[-1].position + headers[-1].size
+        self._write([buffer[:end]], end, headers[0], headers[-1], now_ms)
+        for header in headers:
+            self._remember(buffer, header)
+        return AppendInfo(first, headers[-1].last_offset, -1, self.log_start_offset)
+
+    def _check_producers(self, buffer: Any, headers: list[BatchHeader]) -> None:
+        for header in headers:
+            if header.producer_id >= 0 and not header.is_control:
+                self.producers.check(header, repr(self))
+
+    def _remember(self, buffer: Any, header: BatchHeader) -> None:
+        if header.producer_id < 0:
+            return
+        if not header.is_control:
+            self.producers.append(header)
+            return
+        marker = next(iter(iter_records(buffer, header)))
+        kind = control_type(marker)
+        if kind not in (ControlType.ABORT, ControlType.COMMIT):
+            return
+        completed = self.producers.append_marker(header, kind is ControlType.ABORT, coordinator_epoch(marker))
+        if completed is not None and completed.is_aborted and not self.aborted.knows(completed.last_offset):
+            self._note_abort(completed)
+
+    def _note_abort(self, completed: CompletedTransaction) -> None:
+        unstable = self.producers.first_unstable_offset
+        stable = completed.last_offset + 1 if unstable is None else unstable
+        self.aborted.append(completed.producer_id, completed.first_offset, completed.last_offset, stable)
+        content = self.aborted.encode(self.active.base_offset, 2**63 - 1)
+        self.files.write(self.active.path_of(".txnindex"), content, sync=False)
+
+    def _write(self, chunks: list[Any], size: int, first: BatchHeader, last: BatchHeader, now_ms: int) -> None:
+        if self.failed is not None:
+            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(self.failed))
+        segment = self.segments[-1]
+        if segment.size and self._roll_needed(segment, size, last, now_ms):
+            self.roll(now_ms)
+            segment = self.segments[-1]
+        segment.append(chunks, size, last, self.config.index_interval_bytes)
+        self.log_end_offset = last.next_offset
+
+    def _roll_needed(self, segment: Segment, size: int, last: BatchHeader, now_ms: int) -> bool:
+        config = self.config
+        if segment.size + size > config.segment_bytes:
+            return True
+        if last.last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
+            return True
+        age = last.max_timestamp - segment.first_timestamp if segment.first_timestamp >= 0 else now_ms - segment.created_ms
+        if age > config.segment_ms - config.segment_jitter_ms:
+            return True
+        return len(segment.offset_index) * 8 >= config.segment_index_bytes - 8
+
+    def maybe_roll(self, now_ms: int) -> bool:
+        """Roll a segment that is old enough though nothing is being appended."""
+        segment = self.active
+        if segment.size and now_ms - segment.created_ms > self.config.segment_ms - self.config.segment_jitter_ms:
+            self.roll(now_ms)
+            return True
+        return False
+
+    def roll(self, now_ms: int, offset: int | None = None) -> None:
+        """Close the active segment and begin one at the log's end, with a snapshot of the producers at that offset."""
+        base = self.log_end_offset if offset is None else offset
+        if self.segments:
+            active = self.active
+            active.write_indexes()
+            if active.base_offset == base:
+                raise StorageError(f"segment {base} of {self} exists already")
+        if base > 0:
+            self.files.write(f"{self.dir}/{file_name(base, '.snapshot')}", self.producers.encode(), sync=False)
+        self.add_segment(Segment(self.files, self.dir, base, now_ms))
+        self.active.file  # noqa: B018  an empty file is there as soon as the segment is
+
+    def add_segment(self, segment: Segment) -> None:
+        self.segments.append(segment)
+        self._bases.append(segment.base_offset)
+
+    def start_leader_epoch(self, epoch: int) -> None:
+        """A new leader's epoch begins at the log's end, before its first record."""
+        if epoch > self.leader_epochs.latest:
+            self.leader_epochs.assign(epoch, self.log_end_offset)
+
+    # --- reading
+
+    def segment_of(self, offset: int) -> Segment:
+        return self.segments[max(bisect_right(self._bases, offset) - 1, 0)]
+
+    def read(self, offset: int, max_bytes: int, *, isolation: Isolation, min_one: bool) -> ReadInfo:
+        """Bytes from the batch that holds `offset` on, at most `max_bytes` unless `min_one` asks for a whole batch.
+
+        Raises ApiError OFFSET_OUT_OF_RANGE below the log start or above the log end.
+        """
+        end = self.log_end_offset
+        if not self.log_start_offset <= offset <= end:
+            raise ApiError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"offset {offset} of {self} is not in {self.log_start_offset} to {end}",
+            )
+        stable = self.last_stable_offset if isolation is Isolation.LAST_STABLE else self.high_watermark
+        limit = end if isolation is Isolation.LOG_END else stable
+        records: bytes | memoryview = b""
+        aborted: list[tuple[int, int]] | None = [] if isolation is Isolation.LAST_STABLE else None
+        if offset < limit:
+            records = self._read(offset, limit, max_bytes, min_one)
+            if aborted is not None and records and len(self.aborted):
+                last = offset
+                for header in iter_headers(records):
+                    last = header.last_offset
+                aborted = self.aborted.between(offset, last + 1)
+        return ReadInfo(records, self.high_watermark, self.last_stable_offset, self.log_start_offset, aborted)
+
+    def _read(self, offset: int, limit: int, max_bytes: int, min_one: bool) -> bytes | memoryview:
+        at = max(bisect_right(self._bases, offset) - 1, 0)
+        while at < len(self.segments):
+            segment = self.segments[at]
+            position = segment.offset_index.position_of(offset - segment.base_offset)
+            end = segment.size
+            if limit < self.log_end_offset and at == max(bisect_right(self._bases, limit) - 1, 0):
+                found = segment.find(limit)
+                end = found[0] if found is not None else end
+            data = self._read_segment(segment, position, end, offset, max_bytes, min_one)
+            if data is not None:
+                return data
+            at += 1  # compaction may have taken the rest of this segment
+        return b""
+
+    def _read_segment(
+        self, segment: Segment, position: int, end: int, offset: int, max_bytes: int, min_one: bool
+    ) -> bytes | memoryview | None:
+        """None where every batch from `position` to `end` lies below `offset`."""
+        while position < end:
+            data = segment.file.pread(min(max(max_bytes, HEADER_BYTES), end - position), position)
+            if len(data) < HEADER_BYTES:
+                return b"" if data else None
+            skip = 0
+            header = read_header(data)
+            while header.last_offset < offset:
+                skip += header.size
+                if skip + HEADER_BYTES > len(data):
+                    break
+                header = read_header(data, skip)
+            if header.last_offset < offset:
+                position += skip
+                continue
+            if skip:
+                data = segment.file.pread(min(max(max_bytes, HEADER_BYTES), end - position - skip), position + skip)
+            if header.size > max_bytes:
+                if not min_one:
+                    return b"" if max_bytes <= 0 else data[:max_bytes]
+                if header.size > len(data):
+                    data = segment.file.pread(header.size, position + skip)
+                else:
+                    data = data[: header.size]
+            return data
+        return None
+
+    # --- looking up
+
+    def offset_for_timestamp(self, timestamp: int) -> tuple[int, int] | None:
+        """(timestamp, offset) of the first record at or after a time, None where there is none."""
+        for segment in self.segments:
+            if segment.read_max_timestamp() < timestamp:
+                continue
+            start = segment.offset_index.position_of(segment.time_index.offset_before(timestamp))
+            for header in segment.headers(start):
+                if header.max_timestamp >= timestamp and header.last_offset >= self.log_start_offset:
+                    found = self._first_at(segment, header, timestamp)
+                    if found is not None:
+                        return found
+        return None
+
+    def max_timestamp_offset(self) -> tuple[int, int] | None:
+        """(timestamp, offset) of the first record that has the log's greatest timestamp."""
+        best = max(self.segments, key=lambda segment: segment.read_max_timestamp(), default=None)
+        if best is None or best.max_timestamp < 0:
+            return None
+        start = best.offset_index.position_of(best.time_index.offset_before(best.max_timestamp))
+        for header in best.headers(start):
+            if header.max_timestamp == best.max_timestamp:
+                return self._first_at(best, header, best.max_timestamp)
+        return None
+
+    def _first_at(self, segment: Segment, header: BatchHeader, timestamp: int) -> tuple[int, int] | None:
+        raw = segment.file.pread(header.size, header.position)
+        for record in iter_records(raw, read_header(raw)):
+            if record.timestamp >= timestamp and record.offset >= self.log_start_offset:
+                return record.timestamp, record.offset
+        return None
+
+    def offset_for_leader_epoch(self, epoch: int) -> tuple[int, int]:
+        return self.leader_epochs.end_offset_of(epoch, self.log_end_offset)
+
+    def epoch_for_offset(self, offset: int) -> int:
+        return self.leader_epochs.epoch_of(offset)
+
+    def headers(self, offset: int | None = None) -> Iterator[tuple[Segment, BatchHeader]]:
+        """Every batch from an offset on."""
+        start = self.log_start_offset if offset is None else offset
+        for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
+            for header in segment.headers(segment.offset_index.position_of(max(start - segment.base_offset, 0))):
+                if header.last_offset >= start:
+                    yield segment, header
+
+    # --- moving the ends
+
+    def update_high_watermark(self, offset: int) -> int:
+        self.high_watermark = max(self.log_start_offset, min(offset, self.log_end_offset))
+        return self.high_watermark
+
+    def delete_records(self, offset: int) -> None:
+        """Records below an offset are gone from now on; segments wholly below it go with the next retention round."""
+        if offset > self.high_watermark:
+            raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        if offset > self.log_start_offset:
+            self.log_start_offset = offset
+            self.leader_epochs.truncate_from_start(offset)
+            self.aborted.truncate_from_start(offset)
+            self.recovery_point = max(self.recovery_point, offset)
+
+    def truncate_to(self, offset: int) -> None:
+        """Drop records from `offset` on; what is left ends on a batch boundary at or below it."""
+        if offset >= self.log_end_offset:
+            return
+        while len(self.segments) > 1 and self.active.base_offset > offset:
+            self.drop_segments([self.active])
+        self.active.truncate(offset)
+        self.log_end_offset = max((h.next_offset for h in self.active.headers()), default=self.active.base_offset)
+        self.leader_epochs.truncate_from_end(self.log_end_offset)
+        self.aborted.truncate_from_end(self.log_end_offset)
+        self.recovery_point = min(self.recovery_point, self.log_end_offset)
+        self.high_watermark = min(self.high_watermark, self.log_end_offset)
+        self.producers.clear()
+        self.replay_producers(self.log_start_offset)
+
+    def truncate_fully_and_start_at(self, offset: int, now_ms: int) -> None:
+        self.drop_segments(list(self.segments))
+        self.add_segment(Segment(self.files, self.dir, offset, now_ms))
+        self.log_start_offset = self.log_end_offset = self.recovery_point = self.high_watermark = offset
+        self.leader_epochs.truncate_from_end(-1)
+        self.producers.clear()
+        self.aborted = AbortedTransactions()
+
+    def replay_producers(self, start: int) -> None:
+        """Take the batches from an offset on into the producers' state, as appending them did."""
+        for segment, header in self.headers(start):
+            if header.producer_id >= 0:
+                raw = segment.file.pread(header.size, header.position)
+                self._remember(raw, read_header(raw))
+
+    def drop_segments(self, doomed: list[Segment]) -> list[str]:
+        """Forget segments and remove their files."""
+        for segment in doomed:
+            self.segments.remove(segment)
+            segment.release()
+            for suffix in (".log", ".index", ".timeindex", ".txnindex"):
+                self.files.remove(segment.path_of(suffix))
+            if segment.base_offset > 0:
+                self.files.remove(segment.path_of(".snapshot"))
+        self._bases = [segment.base_offset for segment in self.segments]
+        return []
+
+    # --- disk
+
+    def needs_flush(self, now_ms: int) -> bool:
+        """Whether what was appended must be on the disk before it is acknowledged (`flush.messages`)."""
+        return self.log_end_offset - self.recovery_point >= self.config.flush_messages
+
+    def flush_job(self) -> FlushJob:
+        return FlushJob(self)
+
+    def flush(self) -> None:
+        job = FlushJob(self)
+        job.run()
+        job.finish()
+
+    def flushed(self, offset: int) -> None:
+        self.recovery_point = max(self.recovery_point, offset)
+
+    def close(self) -> None:
+        """Write what a clean start needs, sync, and let the files go."""
+        if self.failed is None:
+            self.flush()
+            self.active.write_indexes()
+            name = file_name(self.log_end_offset, ".snapshot")
+            self.files.write(f"{self.dir}/{name}", self.producers.encode(), sync=False)
+        for segment in self.segments:
+            segment.release()
