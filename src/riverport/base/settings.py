@@ -100,11 +100,14 @@ class Check:
     is wrong. `allowed` is the short form for tables. The sentences begin as Kafka's do, since programs compare them.
     """
 
-    __slots__ = ("allowed", "problem")
+    __slots__ = ("allowed", "distinct", "problem")
 
-    def __init__(self, problem: Callable[[Any], str | tuple[str, str] | None], allowed: str) -> None:
+    def __init__(
+        self, problem: Callable[[Any], str | tuple[str, str] | None], allowed: str, *, distinct: bool = False
+    ) -> None:
         self.problem = problem
         self.allowed = allowed
+        self.distinct = distinct  # a list's duplicates are dropped before it is checked
 
 
 def at_least(low: int | float) -> Check:
@@ -157,7 +160,7 @@ def in_any_case(*choices: str) -> Check:
 
 
 def items(*choices: str, empty: bool = True, null: bool = False) -> Check:
-    """A list without empty entries, all of them among `choices` if there are any. Duplicates are dropped by `parse`."""
+    """A list without empty entries, all of them among `choices` if there are any. Duplicates are dropped."""
 
     def problem(value: Any) -> str | tuple[str, str] | None:
         if value is None:
@@ -172,7 +175,7 @@ def items(*choices: str, empty: bool = True, null: bool = False) -> Check:
         return None
 
     words = [f"[{', '.join(choices)}]" if choices else "", "" if empty else "not empty", "or null" if null else ""]
-    return Check(problem, " ".join(filter(None, words)))
+    return Check(problem, " ".join(filter(None, words)), distinct=True)
 
 
 NON_EMPTY = Check(lambda value: "String must be non-empty" if value == "" else None, "non-empty string")
@@ -227,7 +230,7 @@ class Setting:
             value = None if text is None else _PARSERS[self.kind](text)
         except ValueError as wrong:
             raise ConfigError(invalid(self.key, HIDDEN if self.sensitive else text, str(wrong))) from wrong
-        if self.kind is LIST and value is not None and self.check is not None:
+        if value is not None and self.check is not None and self.check.distinct:
             value = tuple(dict.fromkeys(value))
         self.ensure_valid(value)
         return value

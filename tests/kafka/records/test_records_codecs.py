@@ -105,6 +105,13 @@ def test_numbers_without_a_codec_are_refused(number: int) -> None:
     assert raised.value.code is ErrorCode.INVALID_RECORD
 
 
+@pytest.mark.parametrize("codec", COMPRESSING)
+def test_the_buffer_is_let_go_even_if_the_first_guess_was_too_small(codec: Codec) -> None:
+    packed = bytearray(compress(codec, bytes(200_000)))
+    assert len(decompress(codec, packed)) == 200_000
+    packed.append(0)  # a BufferError while anybody still looks at it
+
+
 def bomb(codec: Codec, size: int) -> bytes:
     """`size` zeros in as few bytes as the codec can."""
     if codec is Codec.ZSTD:

@@ -120,7 +120,7 @@ def test_connection_limits_per_address() -> None:
     ("changes", "problem"),
     [
         ({"process__roles": None}, "Missing required configuration process.roles"),
-        ({"process__roles": "broker,zookeeper"}, "Invalid value zookeeper for configuration process.roles: String must"),
+        ({"process__roles": "broker,zookeeper"}, "value zookeeper for configuration process.roles: String must"),
         ({"node__id": "-1"}, "Invalid value -1 for configuration node.id: Value must be at least 0"),
         ({"broker__id": "7"}, "node.id (1) and broker.id (7) must be equal"),
         ({"log__dirs": ""}, "log.dirs: List must not be empty"),

@@ -196,12 +196,13 @@ def _decompress_frames(name: str, view: memoryview, bound: int, limit: int) -> m
         try:
             written = getattr(cramjam, name).decompress_into(view, out)
         except (cramjam.DecompressionError, OSError, ValueError) as error:
-            failure = error
-            if size < most:
-                continue
-            break
+            # Its text only: the exception would hold this frame, and so the buffer, in a cycle.
+            failure = str(error)
+            if size == most:
+                break
+            continue
         return memoryview(out)[:written]
-    if bound > limit and "whole buffer" in str(failure):
+    if bound > limit and "whole buffer" in failure:
         raise too_large(Codec[name.upper()], limit)
     raise corrupt(f"Not a {name} frame: {failure}") from None
 

@@ -13,8 +13,9 @@ FRAME_VERSION = 1
 @cache
 def record_names() -> dict[int, str]:
     """Every metadata record's name by its type."""
-    heads = (schema.parse_head(block) for block in schema.blocks().values())
-    return dict(sorted((head.key, head.name) for head in heads if head.kind == "metadata"))
+    # Tiered storage numbers its records anew, so only this file of the table counts.
+    heads = (schema.parse_head(block) for block in schema.blocks_of("metadata_records").values())
+    return dict(sorted((head.key, head.name) for head in heads))
 
 
 def encode_record(obj: Any, version: int) -> bytes:
