@@ -1,4 +1,4 @@
-"""What checking a produced batch costs: `python benchmarks/bench_records.py`. A row per kind of payload, best of several.
+"""What checking a produced batch costs: `python benchmarks/bench_records.py`. A row per kind of payload, best of some.
 
 The numbers in docs/adr/0003-record-validation.md are this script's.
 """

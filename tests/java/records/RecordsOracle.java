@@ -6,6 +6,7 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Set;
 import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.apache.kafka.common.TopicPartition;
@@ -39,6 +40,7 @@ import org.apache.kafka.storage.internals.log.RecordValidationException;
  *                               ->  no CODE INDEXES EXCEPTION  the error code, and the records at fault ("-": none)
  *   read HEX                    ->  ok RECORDS                 offset,timestamp,key,value,header=value,... ; ...
  *   rewrite MAGIC CODEC HEX     ->  ok HEX                     the same records in a batch that Java builds
+ *   retain OFFSETS EMPTY_TXN HORIZON HEX  ->  ok HEX           what compaction leaves, an empty batch if nothing else
  * </pre>
  */
 public class RecordsOracle {
@@ -55,6 +57,7 @@ public class RecordsOracle {
                     case "judge" -> judge(words);
                     case "read" -> read(words[1]);
                     case "rewrite" -> rewrite(words);
+                    case "retain" -> retain(words);
                     default -> throw new IllegalArgumentException(words[0]);
                 };
             } catch (Throwable problem) {
@@ -139,6 +142,23 @@ public class RecordsOracle {
         for (Record record : records.records())
             builder.append(record);
         return "ok " + hex(builder.build().buffer());
+    }
+
+    private static String retain(String[] words) {
+        Set<String> kept = Set.of(words[1].split(","));
+        boolean marksEmptyTransaction = Boolean.parseBoolean(words[2]);
+        MemoryRecords records = MemoryRecords.readableRecords(ByteBuffer.wrap(HEX.parseHex(words[4])));
+        MemoryRecords.RecordFilter filter = new MemoryRecords.RecordFilter(Long.parseLong(words[3]), 0) {
+            protected BatchRetentionResult checkBatchRetention(RecordBatch batch) {
+                return new BatchRetentionResult(BatchRetention.RETAIN_EMPTY, marksEmptyTransaction);
+            }
+            protected boolean shouldRetainRecord(RecordBatch batch, Record record) {
+                return kept.contains("" + record.offset());
+            }
+        };
+        ByteBuffer left = records.filterTo(filter, ByteBuffer.allocate(1 << 20), BufferSupplier.NO_CACHING).outputBuffer();
+        left.flip();
+        return "ok " + hex(left);
     }
 
     private static String hex(ByteBuffer buffer) {

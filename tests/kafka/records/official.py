@@ -59,6 +59,11 @@ class RecordsOracle:
         """The same records as Java writes them."""
         return bytes.fromhex(self._ask(f"rewrite {magic} {codec} {batch.hex()}"))
 
+    def retain(self, offsets: set[int], empty_transaction: bool, horizon_ms: int, batch: bytes) -> bytes:
+        """What compaction leaves of a batch if these offsets are kept."""
+        kept = ",".join(str(offset) for offset in sorted(offsets)) or "-"
+        return bytes.fromhex(self._ask(f"retain {kept} {str(empty_transaction).lower()} {horizon_ms} {batch.hex()}"))
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()

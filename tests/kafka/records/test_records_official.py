@@ -13,6 +13,7 @@ from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.codecs import Codec, compress
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.records.record import iter_records
+from riverport.kafka.records.retain import retain
 from riverport.kafka.records.validation import ValidationPolicy, validate
 from riverport.kafka.wire.errors import ErrorCode
 
@@ -94,6 +95,42 @@ def test_we_read_what_java_writes(oracle: RecordsOracle, magic: int) -> None:
         assert header.last_offset == len(records) - 1
         assert [(r.offset, r.key, r.value) for r in found] == [(n, r.key, r.value) for n, r in enumerate(records)]
         assert [r.timestamp for r in found] == [r.timestamp if magic else -1 for r in records]
+
+
+def test_compaction_leaves_the_same_bytes(oracle: RecordsOracle) -> None:
+    chance = random.Random(3)
+    for number in range(300):
+        records = [
+            NewRecord(b"k%d" % n, None if chance.random() < 0.1 else b"v%d" % n, [("h", b"x")], NOW_MS + n * 7)
+            for n in range(chance.choice([1, 3, 100]))
+        ]
+        payload = build_batch(
+            records,
+            base_offset=1_000,
+            leader_epoch=3,
+            producer_id=8,
+            producer_epoch=1,
+            base_sequence=2**31 - 3,
+            transactional=number % 2 == 0,
+            log_append_time_ms=NOW_MS + 5 if number % 5 == 0 else None,
+        )
+        ours: bytearray | memoryview = payload
+        theirs = bytes(payload)
+        for _ in range(2):  # a second time, over what the first one left
+            kept = {1_000 + n for n in range(len(records)) if chance.random() < chance.choice([0, 0.3, 0.9, 1])}
+            marks = chance.random() < 0.1
+            result = retain(
+                ours,
+                batch.read_header(ours),
+                lambda record, kept=kept: record.offset in kept,  # type: ignore[misc]
+                keep_empty=True,
+                delete_horizon_ms=NOW_MS + 99,
+                marks_empty_transaction=marks,
+            )
+            theirs = oracle.retain(kept, marks, NOW_MS + 99, theirs)
+            assert result.batch is not None
+            ours = result.batch
+            assert bytes(ours) == theirs
 
 
 def mutated(chance: random.Random) -> bytes:
