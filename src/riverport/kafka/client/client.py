@@ -1,4 +1,8 @@
-"""A cluster, seen through any of its brokers: connections by node, metadata, coordinators, and retries."""
+"""A cluster, seen through any of its brokers: connections by node, metadata, coordinators, and retries.
+
+A broker answers the requests of one connection in their order, so a request that waits (a fetch for data, a join for
+the other members) holds up whatever is behind it. Those go in a lane of their own: another connection to the same node.
+"""
 
 import asyncio
 import time
@@ -58,8 +62,8 @@ class Client:
         self.retry_timeout_ms = retry_timeout_ms
         self.view = ClusterView()
         self._view_until = 0.0  # on the monotonic clock, in seconds
-        self._connections: dict[int, Connection] = {}
-        self._opening: dict[int, asyncio.Lock] = {}
+        self._connections: dict[tuple[int, str], Connection] = {}  # by node and lane
+        self._opening: dict[tuple[int, str], asyncio.Lock] = {}
         self._bootstrap_connection: Connection | None = None
         self._coordinators: dict[tuple[int, str], int] = {}
 
@@ -80,7 +84,8 @@ class Client:
 
     async def any_connection(self) -> Connection:
         """A connection to some broker. Raises Unreachable with every address that was tried."""
-        for connection in (self._bootstrap_connection, *self._connections.values()):
+        shared = [connection for (_, lane), connection in self._connections.items() if not lane]
+        for connection in (self._bootstrap_connection, *shared):
             if connection is not None and not connection.closed:
                 return connection
         addresses = dict.fromkeys([*self.bootstrap, *((node.host, node.port) for node in self.view.nodes.values())])
@@ -94,10 +99,10 @@ class Client:
             return self._bootstrap_connection
         raise Unreachable([f"{host}:{port}" for host, port in addresses], "; ".join(dict.fromkeys(causes)))
 
-    async def connection(self, node_id: int) -> Connection:
-        """The connection to one node. Raises Unreachable."""
-        async with self._opening.setdefault(node_id, asyncio.Lock()):
-            known = self._connections.get(node_id)
+    async def connection(self, node_id: int, lane: str = "") -> Connection:
+        """The connection to one node in one lane. Raises Unreachable."""
+        async with self._opening.setdefault((node_id, lane), asyncio.Lock()):
+            known = self._connections.get((node_id, lane))
             if known is not None and not known.closed:
                 return known
             if node_id not in self.view.nodes:
@@ -105,8 +110,14 @@ class Client:
             node = self.view.nodes.get(node_id)
             if node is None:
                 raise Unreachable([f"node {node_id}"], "the cluster does not list it as alive")
-            found = self._connections[node_id] = await self._open(node.host, node.port)
+            found = self._connections[node_id, lane] = await self._open(node.host, node.port)
             return found
+
+    async def close_lane(self, lane: str) -> None:
+        """Close the connections of a lane that is not needed any more."""
+        for key in [key for key in self._connections if key[1] == lane]:
+            await self._connections.pop(key).close()
+            self._opening.pop(key, None)
 
     async def _open(self, host: str, port: int) -> Connection:
         return await Connection.open(host, port, client_id=self.client_id, timeout_ms=self.connect_timeout_ms)
@@ -114,13 +125,19 @@ class Client:
     # --- requests
 
     async def ask(
-        self, body: Any, *, node: int | None = None, most: int | None = None, timeout_ms: float | None = None
+        self,
+        body: Any,
+        *,
+        node: int | None = None,
+        lane: str = "",
+        most: int | None = None,
+        timeout_ms: float | None = None,
     ) -> Any:
         """Ask one node once, or with None any broker: whatever is for the controller is forwarded to it (KIP-590).
 
         `most` is the highest version to be used.
         """
-        connection = await (self.any_connection() if node is None else self.connection(node))
+        connection = await (self.any_connection() if node is None else self.connection(node, lane))
         return await connection.request(body, most=most, timeout_ms=timeout_ms or self.request_timeout_ms)
 
     async def retrying(self, attempt: Callable[[], Awaitable[Result]], timeout_ms: float | None = None) -> Result:
@@ -225,12 +242,12 @@ class Client:
         return node_id
 
     async def ask_coordinator(
-        self, group: str, body: Any, *, most: int | None = None, timeout_ms: float | None = None
+        self, group: str, body: Any, *, lane: str = "", most: int | None = None, timeout_ms: float | None = None
     ) -> Any:
         """Ask a group's coordinator, once; a lost connection makes the next call look it up again."""
         node = await self.coordinator(group)
         try:
-            return await self.ask(body, node=node, most=most, timeout_ms=timeout_ms)
+            return await self.ask(body, node=node, lane=lane, most=most, timeout_ms=timeout_ms)
         except (Disconnected, TimedOut, Unreachable):
             self.forget_coordinator(group)
             raise

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from riverport.kafka.client.client import Client
@@ -60,7 +60,6 @@ class _Partition:
     records: "Iterator[ConsumedRecord] | None" = None  # of the last answer, not used up
     end: int = 0  # the offset behind the last batch of that answer
     high_watermark: int = -1
-    fetched: int = field(default=-1)  # the position that the last answer was asked for
 
 
 class Consumer:
@@ -94,6 +93,10 @@ class Consumer:
         self._partition_bytes = partition_bytes
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._fetches: dict[int, asyncio.Task[None]] = {}  # by leader
+        self._lane = f"fetch-{id(self)}"
+        self._joining: asyncio.Task[None] | None = (
+            None  # goes on between polls, so that two members of one task can join
+        )
         self.member: GroupMember | None = None
 
     async def __aenter__(self) -> "Consumer":
@@ -105,9 +108,13 @@ class Consumer:
     async def close(self) -> None:
         """Leave the group. What was polled and not committed is polled again by the next member."""
         await self._drop_fetches()
+        if self._joining is not None:
+            self._joining.cancel()
+            await asyncio.gather(self._joining, return_exceptions=True)
         if self.member is not None:
             await self.member.leave()
             self.member = None
+        await self._client.close_lane(self._lane)
 
     # --- what to consume
 
@@ -146,8 +153,8 @@ class Consumer:
         """Up to `max_records` records, as soon as there is one; none after `timeout_ms`. Raises ClientError."""
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
-            if self.member is not None and self.member.stale:
-                await self._rejoin()
+            if self.member is not None and self.member.stale and not await self._rejoined(deadline):
+                return []
             records = self._take(max_records)
             left = deadline - time.monotonic()
             if records or left <= 0:
@@ -172,6 +179,17 @@ class Consumer:
                 member_id=member.member_id,
                 instance_id=member.instance_id,
             )
+
+    async def _rejoined(self, deadline: float) -> bool:
+        """Take part in a rebalance; False where it is not over at the deadline."""
+        if self._joining is None:
+            self._joining = asyncio.create_task(self._rejoin())
+        await asyncio.wait({self._joining}, timeout=max(0.0, deadline - time.monotonic()))
+        if not self._joining.done():
+            return False
+        joining, self._joining = self._joining, None
+        joining.result()
+        return True
 
     async def _rejoin(self) -> None:
         assert self.member is not None
@@ -253,7 +271,8 @@ class Consumer:
         request = self._request(asked, ids, int(min(seconds * 1000, MAX_WAIT_MS)))
         try:
             # From version 13 on topics are named by id only, which brokers before 2.8 do not have.
-            answer = await self._client.ask(request, node=leader, most=18 if all(map(any, ids.values())) else 12)
+            most = 18 if all(map(any, ids.values())) else 12
+            answer = await self._client.ask(request, node=leader, lane=self._lane, most=most)
         except (Disconnected, TimedOut, Unreachable):
             self._client.forget_view()
             await asyncio.sleep(RETRY_PAUSE_S)

@@ -1,8 +1,8 @@
 """Membership in a classic consumer group: join, sync, heartbeat, leave.
 
-The broker decides who is in, the leader (one of the members) who gets what. A member gives up all it has before it joins
-again (the eager protocol), so no partition has two owners at a time. Heartbeats run beside whatever the application does;
-when they learn of a rebalance, `stale` says so and the next `join` takes part in it.
+The broker decides who is in, the leader (one of the members) who gets what. A member gives up all it has before it
+joins again (the eager protocol), so no partition has two owners at a time. Heartbeats run beside whatever the
+application does; when they learn of a rebalance, `stale` says so and the next `join` takes part in it.
 """
 
 import asyncio
@@ -80,6 +80,7 @@ class GroupMember:
         self.member_id = ""
         self.generation = -1
         self.stale = True  # a join is needed
+        self._lane = f"member-{id(self)}"
         self.assigned: list[TopicPartition] = []
         self._session_timeout_ms = session_timeout_ms
         self._rebalance_timeout_ms = rebalance_timeout_ms
@@ -98,6 +99,7 @@ class GroupMember:
     async def leave(self) -> None:
         """Give the partitions to the others now, not after the session timeout. A static member stays a member."""
         await self._stop_heartbeats()
+        await self.client.close_lane(self._lane)
         if not self.member_id or self.instance_id is not None:
             return
         request = m.LeaveGroupRequest(
@@ -136,7 +138,7 @@ class GroupMember:
             assignments=assignments,
         )
         timeout_ms = self._rebalance_timeout_ms + JOIN_MARGIN_MS
-        synced = await self.client.ask_coordinator(self.group, request, timeout_ms=timeout_ms)
+        synced = await self.client.ask_coordinator(self.group, request, lane=self._lane, timeout_ms=timeout_ms)
         self._check(synced.error_code, "sync")
         try:
             return decode_assignment(synced.assignment)
@@ -158,11 +160,11 @@ class GroupMember:
             ],
         )
         timeout_ms = self._rebalance_timeout_ms + JOIN_MARGIN_MS
-        answer = await self.client.ask_coordinator(self.group, request, timeout_ms=timeout_ms)
+        answer = await self.client.ask_coordinator(self.group, request, lane=self._lane, timeout_ms=timeout_ms)
         if answer.error_code == ErrorCode.MEMBER_ID_REQUIRED:
             # The broker makes the id and wants to see it used before it counts the member (KIP-394).
             request.member_id = self.member_id = answer.member_id
-            answer = await self.client.ask_coordinator(self.group, request, timeout_ms=timeout_ms)
+            answer = await self.client.ask_coordinator(self.group, request, lane=self._lane, timeout_ms=timeout_ms)
         self._check(answer.error_code, "join")
         self.member_id, self.generation = answer.member_id, answer.generation_id
         return answer
@@ -202,7 +204,9 @@ class GroupMember:
                 group_instance_id=self.instance_id,
             )
             try:
-                answer = await self.client.ask_coordinator(self.group, request, timeout_ms=self._session_timeout_ms)
+                answer = await self.client.ask_coordinator(
+                    self.group, request, lane=self._lane, timeout_ms=self._session_timeout_ms
+                )
                 self.client.check_coordinator(self.group, answer.error_code, f"heartbeat of group {self.group!r}")
             except (Disconnected, TimedOut, Unreachable):
                 continue

@@ -157,7 +157,8 @@ class Producer:
     def _choose(self, topic: str, key: bytes | None, partitions: list[int]) -> int:
         if key is not None:
             return partition_of(key, len(partitions))
-        return partitions[self._sticky.setdefault(topic, 0) % len(partitions)]
+        chosen = self._sticky[topic] = partitions[self._sticky.get(topic, 0) % len(partitions)]
+        return chosen
 
     def _queue(self, topic: str, partition: int, record: NewRecord, size: int) -> "asyncio.Future[Delivery]":
         queue = self._queues[topic, partition]
@@ -173,12 +174,16 @@ class Producer:
         batch.size += size
         if batch.size >= self._batch_bytes:
             batch.full = True
-            if record.key is None:
-                self._sticky[topic] = self._sticky.get(topic, 0) + 1
+            self._next_partition(topic, partition)
             self._wake.set()
         future: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
         batch.futures.append(future)
         return future
+
+    def _next_partition(self, topic: str, partition: int) -> None:
+        """Records without a key stay with one partition until its batch is done, then go to the next."""
+        if self._sticky.get(topic) == partition:
+            self._sticky[topic] = partition + 1
 
     async def _send_batches(self) -> None:
         """The sender: takes what is ready, one request for each leader, until the producer is closed."""
@@ -207,6 +212,7 @@ class Producer:
         by_leader: dict[int, dict[TopicPartition, _Batch]] = defaultdict(dict)
         for (topic, partition), batch in ready.items():
             batch.full = True  # nothing is added to a batch that was sent
+            self._next_partition(topic, partition)
             self._muted.add((topic, partition))
             by_leader[self._client.view.leader(topic, partition)][topic, partition] = batch
         for leader, batches in by_leader.items():
