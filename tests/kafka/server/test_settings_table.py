@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from riverport.base.settings import READ_ONLY, REQUIRED, Setting, Table
+from riverport.kafka.admin import broker_keys
 from riverport.kafka.server import settings
 
 FACTS = Path(__file__).parent / "facts" / "configs-4.3.1.json"
@@ -52,7 +53,7 @@ def test_the_dynamic_keys_are_those_of_kafka(facts: dict[str, Any]) -> None:
 
 
 def test_synonyms_are_those_of_kafka(facts: dict[str, Any]) -> None:
-    several = {key: " ".join(settings.broker_synonyms(key)) for key in settings.TABLE}
+    several = {key: " ".join(broker_keys.synonyms(key)) for key in settings.TABLE}
     assert {key: names for key, names in several.items() if names != key} == facts["broker_synonyms"]
 
 

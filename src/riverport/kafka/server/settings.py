@@ -10,16 +10,14 @@ stops the node. An unknown key does not, as in Kafka (plug-ins read keys of thei
 known keys. A key may be given for one listener or a mechanism of it: listener.name.<name>.[<mechanism>.]<key>.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from riverport.base.settings import (
     CLUSTER_WIDE,
     LONG,
     LONG_MAX,
-    READ_ONLY,
     ConfigError,
     Setting,
     Table,
@@ -27,6 +25,7 @@ from riverport.base.settings import (
     at_least,
 )
 from riverport.base.settings import parse as parse_table
+from riverport.kafka.admin.broker_keys import base_key, overridden
 from riverport.kafka.server import (
     settings_groups,
     settings_log,
@@ -53,6 +52,9 @@ from riverport.kafka.server.endpoints import (
     parse_voters,
 )
 from riverport.kafka.server.settings_rules import problems_of, warnings_of
+
+if TYPE_CHECKING:
+    from riverport.kafka.admin.broker_settings import BrokerSettings
 
 TABLE = Table(
     [
@@ -86,11 +88,6 @@ DYNAMIC_ONLY = (
 # Keys under these prefixes belong to plug-ins and are handed on to them.
 PLUGIN_PREFIXES = ("config.providers.", "rsm.config.", "rlmm.config.")
 
-# A key under listener.name.<name>. may carry a mechanism in front of these.
-MECHANISM_KEYS = ("connections.max.reauth.ms", "sasl.jaas.config", "sasl.login.callback.handler.class",
-                  "sasl.login.class", "sasl.server.callback.handler.class")
-
-_LISTENER_KEY = re.compile(r"listener\.name\.([^.]*)\.(.*)")
 _HOUR_MS = 3_600_000
 _MINUTE_MS = 60_000
 
@@ -193,13 +190,7 @@ class BrokerConfig:
 
         A changed key hides all of its synonyms: a dynamic log.retention.ms also wins over log.retention.minutes.
         """
-        given = dict(self.values.given)
-        for change in changes:
-            for key, value in change.items():
-                for synonym in broker_synonyms(key):
-                    given.pop(synonym, None)
-                given[key] = value
-        return load(given)
+        return load(overridden(self.values.given, *changes))
 
     @cached_property
     def _connection_limits(self) -> dict[str, int]:
@@ -254,6 +245,13 @@ def load(given: Mapping[str, str]) -> BrokerConfig:
     return config
 
 
+def by_source(config: BrokerConfig) -> "BrokerSettings":
+    """The settings by where they come from, to describe and to change them; no dynamic values yet."""
+    from riverport.kafka.admin.broker_settings import BrokerSettings  # knows logs, which `format` has no use for
+
+    return BrokerSettings(TABLE, Table(DYNAMIC_ONLY), config.values.given, load)
+
+
 def remarks(config: BrokerConfig) -> list[Remark]:
     """What to say at the start: unknown keys with the nearest known ones, keys without effect, doubtful values."""
     found: list[Remark] = []
@@ -272,34 +270,6 @@ def remarks(config: BrokerConfig) -> list[Remark]:
 def setting_of(key: str) -> Setting | None:
     """The row of a key, also of one that is given for a listener."""
     return TABLE.get(key) or TABLE.get(base_key(key))
-
-
-def base_key(key: str) -> str:
-    """The key without listener.name.<name>. and without a mechanism."""
-    found = _LISTENER_KEY.fullmatch(key)
-    if not found:
-        return key
-    return next((known for known in MECHANISM_KEYS if found[2].endswith(known)), found[2])
-
-
-def broker_synonyms(key: str) -> tuple[str, ...]:
-    """All names of the setting that `key` is, in the order in which they count."""
-    return _SYNONYMS.get(key, (key,))
-
-
-def is_dynamic(key: str) -> bool:
-    row = TABLE.get(key)
-    return row is not None and row.update is not READ_ONLY
-
-
-_ROLL = ("log.roll.ms", "log.roll.hours")
-_ROLL_JITTER = ("log.roll.jitter.ms", "log.roll.jitter.hours")
-_RETENTION = ("log.retention.ms", "log.retention.minutes", "log.retention.hours")
-_SYNONYMS: dict[str, tuple[str, ...]] = {
-    **{key: keys for keys in (_ROLL, _ROLL_JITTER, _RETENTION) for key in keys},
-    # Only one way: the scheduler's interval is a setting of its own, too.
-    "log.flush.interval.ms": ("log.flush.interval.ms", "log.flush.scheduler.interval.ms"),
-}
 
 
 def _first(values: Values, *keys: tuple[str, int]) -> int:
