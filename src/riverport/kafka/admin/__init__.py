@@ -10,6 +10,7 @@
     rules.py             what the controller lets be written
     alter.py             from a request to the keys that change
     describe.py          DescribeConfigs
+    listing.py           ListConfigResources
 
 A value comes from the first source that has it:
 
