@@ -232,6 +232,11 @@ def test_known_keys_without_effect_are_said() -> None:
     assert set(said.values()) == {"this setting has no effect in Riverport yet"}
 
 
+def test_keys_of_the_authorizer_are_known() -> None:
+    said = remarks_of(**{"super.users": "User:admin", "allow.everyone.if.no.acl.found": "true"})
+    assert set(said.values()) == {"this setting has no effect in Riverport yet"}
+
+
 def test_keys_of_plug_ins_are_left_to_them() -> None:
     assert "rsm.config.bucket" not in remarks_of(**{"rsm.config.bucket": "b", "config.providers.env.class": "c"})
 

@@ -85,6 +85,8 @@ DYNAMIC_ONLY = (
             update=CLUSTER_WIDE, effect=False, source="KIP-113"),
 )
 
+_AUTHORIZER = Table(settings_security.AUTHORIZER_ROWS)
+
 # Keys under these prefixes belong to plug-ins and are handed on to them.
 PLUGIN_PREFIXES = ("config.providers.", "rsm.config.", "rlmm.config.")
 
@@ -268,8 +270,8 @@ def remarks(config: BrokerConfig) -> list[Remark]:
 
 
 def setting_of(key: str) -> Setting | None:
-    """The row of a key, also of one that is given for a listener."""
-    return TABLE.get(key) or TABLE.get(base_key(key))
+    """The row of a key, also of one that is given for a listener, and of one that the authorizer reads."""
+    return TABLE.get(key) or TABLE.get(base_key(key)) or _AUTHORIZER.get(key)
 
 
 def _first(values: Values, *keys: tuple[str, int]) -> int:

@@ -58,7 +58,7 @@ ROWS = (
     Setting("fetch.max.bytes", INT, 57_671_680, at_least(1024),
             "The most bytes answered to one fetch, whatever the client asked for.", source="KIP-541"),
     Setting("unstable.api.versions.enable", BOOLEAN, False, None,
-            "Offer API versions that are still being developed.", HIGH, effect=False, internal=True),
+            "Offer API versions that are still being developed.", HIGH, internal=True),
     Setting("unstable.feature.versions.enable", BOOLEAN, False, None,
             "Allow feature levels that are still being developed.", HIGH, internal=True),
     Setting("config.providers", LIST, (), items(),

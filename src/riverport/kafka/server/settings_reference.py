@@ -92,6 +92,7 @@ _SECTIONS = (
     ("Share groups", settings_share.ROWS),
     ("Transactions and idempotent producers", settings_transactions.ROWS),
     ("Security", settings_security.ROWS),
+    ("Authorizer", settings_security.AUTHORIZER_ROWS),
     ("Quotas and metrics", settings_quota.ROWS),
     ("Remote log storage", settings_remote.ROWS),
 )

@@ -191,3 +191,11 @@ ROWS = (
     Setting("delegation.token.expiry.check.interval.ms", LONG, 3_600_000, at_least(1),
             "How often to look for expired delegation tokens.", LOW, effect=False, source="KIP-48"),
 )
+
+# Kafka's own authorizer reads these; to the broker, and to whoever describes it, they are keys of a plug-in.
+AUTHORIZER_ROWS = (
+    Setting("super.users", STRING, "", None,
+            "Principals that may do everything, separated by semicolons.", effect=False, source="KIP-801"),
+    Setting("allow.everyone.if.no.acl.found", BOOLEAN, False, None,
+            "Whether everybody may use a resource that no ACL is for.", effect=False, source="KIP-801"),
+)
