@@ -20,24 +20,19 @@ import org.apache.kafka.common.utils.Exit;
 public class Tools {
     /** Thrown where a tool would end the process. */
     private static class Ended extends RuntimeException {
-        final int status;
-
-        Ended(int status) {
-            super("exit " + status, null, false, false);
-            this.status = status;
+        Ended() {
+            super("the tool has ended", null, false, false);
         }
     }
+
+    private static Integer first; // a tool that catches everything ends twice: the first time counts
 
     public static void main(String[] arguments) throws Exception {
         PrintStream answers = System.out;
         BufferedReader requests = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.US_ASCII));
         List<Runnable> hooks = new ArrayList<>();
-        Exit.setExitProcedure((status, message) -> {
-            throw new Ended(status);
-        });
-        Exit.setHaltProcedure((status, message) -> {
-            throw new Ended(status);
-        });
+        Exit.setExitProcedure((status, message) -> end(status));
+        Exit.setHaltProcedure((status, message) -> end(status));
         Exit.setShutdownHookAdder((name, hook) -> hooks.add(hook));
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             String[] words = line.split(" ");
@@ -48,6 +43,13 @@ public class Tools {
             answers.println(run(decoded(words[0]), decoded(words[1]), rest, hooks));
             answers.flush();
         }
+    }
+
+    private static void end(int status) {
+        if (first == null) {
+            first = status;
+        }
+        throw new Ended();
     }
 
     private static String run(String name, String input, String[] arguments, List<Runnable> hooks) {
@@ -76,12 +78,13 @@ public class Tools {
     }
 
     private static int call(String name, String[] arguments) {
+        first = null;
         try {
             Class.forName(name).getMethod("main", String[].class).invoke(null, (Object) arguments);
             return 0;
         } catch (InvocationTargetException thrown) {
             if (thrown.getCause() instanceof Ended) {
-                return ((Ended) thrown.getCause()).status;
+                return first;
             }
             thrown.getCause().printStackTrace();
             return 1;

@@ -103,7 +103,7 @@ class Dispatch:
 
     def __init__(self, broker: "Broker", listener_kind: str) -> None:
         self._broker = broker
-        self._kind = listener_kind
+        self.kind = listener_kind
         self._operations: dict[int, Operation | None] = {}
 
     def operation(self, api_key: int, version: int) -> Operation | None:
@@ -124,7 +124,7 @@ class Dispatch:
         return found
 
     def _serves(self, api: Api) -> bool:
-        return self._kind in api.listeners and api.key in api_modules.HANDLERS
+        return self.kind in api.listeners and api.key in api_modules.HANDLERS
 
     def _learn(self, api_key: int, version: int, index: int) -> Operation | None:
         api = apis().get(api_key)

@@ -94,7 +94,7 @@ class Listener:
         server.listeners.append(self)
 
     async def start(self) -> None:
-        """Bind and accept. Raises OSError with the address in it."""
+        """Bind and listen; connections are accepted from `accept` on. Raises OSError with the address in it."""
         config = self.server.broker.config
         loop = asyncio.get_running_loop()
         sock = self._bind()
@@ -102,7 +102,13 @@ class Listener:
             if config[key] > 0:
                 sock.setsockopt(socket.SOL_SOCKET, option, config[key])
         self.port = sock.getsockname()[1]
-        self._asyncio_server = await loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)
+        self._asyncio_server = await loop.create_server(
+            lambda: Connection(self), sock=sock, backlog=BACKLOG, start_serving=False
+        )
+
+    async def accept(self) -> None:
+        assert self._asyncio_server is not None
+        await self._asyncio_server.start_serving()
 
     def _bind(self) -> socket.socket:
         host = self.host or None

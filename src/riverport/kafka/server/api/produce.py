@@ -7,7 +7,8 @@ only where the topic asks for a flush before it (`flush.messages`) or in-sync fo
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from riverport.kafka.records import Codec, RecordError
+from riverport.kafka.records.codecs import Codec
+from riverport.kafka.records.errors import RecordError
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import wake

@@ -1,0 +1,16 @@
+"""What a decision of the controller is: records to write, and the answer once they are committed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+ConfigCheck = Callable[[int, str, dict[str, str]], str | None]
+"""(resource type, name, values) -> what is wrong with the values, None where nothing is."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`records` are metadata record objects in the order of their writing; an empty list writes nothing."""
+
+    response: Any
+    records: list[Any] = field(default_factory=list)

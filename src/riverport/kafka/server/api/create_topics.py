@@ -1,0 +1,26 @@
+"""CreateTopics v2-7 (KIP-464 defaults, KIP-525 configs in the answer, KIP-516 ids)."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import messages as m
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+
+def handle(broker: "Broker", request: Request) -> asyncio.Future[m.CreateTopicsResponse]:
+    body: m.CreateTopicsRequest = request.body
+
+    def decide() -> Outcome:
+        outcome = broker.decide_create_topics(body)
+        if request.version >= 5:
+            for topic in outcome.response.topics:
+                if topic.error_code == 0:
+                    given = next(wanted.configs for wanted in body.topics if wanted.name == topic.name)
+                    topic.configs = broker.created_topic_configs({config.name: config.value for config in given})
+        return outcome
+
+    return broker.metadata.submit(decide)

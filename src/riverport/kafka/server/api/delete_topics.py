@@ -1,0 +1,22 @@
+"""DeleteTopics v1-6 (KIP-516 ids from v6; `delete.topic.enable`)."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+
+def handle(
+    broker: "Broker", request: Request
+) -> m.DeleteTopicsResponse | asyncio.Future[m.DeleteTopicsResponse]:
+    body: m.DeleteTopicsRequest = request.body
+    if not broker.config["delete.topic.enable"]:
+        if request.version < 3:
+            raise ApiError(ErrorCode.INVALID_REQUEST, "Topic deletion is disabled.")
+        raise ApiError(ErrorCode.TOPIC_DELETION_DISABLED)
+    return broker.metadata.submit(lambda: broker.topic_decisions.delete(body, request.version))

@@ -1,0 +1,39 @@
+"""DescribeProducers v0 (KIP-664): the producers that a partition's leader remembers."""
+
+from typing import TYPE_CHECKING
+
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+_Answer = m.DescribeProducersResponse.PartitionResponse
+_Producer = m.DescribeProducersResponse.ProducerState
+
+
+def handle(broker: "Broker", request: Request) -> m.DescribeProducersResponse:
+    topics = []
+    for topic in request.body.topics:
+        answers = []
+        for index in topic.partition_indexes:
+            try:
+                log = broker.partition(topic.name, index).leader_log()
+            except ApiError as error:
+                answers.append(_Answer(index, error.code, error.message))
+                continue
+            producers = [
+                _Producer(
+                    producer_id=producer.producer_id,
+                    producer_epoch=producer.producer_epoch,
+                    last_sequence=producer.last_sequence,
+                    last_timestamp=producer.last_timestamp,
+                    coordinator_epoch=producer.coordinator_epoch,
+                    current_txn_start_offset=producer.current_txn_first_offset,
+                )
+                for producer in log.active_producers()
+            ]
+            answers.append(_Answer(index, active_producers=producers))
+        topics.append(m.DescribeProducersResponse.TopicResponse(topic.name, answers))
+    return m.DescribeProducersResponse(topics=topics)

@@ -1,0 +1,87 @@
+"""Metadata v0-13 (KIP-516 topic ids, KIP-4 auto-creation flag, KIP-1102 re-bootstrap code in v13).
+
+Encoded answers are not cached whole; what is cached is the topic part, one object per topic, until the image changes.
+"""
+
+from typing import TYPE_CHECKING
+
+from riverport.base.ids import ZERO_UUID
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+_Broker = m.MetadataResponse.MetadataResponseBroker
+_Topic = m.MetadataResponse.MetadataResponseTopic
+
+
+def handle(broker: "Broker", request: Request) -> m.MetadataResponse:
+    body: m.MetadataRequest = request.body
+    listener = request.connection.listener.name
+    refused = _refusal(request)
+    topics = refused if refused is not None else _topics(broker, request)
+    if 8 <= request.version and body.include_topic_authorized_operations:
+        topics = [_with_operations(broker, topic) for topic in topics]
+    response = m.MetadataResponse(
+        brokers=[_Broker(node.id, host, port, node.rack) for node, host, port in broker.view.brokers(listener)],
+        cluster_id=broker.cluster_id,
+        controller_id=broker.view.shown_controller(),
+        topics=topics,
+    )
+    if 8 <= request.version <= 10 and body.include_cluster_authorized_operations:
+        response.cluster_authorized_operations = broker.view.cluster_operations()
+    return response
+
+
+def _refusal(request: Request) -> list[_Topic] | None:
+    """v10 and v11 have ids in the request but may not ask by them; null names need an id (KIP-516)."""
+    version, topics = request.version, request.body.topics
+    if topics is None:
+        return None
+    wrong = False
+    if 10 <= version <= 11:
+        wrong = any(topic.name is None or topic.topic_id != ZERO_UUID for topic in topics)
+    if not wrong:
+        return None
+    return [_Topic(ErrorCode.INVALID_REQUEST, topic.name or "", topic.topic_id) for topic in topics]
+
+
+def _topics(broker: "Broker", request: Request) -> list[_Topic]:
+    body, view = request.body, broker.view
+    listener = request.connection.listener.name
+    if body.topics is None or (request.version == 0 and not body.topics):
+        return [view.topic_metadata(name, listener) for name in view.topic_names()]
+    if any(topic.topic_id != ZERO_UUID for topic in body.topics):
+        return [_by_id(broker, topic.topic_id, listener) for topic in body.topics]
+    answers, missing = [], []
+    for name in dict.fromkeys(topic.name for topic in body.topics):
+        if broker.has_topic(name):
+            answers.append(view.topic_metadata(name, listener))
+        else:
+            missing.append(name)
+    may_create = request.version < 4 or body.allow_auto_topic_creation
+    for name in missing:
+        code = broker.missing_topic(name, may_create=may_create)
+        answers.append(_Topic(code, name, ZERO_UUID, view.is_internal(name)))
+    return answers
+
+
+def _by_id(broker: "Broker", topic_id: bytes, listener: str) -> _Topic:
+    name = broker.topic_names.get(topic_id)
+    if name is None:
+        return _Topic(ErrorCode.UNKNOWN_TOPIC_ID, None, topic_id)
+    return broker.view.topic_metadata(name, listener)
+
+
+def _with_operations(broker: "Broker", topic: _Topic) -> _Topic:
+    """A copy: the topic's own object is shared by all answers."""
+    return _Topic(
+        topic.error_code,
+        topic.name,
+        topic.topic_id,
+        topic.is_internal,
+        topic.partitions,
+        broker.view.topic_operations() if not topic.error_code else -(2**31),
+    )

@@ -1,0 +1,334 @@
+"""One node: its configuration, logs, metadata, coordinators and listeners, and the order of its start and stop.
+
+Start: directories and locks, metadata log (the image), logs, listeners bound (so that ports are known), registration, the
+image applied, coordinators, listeners open. Stop is the same backwards: no new request, coordinators, registration fenced,
+logs closed and marked clean. What a killed process leaves behind is the log's recovery's business.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from riverport.base.clock import Clock, SystemClock
+from riverport.base.files import Files, OsFiles, StorageError
+from riverport.base.ids import IdSource, SystemIds
+from riverport.base.logging import get_logger
+from riverport.base.rng import Rng, system_rng
+from riverport.kafka.admin import topic_settings
+from riverport.kafka.controller import features
+from riverport.kafka.controller.cluster import Cluster
+from riverport.kafka.controller.image import BROKER_RESOURCE, TOPIC_RESOURCE, MetadataDelta, MetadataImage
+from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.topics import Topics as TopicDecisions
+from riverport.kafka.controller.topics import name_problem
+from riverport.kafka.log import Log, LogConfig
+from riverport.kafka.log.manager import LogManager
+from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.dispatch import Dispatch, RequestFilter
+from riverport.kafka.server.fetch_session import SessionCache
+from riverport.kafka.server.flusher import Flusher
+from riverport.kafka.server.housekeeping import Housekeeping
+from riverport.kafka.server.identity import load_identities
+from riverport.kafka.server.listener import Listener, Server
+from riverport.kafka.server.metadata_shell import MetadataShell
+from riverport.kafka.server.metadata_view import MetadataView
+from riverport.kafka.server.producer_ids import ProducerIds
+from riverport.kafka.server.settings import BrokerConfig
+from riverport.kafka.server.topics import Topics
+from riverport.kafka.server.waiting import wake
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+log = get_logger(__name__)
+
+INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
+"""Topics that only coordinators write to."""
+IO_THREADS = 2
+"""Threads for fsync, compaction and deletion: as many as a small machine has cores."""
+PRODUCER_ID_BLOCK = 1_000
+
+
+class Broker:
+    """One node. `start` and `stop` are coroutines; everything else runs to its end on the loop."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        loop: asyncio.AbstractEventLoop,
+        files: Files | None = None,
+        clock: Clock | None = None,
+        ids: IdSource | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        self.config = config
+        self.loop = loop
+        self.clock: Clock = clock or SystemClock()
+        self.ids: IdSource = ids or SystemIds()
+        self.rng: Rng = rng or system_rng()
+        self.files: Files = files or OsFiles()
+        self.node_id = config.node_id
+        self.cluster_id = ""
+        self.broker_epoch = -1
+        self.failed: asyncio.Future[Exception] = loop.create_future()  # done when the node cannot go on
+        self.partitions: dict[tuple[str | None, int], Partition] = {}
+        self.topic_names: dict[bytes, str] = {}
+        self.internal_topics = INTERNAL_TOPICS
+        self.fetch_max_bytes: int = config["fetch.max.bytes"]
+        self.fetch_sessions = SessionCache(config["max.incremental.fetch.session.cache.slots"])
+        self.request_filter: RequestFilter | None = None
+        self.view = MetadataView(INTERNAL_TOPICS)
+        self.producer_ids = ProducerIds(self._request_producer_ids)
+        self._executor = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="riverport-io")
+        self.flusher = Flusher(loop, self._executor, self._flush_failed)
+        self.housekeeping = Housekeeping(loop, self._executor)
+        self.server = Server(self)
+        self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
+        self._topics = Topics(self)
+        self._topic_defaults = topic_settings.broker_defaults(config.values)
+        self._creating: set[str] = set()  # topics that are being made for clients that asked for them
+        self.metadata: MetadataShell
+        self.cluster: Cluster
+        self.topic_decisions: TopicDecisions
+
+    # --- start and stop
+
+    async def start(self) -> None:
+        """Come up, or raise: ConfigError, StorageError, OSError for an address that cannot be bound."""
+        config = self.config
+        identities = load_identities(self.files, (*config.log_dirs, config.metadata_log_dir), config.node_id)
+        self.cluster_id = next(iter(identities.values())).cluster_id
+        self._directory_ids = {dir: identity.directory_id for dir, identity in identities.items()}
+        self.logs.lock(self._directory_ids)
+        self._open_metadata()
+        self.logs.load(self.log_config, self.clock.wall_ms())
+        await self._bind()
+        await self._register()
+        self._topics.apply_all(self.metadata.image)
+        self.view.changed(self.metadata.image, None)
+        self.metadata.subscribe(self._metadata_changed)
+        self._start_duties()
+        for listener in self.server.listeners:
+            await listener.accept()
+        log.info("started", node=self.node_id, cluster=self.cluster_id, ports=self.ports)
+
+    def _open_metadata(self) -> None:
+        config = self.config
+        settings = LogConfig(
+            segment_bytes=config["metadata.log.segment.bytes"],
+            segment_ms=config["metadata.log.segment.ms"],
+            max_message_bytes=8 * 1024 * 1024,
+        )
+        self.metadata = MetadataShell(
+            self.files, self.clock, self.loop, self.flusher, config.metadata_log_dir, config.node_id, settings
+        )
+        directory = self.logs.directories.get(config.metadata_log_dir)
+        self.metadata.open(clean=directory is not None and directory.clean)
+        pending = self.metadata.pending
+        self.cluster = Cluster(pending, self.cluster_id)
+        self.topic_decisions = TopicDecisions(pending, self.ids, self.rng, self._config_problem)
+
+    async def _bind(self) -> None:
+        config = self.config
+        broker_dispatch, controller_dispatch = Dispatch(self, "broker"), Dispatch(self, "controller")
+        for endpoint in config.listeners:
+            is_controller = endpoint in config.controller_listeners
+            dispatch = controller_dispatch if is_controller else broker_dispatch
+            await Listener(self.server, endpoint.listener, endpoint.host, endpoint.port, dispatch).start()
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The bound port of each listener, by name."""
+        return {listener.name: listener.port for listener in self.server.listeners}
+
+    async def _register(self) -> None:
+        listeners = m.BrokerRegistrationRequest.Listener
+        ports = self.ports
+        request = m.BrokerRegistrationRequest(
+            broker_id=self.node_id,
+            cluster_id=self.cluster_id,
+            incarnation_id=self.ids.uuid(),
+            listeners=[
+                listeners(e.listener, e.host or _this_host(), e.port or ports[e.listener], _PROTOCOLS[e.protocol])
+                for e in self.config.advertised_listeners
+            ],
+            features=[
+                m.BrokerRegistrationRequest.Feature(name, low, high) for name, (low, high) in self.supported_features().items()
+            ],
+            rack=self.config.rack,
+            log_dirs=[self._directory_ids[dir] for dir in self.config.log_dirs if dir in self._directory_ids],
+            previous_broker_epoch=self.logs.broker_epoch,
+        )
+        # This node is its own controller: whoever is registered under its id is its earlier self.
+        known = self.metadata.pending.brokers.get(self.node_id)
+        if known is not None and not known.fenced:
+            await self.metadata.submit(
+                lambda: Outcome(None, self.cluster.change_broker(self.node_id, known.epoch, fenced=1))
+            )
+        response = await self.metadata.submit(
+            lambda: self.cluster.register_broker(request, self.metadata.next_offset)
+        )
+        self.broker_epoch = response.broker_epoch
+        await self.metadata.submit(lambda: Outcome(None, self.cluster.unfence_records(self.node_id)))
+
+    def _start_duties(self) -> None:
+        config, every = self.config, self.housekeeping.every
+        every("metadata no-op", lambda: config["metadata.max.idle.interval.ms"] or 500, self._metadata_noop)
+        every("retention", lambda: config["log.retention.check.interval.ms"], self._retention)
+        every("checkpoints", lambda: config["log.flush.offset.checkpoint.interval.ms"], self.logs.checkpoint)
+        every("deletion", lambda: 1_000, lambda: self.logs.expired_jobs(self.clock.mono_ms()))
+        every("idle connections", lambda: 10_000, self.server.close_idle)
+
+    def _metadata_noop(self) -> None:
+        if self.config["metadata.max.idle.interval.ms"] > 0:
+            self.metadata.write_noop()
+
+    def _retention(self) -> None:
+        self.logs.apply_retention(self.clock.wall_ms())
+
+    async def stop(self) -> None:
+        """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
+        await self.server.close()
+        await self.housekeeping.stop()
+        if hasattr(self, "metadata") and hasattr(self.metadata, "quorum"):
+            node = self.metadata.pending.brokers.get(self.node_id)
+            if node is not None and not node.fenced and not self.failed.done():
+                await self.metadata.submit(lambda: Outcome(None, self.cluster.shutdown_records(self.node_id)))
+            self.metadata.close()
+        self.logs.close(self.broker_epoch)
+        self._executor.shutdown(wait=True)
+
+    # --- metadata
+
+    def _metadata_changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        if delta.brokers or delta.topics or delta.deleted_topics:
+            everything = bool(delta.brokers)
+            names = [*delta.topics, *delta.deleted_topics.values()]
+            self.view.changed(image, None if everything else names)
+        self._topics.apply(image, sorted(delta.topics), [(name, id_) for id_, name in delta.deleted_topics.items()])
+        for kind, name in sorted(delta.configs):
+            if kind == TOPIC_RESOURCE:
+                self.logs.update_config(name, self.log_config(name))
+
+    def log_config(self, topic: str) -> LogConfig:
+        """What the topic's configuration means for its logs now."""
+        configs = self.metadata.image.config(TOPIC_RESOURCE, topic)
+        return topic_settings.log_config(topic_settings.values_of(self._topic_defaults, configs))
+
+    def _config_problem(self, kind: int, name: str, values: Mapping[str, str]) -> str | None:
+        if kind != TOPIC_RESOURCE:
+            return None
+        existing = self.metadata.pending.config(kind, name)
+        return topic_settings.problem_of(values, existing, self._topic_defaults, remote_storage=False)
+
+    def has_topic(self, name: str | None) -> bool:
+        return name in self.metadata.image.topics
+
+    def missing_topic(self, name: str, *, may_create: bool) -> ErrorCode:
+        """What a client is told of a topic that is not there; makes it where that is allowed (`auto.create.topics.enable`)."""
+        if name_problem(name) is not None:
+            return ErrorCode.INVALID_TOPIC_EXCEPTION
+        if not may_create or not self.config["auto.create.topics.enable"]:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        self.create_topic(name)
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+    def create_topic(self, name: str) -> None:
+        """Make a topic that somebody asked for by name, once."""
+        if name in self._creating:
+            return
+        self._creating.add(name)
+        wanted = m.CreateTopicsRequest.CreatableTopic(name, -1, -1)
+        if name == "__consumer_offsets":
+            wanted.num_partitions = self.config["offsets.topic.num.partitions"]
+            wanted.replication_factor = self.config["offsets.topic.replication.factor"]
+            wanted.configs = [
+                m.CreateTopicsRequest.CreatableTopicConfig(key, value)
+                for key, value in (
+                    ("compression.type", "producer"),
+                    ("cleanup.policy", "compact"),
+                    ("segment.bytes", str(self.config["offsets.topic.segment.bytes"])),
+                )
+            ]
+        request = m.CreateTopicsRequest([wanted])
+        done = self.metadata.submit(lambda: self.decide_create_topics(request))
+        done.add_done_callback(lambda _: self._creating.discard(name))
+
+    def decide_create_topics(self, request: m.CreateTopicsRequest) -> Outcome:
+        return self.topic_decisions.create(
+            request, self.config["num.partitions"], self.config["default.replication.factor"]
+        )
+
+    def _request_producer_ids(self) -> None:
+        def decide() -> Outcome:
+            start = self.metadata.pending.next_producer_id
+            record = m.ProducerIdsRecord(self.node_id, self.broker_epoch, start + PRODUCER_ID_BLOCK)
+            return Outcome(start, [record])
+
+        def arrived(done: "asyncio.Future[Any]") -> None:
+            if done.exception() is None:
+                self.producer_ids.block_arrived(done.result(), PRODUCER_ID_BLOCK)
+            else:
+                self.producer_ids.block_refused()
+
+        self.metadata.submit(decide).add_done_callback(arrived)
+
+    def supported_features(self) -> dict[str, tuple[int, int]]:
+        return features.SUPPORTED
+
+    def finalized_features(self) -> dict[str, int]:
+        return self.metadata.image.features
+
+    def finalized_features_epoch(self) -> int:
+        return self.metadata.image.offset
+
+    # --- partitions
+
+    def partition(self, topic: str, index: int) -> Partition:
+        """Raises ApiError UNKNOWN_TOPIC_OR_PARTITION, or NOT_LEADER_OR_FOLLOWER where other brokers have it."""
+        found = self.partitions.get((topic, index))
+        if found is None:
+            known = self.metadata.image.topics.get(topic)
+            if known is not None and index in known.partitions:
+                raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        return found
+
+    def wake(self, partition: Partition, size: int = 0) -> None:
+        if partition.waiters:
+            wake(partition, size, self.loop)
+
+    def flush(self, partition: Partition) -> "asyncio.Future[None]":
+        return self.flusher.flush(partition.log)
+
+    # --- failures
+
+    def _flush_failed(self, failed: Log, error: Exception) -> None:
+        if failed.topic == "__cluster_metadata":
+            self._give_up(error)
+            return
+        self.logs.fail(self.logs.directory_of(failed).path, error)
+
+    def _directory_failed(self, path: str, error: Exception) -> None:
+        for partition in self.partitions.values():
+            if partition.log is not None and partition.log.failed is not None:
+                partition.log = None
+                wake(partition, 0, self.loop)
+        if all(directory.failed is not None for directory in self.logs.directories.values()):
+            self._give_up(error)
+        elif path == self.config.metadata_log_dir:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        if not self.failed.done():
+            log.error("the node stops, it has no directory left to work with", error=error)
+            self.failed.set_result(error)
+
+
+_PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
+
+
+def _this_host() -> str:
+    import socket
+
+    return socket.getfqdn()

@@ -1,0 +1,54 @@
+"""What a broker does by the clock: retention, checkpoints, flushes by age, compaction, idle connections, expiry.
+
+Each duty has its own interval from the settings. Decisions are made on the loop by the cores; what blocks comes back as a
+job and runs on a thread, one at a time per duty, so that a slow disk delays the next round instead of piling rounds up.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from typing import Any
+
+from riverport.base.logging import get_logger
+
+log = get_logger(__name__)
+
+
+class Housekeeping:
+    """Periodic duties on one loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
+        self._loop = loop
+        self._executor = executor
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def every(self, name: str, interval_ms: Callable[[], int], duty: Callable[[], Iterable[Any] | None]) -> None:
+        """Call `duty` each interval. Jobs that it returns are run on a thread, one after the other."""
+        self._tasks.append(self._loop.create_task(self._repeat(name, interval_ms, duty)))
+
+    async def _repeat(
+        self, name: str, interval_ms: Callable[[], int], duty: Callable[[], Iterable[Any] | None]
+    ) -> None:
+        while True:
+            await asyncio.sleep(interval_ms() / 1000)
+            try:
+                for job in duty() or ():
+                    await self.run(job)
+            except Exception:
+                log.exception("a periodic duty failed", duty=name)
+
+    async def run(self, job: Any) -> None:
+        """Run one job off the loop, then let it take its result on the loop."""
+        try:
+            await self._loop.run_in_executor(self._executor, job.run)
+        except Exception as error:
+            job.fail(error)
+        else:
+            job.finish()
+
+    async def stop(self) -> None:
+        """End every duty; a job that is running on a thread is waited for."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()

@@ -1,0 +1,60 @@
+"""`meta.properties`: which cluster, node and directory a log directory belongs to (KIP-858 directory ids)."""
+
+from dataclasses import dataclass
+
+from riverport.base import properties
+from riverport.base.files import Files, StorageError
+from riverport.base.ids import uuid_bytes, uuid_text
+
+META_PROPERTIES = "meta.properties"
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    cluster_id: str
+    node_id: int
+    directory_id: bytes
+
+
+def read_identity(files: Files, dir: str) -> Identity | None:
+    """What a directory was formatted for, None where it was not. Raises StorageError for a file that says nothing."""
+    path = f"{dir}/{META_PROPERTIES}"
+    if not files.exists(path):
+        return None
+    found = properties.loads(files.read(path).decode("utf-8"))
+    try:
+        node_id = int(found["node.id"] if "node.id" in found else found["broker.id"])
+        directory_id = uuid_bytes(found["directory.id"]) if "directory.id" in found else bytes(16)
+        return Identity(found["cluster.id"], node_id, directory_id)
+    except (KeyError, ValueError) as error:
+        raise StorageError("parse", path, 0, f"no identity: {error!r}") from error
+
+
+def write_identity(files: Files, dir: str, identity: Identity) -> None:
+    text = (
+        f"#\nversion=1\ncluster.id={identity.cluster_id}\nnode.id={identity.node_id}\n"
+        f"directory.id={uuid_text(identity.directory_id)}\n"
+    )
+    files.replace(f"{dir}/{META_PROPERTIES}", text.encode("utf-8"))
+
+
+def load_identities(files: Files, dirs: tuple[str, ...], node_id: int) -> dict[str, Identity]:
+    """Of every directory of a node. Raises StorageError where they were not formatted, or for somebody else."""
+    found: dict[str, Identity] = {}
+    for dir in dirs:
+        identity = read_identity(files, dir)
+        if identity is None:
+            continue
+        if identity.node_id != node_id:
+            raise StorageError(
+                "open", dir, 0, f"it was formatted for node {identity.node_id}, but node.id is {node_id}"
+            )
+        found[dir] = identity
+    if not found:
+        raise StorageError(
+            "open", dirs[0], 0, f"no {META_PROPERTIES}: the directory is not formatted (riverport kafka format)"
+        )
+    clusters = sorted({identity.cluster_id for identity in found.values()})
+    if len(clusters) > 1:
+        raise StorageError("open", ", ".join(found), 0, f"directories of different clusters: {', '.join(clusters)}")
+    return found

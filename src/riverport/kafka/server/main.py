@@ -1,0 +1,81 @@
+"""One node as a process: `riverport kafka start server.properties`.
+
+Signals: SIGTERM and SIGINT are a clean stop. A second one while stopping is ignored: closing logs takes as long as it
+takes, and a killed process costs a recovery at the next start.
+"""
+
+import asyncio
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+
+from riverport.base.files import StorageError
+from riverport.base.logging import get_logger
+from riverport.base.settings import ConfigError
+from riverport.kafka.server.settings import BrokerConfig, load, remarks
+
+log = get_logger(__name__)
+
+EXIT_CONFIG = 1
+"""Kafka's scripts exit with 1 for whatever keeps a node from starting."""
+
+
+def run(properties: Mapping[str, str], ready: Callable[[dict[str, int]], None] | None = None) -> int:
+    """Run one node until it is told to stop; returns the exit status.
+
+    `ready(ports)` is called with the bound port of each listener once the node answers.
+    """
+    try:
+        config = load(properties)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"riverport: {problem}", file=sys.stderr)
+        return EXIT_CONFIG
+    _raise_file_limit()
+    try:
+        _loop_runner()(_serve(config, ready))
+    except (ConfigError, StorageError, OSError) as error:
+        print(f"riverport: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _loop_runner() -> Callable[..., None]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    runner: Callable[..., None] = uvloop.run
+    return runner
+
+
+async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] | None) -> None:
+    from riverport.kafka.server.broker import Broker
+
+    for remark in remarks(config):
+        log.warning(remark.text, key=remark.key) if remark.key else log.warning(remark.text)
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    broker = Broker(config, loop)
+    await broker.start()
+    stopped = loop.create_task(stopping.wait())
+    try:
+        if ready is not None:
+            ready(broker.ports)
+        await asyncio.wait({stopped, broker.failed}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping", node=broker.node_id)
+    finally:
+        stopped.cancel()
+        await broker.stop()
+    if broker.failed.done():
+        raise StorageError(str(broker.failed.result()))
+
+
+def _raise_file_limit() -> None:
+    """Each open segment and connection is a file: take all that the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

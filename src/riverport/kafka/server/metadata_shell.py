@@ -1,0 +1,258 @@
+"""The metadata log of a node that is its own quorum: opens it, leads it, writes what the controller decides.
+
+    submit(decide) -> future      decide() looks at the controller's image and returns an Outcome;
+                                  its records are appended and replayed at once, so the next decision sees them;
+                                  when they are on the disk the brokers' image follows and the future gets the answer
+
+Two images, because a broker must not act on what could still be lost: `pending` is the controller's, `image` is what is
+committed. Many submissions share one sync.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from riverport.base.clock import Clock
+from riverport.base.files import Files
+from riverport.base.ids import METADATA_TOPIC_ID, uuid_text
+from riverport.base.logging import get_logger
+from riverport.kafka.controller import features
+from riverport.kafka.controller.image import MetadataDelta, MetadataImage
+from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.log import Log, LogConfig, Origin
+from riverport.kafka.log.recovery import open_log
+from riverport.kafka.raft.quorum import AppendLeaderChange, Committed, Flushed, Persist, Quorum, Started
+from riverport.kafka.raft.state import read_state, write_state
+from riverport.kafka.records.batch import iter_headers
+from riverport.kafka.records.builder import NewRecord, build_batch
+from riverport.kafka.records.control import raft_control_batch
+from riverport.kafka.records.record import iter_records
+from riverport.kafka.server.flusher import Flusher
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.metadata_records import decode_record, encode_record
+
+log = get_logger(__name__)
+
+TOPIC = "__cluster_metadata"
+READ_BYTES = 8 * 1024 * 1024
+MAX_BATCH_RECORDS = 10_000
+
+Listener = Callable[[MetadataImage, MetadataDelta], None]
+
+
+@dataclass(slots=True)
+class _Uncommitted:
+    """Records that are appended and not yet on the disk, and who waits for them."""
+
+    end_offset: int
+    records: list[tuple[Any, int]]  # (record, its offset)
+    answer: "asyncio.Future[Any] | None"
+    response: Any
+
+
+class MetadataShell:
+    """Owns `__cluster_metadata-0` and both images."""
+
+    def __init__(
+        self,
+        files: Files,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        flusher: Flusher,
+        dir: str,
+        node_id: int,
+        config: LogConfig,
+    ) -> None:
+        self._files = files
+        self._clock = clock
+        self._loop = loop
+        self._flusher = flusher
+        self._dir = f"{dir}/{TOPIC}-0"
+        self._root = dir
+        self._node_id = node_id
+        self._config = config
+        self._uncommitted: deque[_Uncommitted] = deque()
+        self._flushing = False
+        self._listeners: list[Listener] = []
+        self.pending = MetadataImage()
+        self.image = MetadataImage()
+        self.log: Log
+        self.quorum: Quorum
+        self.last_write_ms = 0
+
+    # --- start
+
+    def open(self, *, clean: bool) -> None:
+        """Recover the log, replay it into both images, and begin a new epoch as its leader."""
+        now_ms = self._clock.wall_ms()
+        if not self._files.exists(self._dir):
+            self._files.mkdir(self._dir)
+            text = f"version: 0\ntopic_id: {uuid_text(METADATA_TOPIC_ID)}"
+            self._files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
+        self.log = open_log(
+            self._files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean
+        )
+        self._replay_log()
+        state = read_state(self._files, self._dir)
+        self.quorum = Quorum(self._node_id, (self._node_id,), state, data_version=0)
+        for effect in self.quorum.step(Started(self.log.log_end_offset)):
+            match effect:
+                case Persist(new_state):
+                    write_state(self._files, self._dir, new_state)
+                case AppendLeaderChange(epoch, voters):
+                    named = [m.LeaderChangeMessage.Voter(id_) for id_ in voters]
+                    message = m.LeaderChangeMessage(0, self._node_id, named, list(named))
+                    batch = raft_control_batch([message], timestamp=now_ms)
+                    self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
+                case Committed():
+                    pass
+        if features.METADATA_VERSION not in self.pending.features:
+            self._append(self._bootstrap_records())
+        self._commit_now()
+
+    def _replay_log(self) -> None:
+        delta = MetadataDelta(everything=True)
+        offset = self.log.log_start_offset
+        for segment, header in self.log.headers(offset):
+            if header.is_control:
+                continue
+            raw = segment.file.pread(header.size, header.position)
+            first = next(iter_headers(raw))
+            for record in iter_records(raw, first):
+                obj, _ = decode_record(record.value or b"")
+                self.pending.apply(obj, delta, record.offset)
+                self.image.apply(obj, delta, record.offset)
+        self.pending.offset = self.image.offset = self.log.log_end_offset - 1
+
+    def _bootstrap_records(self) -> list[Any]:
+        """The first data batch of a cluster: the features that its directory was formatted with."""
+        levels = self._formatted_levels() or features.default_levels(features.DEFAULT_RELEASE)
+        records: list[Any] = [m.BeginTransactionRecord("Bootstrap records")]
+        records += [m.FeatureLevelRecord(name, level) for name, level in levels.items()]
+        if levels.get(features.ELR_VERSION):
+            records.append(m.ConfigRecord(4, "", "min.insync.replicas", "1"))
+        records.append(m.EndTransactionRecord())
+        return records
+
+    def _formatted_levels(self) -> dict[str, int]:
+        path = f"{self._root}/bootstrap.checkpoint"
+        if not self._files.exists(path):
+            return {}
+        levels = {}
+        raw = self._files.read(path)
+        for header in iter_headers(raw):
+            if not header.is_control:
+                for record in iter_records(raw, header):
+                    obj, _ = decode_record(record.value or b"")
+                    if isinstance(obj, m.FeatureLevelRecord):
+                        levels[obj.name] = obj.feature_level
+        return levels
+
+    def _commit_now(self) -> None:
+        """At the start, before anybody is served: sync on the spot."""
+        self.log.flush()
+        self._committed()
+
+    # --- running
+
+    def subscribe(self, listener: Listener) -> None:
+        """`listener(image, delta)` is called on the loop after each commit."""
+        self._listeners.append(listener)
+
+    @property
+    def next_offset(self) -> int:
+        return self.log.log_end_offset
+
+    def submit(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
+        """The answer, once what it promises is committed. What `decide` raises becomes the future's exception."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        try:
+            outcome = decide()
+        except Exception as error:
+            answer.set_exception(error)
+            return answer
+        if not outcome.records and not self._uncommitted:
+            answer.set_result(outcome.response)
+            return answer
+        self._append(outcome.records, answer, outcome.response)
+        self._flush_soon()
+        return answer
+
+    def write_noop(self) -> None:
+        """`metadata.max.idle.interval.ms`: an idle log moves on, so that lag can be told from silence."""
+        if not self._uncommitted:
+            self._append([m.NoOpRecord()])
+            self._flush_soon()
+
+    def _append(self, records: list[Any], answer: "asyncio.Future[Any] | None" = None, response: Any = None) -> None:
+        now_ms = self._clock.wall_ms()
+        delta = MetadataDelta()
+        kept: list[tuple[Any, int]] = []
+        for start in range(0, len(records), MAX_BATCH_RECORDS):
+            chunk = records[start : start + MAX_BATCH_RECORDS]
+            offset = self.log.log_end_offset
+            level = self._level_for(chunk)
+            encoded = [
+                NewRecord(None, encode_record(r, features.record_version(type(r).__name__, level)), timestamp=now_ms)
+                for r in chunk
+            ]
+            self.log.append_as_leader(build_batch(encoded), self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
+            for at, record in enumerate(chunk):
+                self.pending.apply(record, delta, offset + at)
+                kept.append((record, offset + at))
+        self.pending.offset = self.log.log_end_offset - 1
+        self.last_write_ms = now_ms
+        self._uncommitted.append(_Uncommitted(self.log.log_end_offset, kept, answer, response))
+
+    def _level_for(self, records: list[Any]) -> int:
+        """The metadata.version that decides record versions: of the batch itself where it sets it first."""
+        level = self.pending.features.get(features.METADATA_VERSION)
+        if level is None:
+            for record in records:
+                if isinstance(record, m.FeatureLevelRecord) and record.name == features.METADATA_VERSION:
+                    return record.feature_level
+        return level or features.DEFAULT_RELEASE
+
+    def _flush_soon(self) -> None:
+        if self._flushing:
+            return
+        self._flushing = True
+        self._flusher.flush(self.log).add_done_callback(self._flushed)
+
+    def _flushed(self, done: "asyncio.Future[None]") -> None:
+        self._flushing = False
+        error = done.exception()
+        if error is not None:
+            while self._uncommitted:
+                entry = self._uncommitted.popleft()
+                if entry.answer is not None and not entry.answer.done():
+                    entry.answer.set_exception(error)
+            return
+        self._committed()
+        if self._uncommitted:
+            self._flush_soon()
+
+    def _committed(self) -> None:
+        """Everything that is on the disk becomes true for the brokers, in order, and is answered."""
+        for effect in self.quorum.step(Flushed(self.log.recovery_point)):
+            if isinstance(effect, Committed):
+                self.log.update_high_watermark(effect.offset)
+        delta = MetadataDelta()
+        done: list[_Uncommitted] = []
+        while self._uncommitted and self._uncommitted[0].end_offset <= self.quorum.high_watermark:
+            entry = self._uncommitted.popleft()
+            for record, offset in entry.records:
+                self.image.apply(record, delta, offset)
+            self.image.offset = entry.end_offset - 1
+            self.image.epoch = self.quorum.epoch
+            done.append(entry)
+        for listener in self._listeners:
+            listener(self.image, delta)
+        for entry in done:
+            if entry.answer is not None and not entry.answer.done():
+                entry.answer.set_result(entry.response)
+
+    def close(self) -> None:
+        self.log.close()

@@ -1,0 +1,106 @@
+"""The metadata image as one broker's clients see it: which nodes a listener shows, which error a partition has.
+
+Topic answers are made once and kept until the image changes their topic or any broker; encoding is the codec's work.
+"""
+
+from collections.abc import Iterable
+
+from riverport.kafka.controller.image import BrokerRegistration, MetadataImage, PartitionRegistration
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
+
+_Topic = m.MetadataResponse.MetadataResponseTopic
+_Partition = m.MetadataResponse.MetadataResponsePartition
+
+# Bits are AclOperation codes. Without an authorizer everybody may do everything that the resource knows.
+TOPIC_OPERATIONS = sum(1 << bit for bit in (3, 4, 5, 6, 7, 8, 10, 11))
+GROUP_OPERATIONS = sum(1 << bit for bit in (3, 6, 8, 10, 11))
+CLUSTER_OPERATIONS = sum(1 << bit for bit in (5, 7, 8, 9, 10, 11, 12))
+
+
+class MetadataView:
+    """Reads one image; `changed` is called whenever there is a new one."""
+
+    def __init__(self, internal_topics: frozenset[str]) -> None:
+        self._image: MetadataImage | None = None
+        self._internal = internal_topics
+        self._topics: dict[tuple[str, str], _Topic] = {}
+
+    def changed(self, image: MetadataImage, topics: Iterable[str] | None) -> None:
+        """A new image; `topics` names those that changed, None means that anything may have."""
+        self._image = image
+        if topics is None:
+            self._topics.clear()
+            return
+        stale = set(topics)
+        for key in [key for key in self._topics if key[0] in stale]:
+            del self._topics[key]
+
+    # --- nodes
+
+    def brokers(self, listener: str, fenced: bool = False) -> list[tuple[BrokerRegistration, str, int]]:
+        """Brokers that have an endpoint on the listener, by id; fenced ones only where they are asked for."""
+        found = []
+        for node in self._brokers():
+            if node.fenced and not fenced:
+                continue
+            endpoint = node.endpoint(listener)
+            if endpoint is not None:
+                found.append((node, endpoint.host, endpoint.port))
+        return found
+
+    def shown_controller(self) -> int:
+        """The broker that is named as controller: with KRaft any live one will do, requests are forwarded (KIP-590)."""
+        return next((node.id for node in self._brokers() if not node.fenced), -1)
+
+    def _brokers(self) -> list[BrokerRegistration]:
+        return [] if self._image is None else [self._image.brokers[id_] for id_ in sorted(self._image.brokers)]
+
+    # --- topics
+
+    def topic_names(self) -> list[str]:
+        return [] if self._image is None else sorted(self._image.topics)
+
+    def is_internal(self, name: str) -> bool:
+        return name in self._internal
+
+    def topic_metadata(self, name: str, listener: str) -> _Topic:
+        """The Metadata answer for a topic that exists; shared, not to be changed."""
+        found = self._topics.get((name, listener))
+        if found is None:
+            found = self._topics[(name, listener)] = self._make_topic(name, listener)
+        return found
+
+    def _make_topic(self, name: str, listener: str) -> _Topic:
+        assert self._image is not None
+        topic = self._image.topics[name]
+        partitions = [self._partition(index, topic.partitions[index], listener) for index in sorted(topic.partitions)]
+        return _Topic(0, name, topic.id, name in self._internal, partitions)
+
+    def _partition(self, index: int, partition: PartitionRegistration, listener: str) -> _Partition:
+        assert self._image is not None
+        brokers = self._image.brokers
+        alive = [id_ for id_ in partition.replicas if id_ in brokers and not brokers[id_].fenced]
+        offline = [id_ for id_ in partition.replicas if id_ not in alive]
+        leader, code = partition.leader, 0
+        if leader not in alive:
+            leader, code = -1, ErrorCode.LEADER_NOT_AVAILABLE
+        elif brokers[leader].endpoint(listener) is None:
+            code = ErrorCode.LISTENER_NOT_FOUND
+        return _Partition(
+            code, index, leader, partition.leader_epoch, list(partition.replicas), list(partition.isr), offline
+        )
+
+    def eligible_leaders(self, name: str, index: int) -> tuple[list[int], list[int]]:
+        """ELR and last known ELR of a partition (KIP-966)."""
+        assert self._image is not None
+        partition = self._image.topics[name].partitions[index]
+        return list(partition.elr), list(partition.last_known_elr)
+
+    # --- authorized operations (KIP-430); without an authorizer everything is allowed
+
+    def topic_operations(self) -> int:
+        return TOPIC_OPERATIONS
+
+    def cluster_operations(self) -> int:
+        return CLUSTER_OPERATIONS

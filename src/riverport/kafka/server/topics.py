@@ -1,0 +1,88 @@
+"""The partitions of this broker as the metadata image wants them: what to create, lead, follow, delete.
+
+Called with each new image and what changed in it; compares names and epochs, never reloads. A log that cannot be made
+because its directory is offline leaves a partition that answers KAFKA_STORAGE_ERROR.
+"""
+
+from typing import TYPE_CHECKING
+
+from riverport.base.files import StorageError
+from riverport.base.logging import get_logger
+from riverport.kafka.controller.image import MetadataImage, TopicImage
+from riverport.kafka.log import Log
+from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.waiting import wake
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+
+class Topics:
+    """Keeps `broker.partitions`, `broker.topic_names` and the logs in step with the image."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+
+    def apply(self, image: MetadataImage, changed: list[str], deleted: list[tuple[str, bytes]]) -> None:
+        """`changed` topics were created, or partitions of them changed; `deleted` are (name, id)."""
+        for name, topic_id in deleted:
+            self._delete(name, topic_id)
+        for name in changed:
+            if (topic := image.topics.get(name)) is not None:
+                self._follow(topic)
+
+    def apply_all(self, image: MetadataImage) -> None:
+        """At the start: every topic of the image. Logs whose topics are gone are deleted."""
+        for topic in image.topics.values():
+            self._follow(topic)
+        known = {topic.id for topic in image.topics.values()}
+        for stray in [item for item in self._broker.logs if item.topic_id not in known]:
+            log.warning("a log whose topic is gone is deleted", topic=stray.topic, partition=stray.partition)
+            self._broker.logs.delete(stray.topic, stray.partition, self._broker.clock.mono_ms())
+
+    def _follow(self, topic: TopicImage) -> None:
+        broker = self._broker
+        broker.topic_names[topic.id] = topic.name
+        for index, registration in topic.partitions.items():
+            key = (topic.name, index)
+            partition = broker.partitions.get(key)
+            if broker.node_id not in registration.replicas:
+                if partition is not None:
+                    self._drop(partition)
+                continue
+            if partition is None:
+                opened = self._open(topic, index)
+                partition = broker.partitions[key] = Partition(broker.node_id, topic.name, index, topic.id, opened)
+            if partition.follow_metadata(
+                registration.leader,
+                registration.leader_epoch,
+                registration.partition_epoch,
+                registration.replicas,
+                registration.isr,
+            ):
+                wake(partition, 0, broker.loop)
+
+    def _open(self, topic: TopicImage, index: int) -> Log | None:
+        broker = self._broker
+        try:
+            return broker.logs.get_or_create(
+                topic.name, index, topic.id, broker.log_config(topic.name), broker.clock.wall_ms()
+            )
+        except StorageError as error:
+            log.error("a partition's log cannot be opened", topic=topic.name, partition=index, error=error)
+            return None
+
+    def _delete(self, name: str, topic_id: bytes) -> None:
+        broker = self._broker
+        broker.topic_names.pop(topic_id, None)
+        for partition in [p for p in broker.partitions.values() if p.topic == name and p.topic_id == topic_id]:
+            self._drop(partition)
+
+    def _drop(self, partition: Partition) -> None:
+        broker = self._broker
+        del broker.partitions[(partition.topic, partition.index)]
+        wake(partition, 0, broker.loop)
+        if partition.log is not None:
+            broker.logs.delete(partition.topic, partition.index, broker.clock.mono_ms())
