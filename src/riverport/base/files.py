@@ -1,7 +1,7 @@
 """Files behind an interface, so that the simulator's disk runs the same code as the machine's.
 
-Only what a log needs: append chunks, read at a position, sync, truncate, atomic replacement. Every failure of the system
-is a `StorageError` that names the operation and the path; nothing else leaves this module.
+Only what a log needs: append chunks, read at a position, sync, truncate, atomic replacement. Every failure of the
+system is a `StorageError` that names the operation and the path; nothing else leaves this module.
 """
 
 import contextlib
@@ -174,7 +174,7 @@ class OsFiles:
                 os.fsync(file.fileno())
 
     def replace(self, path: str, content: Buffer, *, mode: int = 0o644) -> None:
-        """Write `path`.tmp, sync it, and rename it over `path`: readers see the old content or the new, never a part."""
+        """Write `path`.tmp, sync it, and rename it over `path`: readers see the old or the new, never a part."""
         temporary = path + ".tmp"
         self.write(temporary, content)
         with _wrapped("rename", path):

@@ -1,1 +1,1 @@
-"""The pytest plugin of Riverport. Importing it imports nothing of the broker: a run without our fixtures pays nothing."""
+"""The pytest plugin of Riverport. It imports nothing of the broker: a run without our fixtures pays nothing."""

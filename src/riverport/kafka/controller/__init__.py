@@ -10,6 +10,6 @@
     elections.py     leaders, in-sync replicas, reassignments
     controller.py    Controller: one method per request, `Outcome(records, response)`
 
-Every method decides and changes nothing: its records are written to the metadata log, and replaying them is what changes
-the image. So a restart, a standby and the active controller all run the same code.
+Every method decides and changes nothing: its records are written to the metadata log, and replaying them is what
+changes the image. So a restart, a standby and the active controller all run the same code.
 """

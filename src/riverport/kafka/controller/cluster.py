@@ -26,8 +26,8 @@ class Cluster:
         if known is not None and known.incarnation_id != request.incarnation_id and not known.fenced:
             raise ApiError(
                 ErrorCode.DUPLICATE_BROKER_REGISTRATION,
-                f"Another broker is registered with that broker id. If the broker was recently restarted this should "
-                f"self-resolve once the heartbeat manager expires the broker's session.",
+                "Another broker is registered with that broker id. If the broker was recently restarted this should "
+                "self-resolve once the heartbeat manager expires the broker's session.",
             )
         self._check_features(request.features)
         record = m.RegisterBrokerRecord(

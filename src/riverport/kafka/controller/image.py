@@ -118,9 +118,7 @@ class MetadataImage:
 
     # --- used by the handlers below
 
-    def change_partition(
-        self, topic_id: bytes, index: int, delta: MetadataDelta, new: PartitionRegistration
-    ) -> None:
+    def change_partition(self, topic_id: bytes, index: int, delta: MetadataDelta, new: PartitionRegistration) -> None:
         topic = self.topics[self.topic_names[topic_id]]
         self.topics[topic.name] = replace(topic, partitions={**topic.partitions, index: new})
         delta.topics.add(topic.name)
@@ -155,7 +153,9 @@ def _unregister_broker(image: MetadataImage, r: m.UnregisterBrokerRecord, delta:
     delta.brokers.add(r.broker_id)
 
 
-def _change_broker(image: MetadataImage, r: m.BrokerRegistrationChangeRecord, delta: MetadataDelta, offset: int) -> None:
+def _change_broker(
+    image: MetadataImage, r: m.BrokerRegistrationChangeRecord, delta: MetadataDelta, offset: int
+) -> None:
     node = image.brokers[r.broker_id]
     fenced = node.fenced if r.fenced == 0 else r.fenced == 1
     shutdown = node.in_controlled_shutdown or r.in_controlled_shutdown == 1
@@ -301,9 +301,7 @@ def _acl(image: MetadataImage, r: m.AccessControlEntryRecord, delta: MetadataDel
     image.acls[r.id] = r
 
 
-def _remove_acl(
-    image: MetadataImage, r: m.RemoveAccessControlEntryRecord, delta: MetadataDelta, offset: int
-) -> None:
+def _remove_acl(image: MetadataImage, r: m.RemoveAccessControlEntryRecord, delta: MetadataDelta, offset: int) -> None:
     image.acls.pop(r.id, None)
 
 
@@ -311,9 +309,7 @@ def _token(image: MetadataImage, r: m.DelegationTokenRecord, delta: MetadataDelt
     image.tokens[r.token_id] = r
 
 
-def _remove_token(
-    image: MetadataImage, r: m.RemoveDelegationTokenRecord, delta: MetadataDelta, offset: int
-) -> None:
+def _remove_token(image: MetadataImage, r: m.RemoveDelegationTokenRecord, delta: MetadataDelta, offset: int) -> None:
     image.tokens.pop(r.token_id, None)
 
 

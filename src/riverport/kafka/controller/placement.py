@@ -50,9 +50,7 @@ def place(candidates: list[Candidate], partitions: int, replication_factor: int,
     racks = []
     for name in sorted(by_rack):
         members = by_rack[name]
-        racks.append(
-            _Rack([c.id for c in members if not c.fenced], [c.id for c in members if c.fenced], rng)
-        )
+        racks.append(_Rack([c.id for c in members if not c.fenced], [c.id for c in members if c.fenced], rng))
     fenced_ids = {c.id for c in candidates if c.fenced}
     start = rng.randrange(len(racks))
     placed = []

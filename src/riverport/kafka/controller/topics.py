@@ -57,14 +57,14 @@ class Topics:
             if topic.name in twice:
                 if not any(result.name == topic.name for result in response.topics):
                     response.topics.append(
-                        _refused(topic.name, ErrorCode.INVALID_REQUEST, f"Found multiple entries for topic {topic.name}")
+                        _refused(
+                            topic.name, ErrorCode.INVALID_REQUEST, f"Found multiple entries for topic {topic.name}"
+                        )
                     )
                 continue
             try:
                 if wanted > MAX_PARTITIONS_PER_REQUEST:
-                    raise ApiError(
-                        ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request."
-                    )
+                    raise ApiError(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
                 result, new = self._create_one(topic, created, default_partitions, default_replicas)
             except ApiError as error:
                 response.topics.append(_refused(topic.name, error.code, error.message))
@@ -111,9 +111,7 @@ class Topics:
         # Configurations go before partitions, so that a log is opened with its own.
         records += [m.ConfigRecord(TOPIC_RESOURCE, topic.name, key, value) for key, value in configs.items()]
         records += [self.partition_record(index, topic_id, replicas) for index, replicas in enumerate(placed)]
-        result = _Result(
-            topic.name, topic_id, 0, None, 0, len(placed), len(placed[0]), []
-        )
+        result = _Result(topic.name, topic_id, 0, None, 0, len(placed), len(placed[0]), [])
         return result, records
 
     def _replicas_of(self, topic: Any, default_partitions: int, default_replicas: int) -> list[list[int]]:
@@ -181,15 +179,17 @@ class Topics:
             raise ApiError(code, "The manual partition assignment includes an empty replica list.")
         for id_ in sorted(replicas):
             if id_ not in self._image.brokers:
-                raise ApiError(code, f"The manual partition assignment includes broker {id_}, but no such broker is registered.")
+                raise ApiError(
+                    code, f"The manual partition assignment includes broker {id_}, but no such broker is registered."
+                )
         if len(set(replicas)) != len(replicas):
             double = next(id_ for id_ in sorted(replicas) if replicas.count(id_) > 1)
             raise ApiError(code, f"The manual partition assignment includes the broker {double} more than once.")
         if factor is not None and len(replicas) != factor:
             raise ApiError(
                 code,
-                f"The manual partition assignment includes a partition with {len(replicas)} replica(s), but this is not "
-                f"consistent with previous partitions, which have {factor} replica(s).",
+                f"The manual partition assignment includes a partition with {len(replicas)} replica(s), but this is "
+                f"not consistent with previous partitions, which have {factor} replica(s).",
             )
         return len(replicas)
 

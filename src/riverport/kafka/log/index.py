@@ -1,7 +1,7 @@
 """Sparse indexes of a segment: relative offset -> position, timestamp -> relative offset (KIP-33).
 
-Entries are kept in memory for the active segment and written when it is rolled or closed; an older segment's are read when
-they are first needed. Kafka preallocates its index files: the zeros behind the last entry are cut off on reading.
+Entries are kept in memory for the active segment and written when it is rolled or closed; an older segment's are read
+when they are first needed. Kafka preallocates its index files: the zeros behind the last entry are cut off on reading.
 """
 
 import struct
@@ -62,7 +62,7 @@ class OffsetIndex:
 
 
 class TimeIndex:
-    """`(timestamp, offset - base)`: every record behind the offset's batch has a later timestamp, or one not indexed."""
+    """`(timestamp, offset - base)`: every record behind the offset's batch has a later one, or one not indexed."""
 
     __slots__ = ("offsets", "timestamps")
 

@@ -1,8 +1,8 @@
 """One partition's log: append, read, look up, truncate, delete.
 
-Invariants: log_start <= recovery_point <= log_end, high_watermark <= log_end, segments ascend and the last one is active,
-and nothing is visible before it is written: `log_end_offset` moves behind a successful write only. A write that fails
-is taken back (the file is cut to its old end), so that a later append never follows a torn batch.
+Invariants: log_start <= recovery_point <= log_end, high_watermark <= log_end, segments ascend and the last one is
+active, and nothing is visible before it is written: `log_end_offset` moves behind a successful write only. A write that
+fails is taken back (the file is cut to its old end), so that a later append never follows a torn batch.
 """
 
 from bisect import bisect_right
@@ -169,7 +169,11 @@ class Log:
             duplicate = self.producers.duplicate_of(header)
             if duplicate is not None:
                 return AppendInfo(
-                    duplicate.first_offset, duplicate.last_offset, validated.log_append_time_ms, self.log_start_offset, True
+                    duplicate.first_offset,
+                    duplicate.last_offset,
+                    validated.log_append_time_ms,
+                    self.log_start_offset,
+                    True,
                 )
             self.producers.check(header, repr(self))
         offset = self.log_end_offset
@@ -257,7 +261,11 @@ class Log:
             return True
         if last.last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
             return True
-        age = last.max_timestamp - segment.first_timestamp if segment.first_timestamp >= 0 else now_ms - segment.created_ms
+        age = (
+            last.max_timestamp - segment.first_timestamp
+            if segment.first_timestamp >= 0
+            else now_ms - segment.created_ms
+        )
         if age > config.segment_ms - config.segment_jitter_ms:
             return True
         return len(segment.offset_index) * 8 >= config.segment_index_bytes - 8

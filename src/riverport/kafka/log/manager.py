@@ -1,8 +1,8 @@
 """All logs of one node, in one or several directories (KIP-112: one directory may fail, the others go on).
 
-A directory is locked, has its `meta.properties`, and four checkpoints: recovery points, log starts, high watermarks, and
-the cleaner's. `.kafka_cleanshutdown` is removed at the start and written at the end of a clean stop: while it is missing,
-every log of the directory is recovered.
+A directory is locked, has its `meta.properties`, and four checkpoints: recovery points, log starts, high watermarks,
+and the cleaner's. `.kafka_cleanshutdown` is removed at the start and written at the end of a clean stop: while it is
+missing, every log of the directory is recovered.
 """
 
 import json
@@ -142,7 +142,14 @@ class LogManager:
         raise StorageError("parse", f"{path}/{PARTITION_METADATA}", 0, "no topic_id")
 
     def _open(
-        self, directory: Directory, path: str, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int
+        self,
+        directory: Directory,
+        path: str,
+        topic: str,
+        partition: int,
+        topic_id: bytes,
+        config: LogConfig,
+        now_ms: int,
     ) -> Log:
         recovery, starts, watermarks = self._points[directory.path]
         key = (topic, partition)

@@ -103,7 +103,11 @@ class Producers:
             return
         last = state.last_sequence
         # Nothing of this epoch is known (only a marker, or it expired): any sequence may start.
-        if not state.batches or header.base_sequence == last + 1 or (header.base_sequence == 0 and last == _MAX_SEQUENCE):
+        if (
+            not state.batches
+            or header.base_sequence == last + 1
+            or (header.base_sequence == 0 and last == _MAX_SEQUENCE)
+        ):
             return
         raise ApiError(
             ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
@@ -134,13 +138,9 @@ class Producers:
             state.current_txn_first_offset = header.base_offset
             self.ongoing[header.base_offset] = header.producer_id
 
-    def append_marker(
-        self, header: BatchHeader, is_abort: bool, coordinator_epoch: int
-    ) -> CompletedTransaction | None:
+    def append_marker(self, header: BatchHeader, is_abort: bool, coordinator_epoch: int) -> CompletedTransaction | None:
         """A transaction's end. Raises ApiError for a marker of a fenced coordinator or producer epoch."""
-        state = self.states.setdefault(
-            header.producer_id, ProducerState(header.producer_id, header.producer_epoch)
-        )
+        state = self.states.setdefault(header.producer_id, ProducerState(header.producer_id, header.producer_epoch))
         if header.producer_epoch < state.producer_epoch:
             raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH)
         if coordinator_epoch < state.coordinator_epoch:

@@ -117,7 +117,7 @@ class Segment:
             position += end
 
     def read_max_timestamp(self) -> int:
-        """The greatest timestamp of the segment, from its time index, or by looking at the batches behind its last entry."""
+        """The greatest timestamp of the segment: from its time index and the batches behind its last entry."""
         if self.max_timestamp < 0 and self.size:
             index, start = self.time_index, 0
             if len(index):

@@ -1,4 +1,4 @@
-"""A voter of the metadata quorum as a state machine. Effects are done in their order: persist before append before tell.
+"""A voter of the metadata quorum as a state machine. Effects are done in order: persist before append before tell.
 
 The states of KIP-595 are all there in name; a quorum of one passes through two of them, unattached and leader.
 """

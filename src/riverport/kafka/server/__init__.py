@@ -12,6 +12,7 @@
     storage_format.py  `riverport kafka format`
     settings.py        server.properties
 
-One event loop, no locks. A handler runs to its end without awaiting: it returns the answer, or a future of it. Work that
-blocks (fsync, compaction, deletion) is a job on a thread, and its result comes back to the loop before it means anything.
+One event loop, no locks. A handler runs to its end without awaiting: it returns the answer, or a future of it. Work
+that blocks (fsync, compaction, deletion) is a job on a thread, and its result comes back to the loop before it means
+anything.
 """

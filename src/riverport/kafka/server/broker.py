@@ -1,8 +1,8 @@
 """One node: its configuration, logs, metadata, coordinators and listeners, and the order of its start and stop.
 
-Start: directories and locks, metadata log (the image), logs, listeners bound (so that ports are known), registration, the
-image applied, coordinators, listeners open. Stop is the same backwards: no new request, coordinators, registration fenced,
-logs closed and marked clean. What a killed process leaves behind is the log's recovery's business.
+Start: directories and locks, metadata log (the image), logs, listeners bound (so that ports are known), registration,
+the image applied, coordinators, listeners open. Stop is the same backwards: no new request, coordinators, registration
+fenced, logs closed and marked clean. What a killed process leaves behind is the log's recovery's business.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from riverport.base.clock import Clock, SystemClock
-from riverport.base.files import Files, OsFiles, StorageError
+from riverport.base.files import Files, OsFiles
 from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
 from riverport.base.rng import Rng, system_rng
 from riverport.kafka.admin import topic_settings
 from riverport.kafka.controller import features
 from riverport.kafka.controller.cluster import Cluster
-from riverport.kafka.controller.image import BROKER_RESOURCE, TOPIC_RESOURCE, MetadataDelta, MetadataImage
+from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.topics import Topics as TopicDecisions
 from riverport.kafka.controller.topics import name_problem
@@ -153,7 +153,8 @@ class Broker:
                 for e in self.config.advertised_listeners
             ],
             features=[
-                m.BrokerRegistrationRequest.Feature(name, low, high) for name, (low, high) in self.supported_features().items()
+                m.BrokerRegistrationRequest.Feature(name, low, high)
+                for name, (low, high) in self.supported_features().items()
             ],
             rack=self.config.rack,
             log_dirs=[self._directory_ids[dir] for dir in self.config.log_dirs if dir in self._directory_ids],
@@ -165,9 +166,7 @@ class Broker:
             await self.metadata.submit(
                 lambda: Outcome(None, self.cluster.change_broker(self.node_id, known.epoch, fenced=1))
             )
-        response = await self.metadata.submit(
-            lambda: self.cluster.register_broker(request, self.metadata.next_offset)
-        )
+        response = await self.metadata.submit(lambda: self.cluster.register_broker(request, self.metadata.next_offset))
         self.broker_epoch = response.broker_epoch
         await self.metadata.submit(lambda: Outcome(None, self.cluster.unfence_records(self.node_id)))
 
@@ -225,7 +224,7 @@ class Broker:
         return name in self.metadata.image.topics
 
     def missing_topic(self, name: str, *, may_create: bool) -> ErrorCode:
-        """What a client is told of a topic that is not there; makes it where that is allowed (`auto.create.topics.enable`)."""
+        """What a client is told of a topic that is not there; makes it where `auto.create.topics.enable` allows."""
         if name_problem(name) is not None:
             return ErrorCode.INVALID_TOPIC_EXCEPTION
         if not may_create or not self.config["auto.create.topics.enable"]:
@@ -314,9 +313,10 @@ class Broker:
             if partition.log is not None and partition.log.failed is not None:
                 partition.log = None
                 wake(partition, 0, self.loop)
-        if all(directory.failed is not None for directory in self.logs.directories.values()):
-            self._give_up(error)
-        elif path == self.config.metadata_log_dir:
+        if (
+            all(directory.failed is not None for directory in self.logs.directories.values())
+            or path == self.config.metadata_log_dir
+        ):
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:

@@ -1,9 +1,9 @@
 """Incremental fetch sessions (KIP-227, topic ids by KIP-516).
 
-A client that keeps asking for the same partitions names them once. The session remembers them in order, applies what each
-request adds, changes or forgets, and answers only with partitions that have something new. Sessions are kept in a cache
-of `max.incremental.fetch.session.cache.slots`; a full cache gives up the least recently used session that was idle for
-`MIN_EVICTION_MS`, else the client is served without one.
+A client that keeps asking for the same partitions names them once. The session remembers them in order, applies what
+each request adds, changes or forgets, and answers only with partitions that have something new. Sessions are kept in a
+cache of `max.incremental.fetch.session.cache.slots`; a full cache gives up the least recently used session that was
+idle for `MIN_EVICTION_MS`, else the client is served without one.
 """
 
 import random

@@ -1,7 +1,8 @@
 """What a broker does by the clock: retention, checkpoints, flushes by age, compaction, idle connections, expiry.
 
-Each duty has its own interval from the settings. Decisions are made on the loop by the cores; what blocks comes back as a
-job and runs on a thread, one at a time per duty, so that a slow disk delays the next round instead of piling rounds up.
+Each duty has its own interval from the settings. Decisions are made on the loop by the cores; what blocks comes back as
+a job and runs on a thread, one at a time per duty, so that a slow disk delays the next round instead of piling rounds
+up.
 """
 
 import asyncio

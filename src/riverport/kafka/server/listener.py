@@ -98,7 +98,10 @@ class Listener:
         config = self.server.broker.config
         loop = asyncio.get_running_loop()
         sock = self._bind()
-        for option, key in ((socket.SO_SNDBUF, "socket.send.buffer.bytes"), (socket.SO_RCVBUF, "socket.receive.buffer.bytes")):
+        for option, key in (
+            (socket.SO_SNDBUF, "socket.send.buffer.bytes"),
+            (socket.SO_RCVBUF, "socket.receive.buffer.bytes"),
+        ):
             if config[key] > 0:
                 sock.setsockopt(socket.SOL_SOCKET, option, config[key])
         self.port = sock.getsockname()[1]
@@ -131,8 +134,13 @@ class Listener:
         """Count a new connection; False where `max.connections` or `max.connections.per.ip` is reached."""
         server, config = self.server, self.server.broker.config
         limit_of_host = config.connections_limit_of(connection.peer_host)
-        if len(server.connections) >= config["max.connections"] or server.by_host[connection.peer_host] >= limit_of_host:
-            log.warning("connection refused, too many are open", peer=connection.peer_host, open=len(server.connections))
+        if (
+            len(server.connections) >= config["max.connections"]
+            or server.by_host[connection.peer_host] >= limit_of_host
+        ):
+            log.warning(
+                "connection refused, too many are open", peer=connection.peer_host, open=len(server.connections)
+            )
             return False
         server.connections.add(connection)
         server.by_host[connection.peer_host] += 1

@@ -65,7 +65,7 @@ async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] |
     try:
         if ready is not None:
             ready(broker.ports)
-        await asyncio.wait({stopped, broker.failed}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopped, broker.failed], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", node=broker.node_id)
     finally:
         stopped.cancel()

@@ -91,9 +91,7 @@ class MetadataShell:
             self._files.mkdir(self._dir)
             text = f"version: 0\ntopic_id: {uuid_text(METADATA_TOPIC_ID)}"
             self._files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
-        self.log = open_log(
-            self._files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean
-        )
+        self.log = open_log(self._files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean)
         self._replay_log()
         state = read_state(self._files, self._dir)
         self.quorum = Quorum(self._node_id, (self._node_id,), state, data_version=0)

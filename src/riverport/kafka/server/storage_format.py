@@ -37,7 +37,9 @@ def format_storage(
     levels = features.default_levels(level)
     for name, wanted in (feature_levels or {}).items():
         if name not in features.SUPPORTED:
-            raise FormatError(f"Unsupported feature: {name}. Supported features are: {', '.join(sorted(features.SUPPORTED))}")
+            raise FormatError(
+                f"Unsupported feature: {name}. Supported features are: {', '.join(sorted(features.SUPPORTED))}"
+            )
         levels[name] = wanted
         if wanted == 0:
             del levels[name]
@@ -46,8 +48,8 @@ def format_storage(
     formatted = [dir for dir in dirs if read_identity(files, dir) is not None]
     if formatted and not ignore_formatted:
         raise FormatError(
-            f"Log directory {formatted[0]} is already formatted. Use --ignore-formatted to ignore this directory and format "
-            "the others."
+            f"Log directory {formatted[0]} is already formatted. Use --ignore-formatted to ignore this directory and "
+            "format the others."
         )
     for dir in dirs:
         if dir in formatted:

@@ -1,7 +1,7 @@
 """One module per Kafka API, each with `handle(broker, request)`.
 
-`HANDLERS` says which module serves which key; modules are imported when their API is first called. An API that is not in
-it is not advertised and closes the connection of who calls it, as any unknown API does.
+`HANDLERS` says which module serves which key; modules are imported when their API is first called. An API that is not
+in it is not advertised and closes the connection of who calls it, as any unknown API does.
 """
 
 from riverport.kafka.wire.api import ApiKey

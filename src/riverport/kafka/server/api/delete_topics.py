@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
 
-def handle(
-    broker: "Broker", request: Request
-) -> m.DeleteTopicsResponse | asyncio.Future[m.DeleteTopicsResponse]:
+def handle(broker: "Broker", request: Request) -> m.DeleteTopicsResponse | asyncio.Future[m.DeleteTopicsResponse]:
     body: m.DeleteTopicsRequest = request.body
     if not broker.config["delete.topic.enable"]:
         if request.version < 3:

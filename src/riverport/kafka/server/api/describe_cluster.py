@@ -26,8 +26,8 @@ def handle(broker: "Broker", request: Request) -> m.DescribeClusterResponse:
         names = {BROKERS: "BROKER", CONTROLLERS: "CONTROLLER"}
         return m.DescribeClusterResponse(
             error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE,
-            error_message=f"The request was sent to an endpoint of type {names[kind]}, but we wanted an endpoint of type "
-            f"{names[body.endpoint_type]}",
+            error_message=f"The request was sent to an endpoint of type {names[kind]}, but we wanted an endpoint of "
+            f"type {names[body.endpoint_type]}",
             endpoint_type=kind,
         )
     if kind == CONTROLLERS:

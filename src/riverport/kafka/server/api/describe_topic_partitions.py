@@ -1,7 +1,7 @@
 """DescribeTopicPartitions v0 (KIP-966): topics page by page, with eligible leader replicas.
 
-Topics come in name order. The answer stops at `response_partition_limit` partitions (or the broker's own limit) and says
-in `next_cursor` where to go on.
+Topics come in name order. The answer stops at `response_partition_limit` partitions (or the broker's own limit) and
+says in `next_cursor` where to go on.
 """
 
 from typing import TYPE_CHECKING

@@ -106,7 +106,11 @@ class _Fetch:
         found = (self._broker.partitions.get((item.topic or "", item.index)) for item in self._wanted)
         partitions = [partition for partition in found if partition is not None]
         waiting = WaitingFetch(
-            self._broker.loop, partitions, body.min_bytes - size, body.max_wait_ms, lambda: self._respond(self._read()[0])
+            self._broker.loop,
+            partitions,
+            body.min_bytes - size,
+            body.max_wait_ms,
+            lambda: self._respond(self._read()[0]),
         )
         return waiting.future
 
@@ -135,7 +139,11 @@ class _Fetch:
 
     def _read_one(self, partition: Partition, item: Fetched, max_bytes: int, min_one: bool) -> _Answer:
         try:
-            if self._request.version < 10 and partition.log is not None and partition.log.config.compression_type == "zstd":
+            if (
+                self._request.version < 10
+                and partition.log is not None
+                and partition.log.config.compression_type == "zstd"
+            ):
                 raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
             if self._body.replica_id >= 0 or self._body.replica_state.replica_id >= 0:
                 # Only members of the partition's replica set may fetch as followers.
@@ -143,9 +151,7 @@ class _Fetch:
             log = partition.leader_log(item.leader_epoch)
             if item.last_fetched_epoch >= 0 and (diverging := _diverging(log, item)) is not None:
                 return diverging
-            info = log.read(
-                item.offset, min(max_bytes, item.max_bytes), isolation=self._isolation, min_one=min_one
-            )
+            info = log.read(item.offset, min(max_bytes, item.max_bytes), isolation=self._isolation, min_one=min_one)
         except ApiError as error:
             answer = _failed(item, error.code)
             if error.code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH):

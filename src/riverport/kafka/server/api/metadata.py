@@ -22,7 +22,7 @@ def handle(broker: "Broker", request: Request) -> m.MetadataResponse:
     listener = request.connection.listener.name
     refused = _refusal(request)
     topics = refused if refused is not None else _topics(broker, request)
-    if 8 <= request.version and body.include_topic_authorized_operations:
+    if request.version >= 8 and body.include_topic_authorized_operations:
         topics = [_with_operations(broker, topic) for topic in topics]
     response = m.MetadataResponse(
         brokers=[_Broker(node.id, host, port, node.rack) for node, host, port in broker.view.brokers(listener)],

@@ -74,7 +74,9 @@ def _append(
         return _Answer(index, unknown, -1)
     try:
         if topic in broker.internal_topics and request.client_id != ADMIN_CLIENT:
-            raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"The request attempted to write to internal topic {topic}")
+            raise ApiError(
+                ErrorCode.INVALID_TOPIC_EXCEPTION, f"The request attempted to write to internal topic {topic}"
+            )
         _check_request(request, records)
         info = partition.append(records, acks, now_ms)
     except RecordError as error:
