@@ -1,11 +1,15 @@
 """Brokers and controllers of the cluster: registration, heartbeats, fencing (KIP-631)."""
 
+from collections.abc import Callable
 from typing import Any
 
-from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+PRODUCER_ID_BLOCK = 1_000
+MAX_PRODUCER_ID = 2**63 - 1
 
 
 class Cluster:
@@ -15,15 +19,20 @@ class Cluster:
         self._image = image
         self._cluster_id = cluster_id
 
-    def register_broker(self, request: m.BrokerRegistrationRequest, next_offset: int) -> Outcome:
-        """A broker's epoch is the offset of its registration record, `next_offset`."""
+    def register_broker(
+        self, request: m.BrokerRegistrationRequest, next_offset: int, alive: Callable[[int], bool]
+    ) -> Outcome:
+        """A broker's epoch is the offset of its registration record, `next_offset`.
+
+        `alive(id)` tells whether the broker that is registered under an id still has a session.
+        """
         if request.cluster_id != self._cluster_id:
             raise ApiError(
                 ErrorCode.INCONSISTENT_CLUSTER_ID,
                 f"Expected cluster ID {self._cluster_id}, but got cluster ID {request.cluster_id}",
             )
         known = self._image.brokers.get(request.broker_id)
-        if known is not None and known.incarnation_id != request.incarnation_id and not known.fenced:
+        if known is not None and known.incarnation_id != request.incarnation_id and alive(request.broker_id):
             raise ApiError(
                 ErrorCode.DUPLICATE_BROKER_REGISTRATION,
                 "Another broker is registered with that broker id. If the broker was recently restarted this should "
@@ -59,9 +68,6 @@ class Cluster:
                     f"The broker wants a version between {low} and {high}, inclusive.",
                 )
 
-    def change_broker(self, id_: int, epoch: int, *, fenced: int = 0, shutdown: int = 0) -> list[Any]:
-        return [m.BrokerRegistrationChangeRecord(id_, epoch, fenced, shutdown)]
-
     def register_controller(self, request: m.ControllerRegistrationRequest) -> Outcome:
         record = m.RegisterControllerRecord(
             request.controller_id,
@@ -78,28 +84,81 @@ class Cluster:
         )
         return Outcome(m.ControllerRegistrationResponse(), [record])
 
-    def shutdown_records(self, id_: int) -> list[Any]:
-        """What a broker's clean stop changes: its partitions lose their last leader, and it is fenced."""
+    # --- heartbeats
+
+    def heartbeat(self, request: m.BrokerHeartbeatRequest) -> Outcome:
+        """What a broker wants and has reached decides its next state (KIP-631).
+
+        fenced -> unfenced          it wants to be, and has read the metadata up to its own registration
+        unfenced -> fenced          it wants to be
+        any -> fenced for good      it wants to shut down: its leaderships are given up first
+        """
+        node = self._registered(request.broker_id, request.broker_epoch)
+        caught_up = request.current_metadata_offset >= node.epoch
+        response = m.BrokerHeartbeatResponse(is_caught_up=caught_up, is_fenced=node.fenced)
+        records: list[Any] = []
+        if request.want_shut_down:
+            response.should_shut_down = response.is_fenced = True
+            if not node.fenced:
+                if not request.want_fence:
+                    records.append(self._change(node, in_controlled_shutdown=1))
+                records += self.fence_records(node.id)
+        elif request.want_fence:
+            response.is_fenced = True
+            if not node.fenced:
+                records += self.fence_records(node.id)
+        elif node.fenced and caught_up:
+            response.is_fenced = False
+            records += self._unfence_records(node.id)
+        return Outcome(response, records)
+
+    def _registered(self, id_: int, epoch: int) -> BrokerRegistration:
+        """Raises ApiError STALE_BROKER_EPOCH for who is not, or no longer, registered."""
+        node = self._image.brokers.get(id_)
+        if node is None:
+            raise ApiError(ErrorCode.STALE_BROKER_EPOCH, f"No broker registration found for broker id {id_}")
+        if node.epoch != epoch:
+            raise ApiError(
+                ErrorCode.STALE_BROKER_EPOCH, f"Expected broker epoch {epoch}, but found broker epoch {node.epoch}"
+            )
+        return node
+
+    def allocate_producer_ids(self, request: m.AllocateProducerIdsRequest) -> Outcome:
+        """The next block of producer ids for a broker (KIP-730)."""
+        self._registered(request.broker_id, request.broker_epoch)
+        start = self._image.next_producer_id
+        if start > MAX_PRODUCER_ID - PRODUCER_ID_BLOCK:
+            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, "Exhausted all producerIds")
+        record = m.ProducerIdsRecord(request.broker_id, request.broker_epoch, start + PRODUCER_ID_BLOCK)
+        response = m.AllocateProducerIdsResponse(producer_id_start=start, producer_id_len=PRODUCER_ID_BLOCK)
+        return Outcome(response, [record])
+
+    # --- what fencing means for partitions
+
+    def _change(self, node: BrokerRegistration, *, fenced: int = 0, in_controlled_shutdown: int = 0) -> Any:
+        """`fenced` is 1 to fence, -1 to unfence, 0 to leave it; the record's own encoding."""
+        return m.BrokerRegistrationChangeRecord(node.id, node.epoch, fenced, in_controlled_shutdown)
+
+    def fence_records(self, id_: int) -> list[Any]:
+        """A broker is gone: partitions of which it was the last in-sync replica lose their leader, and it is fenced."""
         node = self._image.brokers[id_]
-        records: list[Any] = [m.BrokerRegistrationChangeRecord(id_, node.epoch, 0, 1)]
+        records: list[Any] = []
         elr = self._image.features.get("eligible.leader.replicas.version", 0) > 0
         for topic in self._image.topics.values():
             for index, partition in topic.partitions.items():
                 if partition.leader == id_ and partition.isr == (id_,):
-                    change = m.PartitionChangeRecord(index, topic.id, isr=[], leader=-1)
+                    change = m.PartitionChangeRecord(index, topic.id, leader=-1)
                     if elr:
+                        change.isr = []
                         change.eligible_leader_replicas = [id_]
                         change.last_known_elr = [id_]
-                    else:
-                        change.isr = None
                     records.append(change)
-        records.append(m.BrokerRegistrationChangeRecord(id_, node.epoch, 1, 0))
+        records.append(self._change(node, fenced=1))
         return records
 
-    def unfence_records(self, id_: int) -> list[Any]:
+    def _unfence_records(self, id_: int) -> list[Any]:
         """A broker is up: it leads again what waits for it, as the last in-sync replica or as an eligible one."""
-        node = self._image.brokers[id_]
-        records: list[Any] = [m.BrokerRegistrationChangeRecord(id_, node.epoch, -1, 0)]
+        records: list[Any] = [self._change(self._image.brokers[id_], fenced=-1)]
         for topic in self._image.topics.values():
             for index, partition in topic.partitions.items():
                 if partition.leader != -1 or id_ not in (*partition.isr, *partition.elr):

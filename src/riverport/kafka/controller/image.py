@@ -88,6 +88,10 @@ class MetadataImage:
     """Brokers, controllers, topics, configurations, features, quotas, ids."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, before a checkpoint is loaded."""
         self.offset = -1  # of the last record applied
         self.epoch = -1
         self.brokers: dict[int, BrokerRegistration] = {}

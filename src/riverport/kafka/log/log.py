@@ -17,7 +17,7 @@ from riverport.kafka.log.epochs import LeaderEpochs
 from riverport.kafka.log.producers import CompletedTransaction, Producers, ProducerState
 from riverport.kafka.log.segment import HEADER_BYTES, Segment, file_name
 from riverport.kafka.log.transactions import AbortedTransactions
-from riverport.kafka.records.batch import BatchHeader, iter_headers, patch, read_header
+from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, patch, read_header
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.control import ControlType, control_type, coordinator_epoch
 from riverport.kafka.records.record import iter_records
@@ -204,9 +204,14 @@ class Log:
         return AppendInfo(first, offset - 1, -1, self.log_start_offset)
 
     def append_as_follower(self, records: Any, now_ms: int) -> AppendInfo:
-        """Write batches as a leader sent them; their offsets must follow the log's end."""
+        """Write batches as a leader sent them; their offsets must follow the log's end.
+
+        Raises ApiError CORRUPT_MESSAGE for a damaged batch: nothing of the answer is written then.
+        """
         buffer = memoryview(records)
         headers = list(iter_headers(buffer))
+        if not headers or not all(check_crc(buffer, header) for header in headers):
+            raise ApiError(ErrorCode.CORRUPT_MESSAGE, f"{self}: the leader sent a damaged batch")
         first = headers[0].base_offset
         if first < self.log_end_offset:
             raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE, f"{self}: offset {first} below the end {self.log_end_offset}")

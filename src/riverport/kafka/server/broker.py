@@ -6,7 +6,7 @@ fenced, logs closed and marked clean. What a killed process leaves behind is the
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +16,8 @@ from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
 from riverport.base.rng import Rng, system_rng
 from riverport.kafka.admin import topic_settings
+from riverport.kafka.admin.rules import ConfigRules
 from riverport.kafka.controller import features
-from riverport.kafka.controller.cluster import Cluster
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.topics import Topics as TopicDecisions
@@ -25,16 +25,22 @@ from riverport.kafka.controller.topics import name_problem
 from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.log.manager import LogManager
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.controller import Controller
+from riverport.kafka.server.controller_channel import ControllerChannel, LocalChannel, RemoteChannel
 from riverport.kafka.server.dispatch import Dispatch, RequestFilter
+from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.fetch_session import SessionCache
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.housekeeping import Housekeeping
 from riverport.kafka.server.identity import load_identities
+from riverport.kafka.server.lifecycle import Lifecycle
 from riverport.kafka.server.listener import Listener, Server
+from riverport.kafka.server.metadata_fetch import MetadataFetches
+from riverport.kafka.server.metadata_observer import MetadataObserver
 from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
-from riverport.kafka.server.settings import BrokerConfig
+from riverport.kafka.server.settings import BrokerConfig, by_source
 from riverport.kafka.server.topics import Topics
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
@@ -46,7 +52,6 @@ INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__sha
 """Topics that only coordinators write to."""
 IO_THREADS = 2
 """Threads for fsync, compaction and deletion: as many as a small machine has cores."""
-PRODUCER_ID_BLOCK = 1_000
 
 
 class Broker:
@@ -68,8 +73,9 @@ class Broker:
         self.rng: Rng = rng or system_rng()
         self.files: Files = files or OsFiles()
         self.node_id = config.node_id
+        self.is_broker = config.is_broker
+        self.is_controller = config.is_controller
         self.cluster_id = ""
-        self.broker_epoch = -1
         self.failed: asyncio.Future[Exception] = loop.create_future()  # done when the node cannot go on
         self.partitions: dict[tuple[str | None, int], Partition] = {}
         self.topic_names: dict[bytes, str] = {}
@@ -85,10 +91,15 @@ class Broker:
         self.server = Server(self)
         self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
         self._topics = Topics(self)
+        self.settings = by_source(config)
+        self.config_rules = ConfigRules(lambda: self.settings)
         self._topic_defaults = topic_settings.broker_defaults(config.values)
         self._creating: set[str] = set()  # topics that are being made for clients that asked for them
-        self.metadata: MetadataShell
-        self.cluster: Cluster
+        self.metadata_fetches = MetadataFetches(self)
+        self.lifecycle = Lifecycle(self)
+        self.controller: Controller | None = None  # with the controller role only
+        self.metadata: MetadataShell | MetadataObserver
+        self.channel: ControllerChannel
         self.topic_decisions: TopicDecisions
 
     # --- start and stop
@@ -100,33 +111,74 @@ class Broker:
         self.cluster_id = next(iter(identities.values())).cluster_id
         self._directory_ids = {dir: identity.directory_id for dir, identity in identities.items()}
         self.logs.lock(self._directory_ids)
-        self._open_metadata()
-        self.logs.load(self.log_config, self.clock.wall_ms())
+        if self.is_controller:
+            self._open_metadata()
+        else:
+            self._observe_metadata()
+        if self.is_broker:
+            self.logs.load(self.log_config, self.clock.wall_ms())
         await self._bind()
-        await self._register()
+        if self.controller is not None:
+            self.controller.start()
+            if (registered := self.controller.register_itself()) is not None:
+                await registered
+        await self._accept("controller")
+        if self.is_broker:
+            await self._join()
+        else:
+            self.view.changed(self.metadata.image, None)
+            self.metadata.subscribe(lambda image, delta: self.view.changed(image, None))
+        self._start_duties()
+        await self._accept("broker")
+        log.info("started", node=self.node_id, cluster=self.cluster_id, ports=self.ports)
+
+    async def _join(self) -> None:
+        """Become a broker of the cluster: registered, level with the metadata, unfenced."""
+        await self.lifecycle.register()
+        await self.metadata.reach(self.lifecycle.epoch)
         self._topics.apply_all(self.metadata.image)
         self.view.changed(self.metadata.image, None)
         self.metadata.subscribe(self._metadata_changed)
-        self._start_duties()
+        await self.lifecycle.join()
+        await self.metadata.until(lambda image: not image.brokers[self.node_id].fenced)
+
+    async def _accept(self, kind: str) -> None:
         for listener in self.server.listeners:
-            await listener.accept()
-        log.info("started", node=self.node_id, cluster=self.cluster_id, ports=self.ports)
+            if listener.dispatch.kind == kind:
+                await listener.accept()
+
+    def _metadata_log_config(self) -> LogConfig:
+        return LogConfig(
+            segment_bytes=self.config["metadata.log.segment.bytes"],
+            segment_ms=self.config["metadata.log.segment.ms"],
+            max_message_bytes=8 * 1024 * 1024,
+        )
 
     def _open_metadata(self) -> None:
         config = self.config
-        settings = LogConfig(
-            segment_bytes=config["metadata.log.segment.bytes"],
-            segment_ms=config["metadata.log.segment.ms"],
-            max_message_bytes=8 * 1024 * 1024,
-        )
-        self.metadata = MetadataShell(
-            self.files, self.clock, self.loop, self.flusher, config.metadata_log_dir, config.node_id, settings
+        metadata = self.metadata = MetadataShell(
+            self.files,
+            self.clock,
+            self.loop,
+            self.flusher,
+            config.metadata_log_dir,
+            config.node_id,
+            self._metadata_log_config(),
         )
         directory = self.logs.directories.get(config.metadata_log_dir)
+        metadata.open(clean=directory is not None and directory.clean)
+        self.controller = Controller(self, metadata)
+        self.topic_decisions = TopicDecisions(metadata.pending, self.ids, self.rng, self._config_problem)
+        self.channel = LocalChannel(self)
+        metadata.subscribe(lambda image, delta: self.metadata_fetches.committed())
+
+    def _observe_metadata(self) -> None:
+        config = self.config
+        directory = self.logs.directories.get(config.metadata_log_dir)
+        self.metadata = MetadataObserver(self, self._metadata_log_config())
         self.metadata.open(clean=directory is not None and directory.clean)
-        pending = self.metadata.pending
-        self.cluster = Cluster(pending, self.cluster_id)
-        self.topic_decisions = TopicDecisions(pending, self.ids, self.rng, self._config_problem)
+        self.metadata.start()
+        self.channel = RemoteChannel(self, config["controller.quorum.request.timeout.ms"])
 
     async def _bind(self) -> None:
         config = self.config
@@ -141,45 +193,52 @@ class Broker:
         """The bound port of each listener, by name."""
         return {listener.name: listener.port for listener in self.server.listeners}
 
-    async def _register(self) -> None:
-        listeners = m.BrokerRegistrationRequest.Listener
-        ports = self.ports
-        request = m.BrokerRegistrationRequest(
-            broker_id=self.node_id,
-            cluster_id=self.cluster_id,
-            incarnation_id=self.ids.uuid(),
-            listeners=[
-                listeners(e.listener, e.host or _this_host(), e.port or ports[e.listener], _PROTOCOLS[e.protocol])
-                for e in self.config.advertised_listeners
-            ],
-            features=[
-                m.BrokerRegistrationRequest.Feature(name, low, high)
-                for name, (low, high) in self.supported_features().items()
-            ],
-            rack=self.config.rack,
-            log_dirs=[self._directory_ids[dir] for dir in self.config.log_dirs if dir in self._directory_ids],
-            previous_broker_epoch=self.logs.broker_epoch,
-        )
-        # This node is its own controller: whoever is registered under its id is its earlier self.
-        known = self.metadata.pending.brokers.get(self.node_id)
-        if known is not None and not known.fenced:
-            await self.metadata.submit(
-                lambda: Outcome(None, self.cluster.change_broker(self.node_id, known.epoch, fenced=1))
-            )
-        response = await self.metadata.submit(lambda: self.cluster.register_broker(request, self.metadata.next_offset))
-        self.broker_epoch = response.broker_epoch
-        await self.metadata.submit(lambda: Outcome(None, self.cluster.unfence_records(self.node_id)))
+    @property
+    def broker_epoch(self) -> int:
+        return self.lifecycle.epoch
+
+    @property
+    def metadata_voter_directory(self) -> bytes:
+        """This node's directory id as a voter; voters of a static quorum have none (KIP-853)."""
+        return self.metadata.voter_directory
+
+    def directory_id(self, path: str) -> bytes:
+        return self._directory_ids[path]
+
+    def online_directory_ids(self) -> list[bytes]:
+        return [self._directory_ids[dir] for dir in self.config.log_dirs if dir in self._directory_ids]
+
+    def offline_directory_ids(self) -> list[bytes]:
+        failed = (directory for directory in self.logs.directories.values() if directory.failed is not None)
+        return [self._directory_ids[directory.path] for directory in failed if directory.path in self._directory_ids]
+
+    def leader_endpoints(self) -> list[tuple[int, str, int]]:
+        """(id, host, port) of the metadata log's leader, where it is known."""
+        if self.controller is not None:
+            return [(self.node_id, *reachable(self.config.advertised_controller_listeners[0], self.ports))]
+        address = self.metadata.controller_address()
+        return [] if address is None else [(self.metadata.leader_id, *address)]
+
+    def active_controller(self) -> Controller:
+        """Raises ApiError NOT_CONTROLLER where this node is not it."""
+        if self.controller is None:
+            raise ApiError(ErrorCode.NOT_CONTROLLER, "This is not the correct controller for this cluster.")
+        return self.controller
 
     def _start_duties(self) -> None:
         config, every = self.config, self.housekeeping.every
-        every("metadata no-op", lambda: config["metadata.max.idle.interval.ms"] or 500, self._metadata_noop)
+        every("idle connections", lambda: 10_000, self.server.close_idle)
+        if self.controller is not None:
+            every("metadata no-op", lambda: config["metadata.max.idle.interval.ms"] or 500, self._metadata_noop)
+            every("broker sessions", lambda: config["broker.session.timeout.ms"] // 8, self.controller.fence_expired)
+        if not self.is_broker:
+            return
         every("retention", lambda: config["log.retention.check.interval.ms"], self._retention)
         every("checkpoints", lambda: config["log.flush.offset.checkpoint.interval.ms"], self.logs.checkpoint)
         every("deletion", lambda: 1_000, lambda: self.logs.expired_jobs(self.clock.mono_ms()))
-        every("idle connections", lambda: 10_000, self.server.close_idle)
 
     def _metadata_noop(self) -> None:
-        if self.config["metadata.max.idle.interval.ms"] > 0:
+        if self.config["metadata.max.idle.interval.ms"] > 0 and isinstance(self.metadata, MetadataShell):
             self.metadata.write_noop()
 
     def _retention(self) -> None:
@@ -189,11 +248,12 @@ class Broker:
         """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
         await self.server.close()
         await self.housekeeping.stop()
-        if hasattr(self, "metadata") and hasattr(self.metadata, "quorum"):
-            node = self.metadata.pending.brokers.get(self.node_id)
-            if node is not None and not node.fenced and not self.failed.done():
-                await self.metadata.submit(lambda: Outcome(None, self.cluster.shutdown_records(self.node_id)))
-            self.metadata.close()
+        if not self.failed.done():
+            await self.lifecycle.leave()
+        if hasattr(self, "channel"):
+            await self.channel.close()
+        if hasattr(self, "metadata"):
+            await self.metadata.close()
         self.logs.close(self.broker_epoch)
         self._executor.shutdown(wait=True)
 
@@ -249,28 +309,36 @@ class Broker:
                     ("segment.bytes", str(self.config["offsets.topic.segment.bytes"])),
                 )
             ]
-        request = m.CreateTopicsRequest([wanted])
-        done = self.metadata.submit(lambda: self.decide_create_topics(request))
-        done.add_done_callback(lambda _: self._creating.discard(name))
+        done = self.channel.send(m.CreateTopicsRequest([wanted]))
+
+        def finished(done: "asyncio.Future[Any]") -> None:
+            self._creating.discard(name)
+            if not done.cancelled() and (error := done.exception()) is not None:
+                log.warning("a topic could not be made", topic=name, error=error)
+
+        done.add_done_callback(finished)
 
     def decide_create_topics(self, request: m.CreateTopicsRequest) -> Outcome:
         return self.topic_decisions.create(
             request, self.config["num.partitions"], self.config["default.replication.factor"]
         )
 
+    def created_topic_configs(self, given: Iterable[tuple[str, str | None]]) -> list[Any]:
+        """Every configuration that a topic made with `given` has, as the answer to its creation shows it (KIP-525)."""
+        shown = m.CreateTopicsResponse.CreatableTopicConfigs
+        own = {key: value for key, value in given if value is not None}
+        return [shown(c.key, c.value, False, c.source, c.sensitive) for c in self.config_rules.effective(own)]
+
     def _request_producer_ids(self) -> None:
-        def decide() -> Outcome:
-            start = self.metadata.pending.next_producer_id
-            record = m.ProducerIdsRecord(self.node_id, self.broker_epoch, start + PRODUCER_ID_BLOCK)
-            return Outcome(start, [record])
+        request = m.AllocateProducerIdsRequest(broker_id=self.node_id, broker_epoch=self.broker_epoch)
 
         def arrived(done: "asyncio.Future[Any]") -> None:
-            if done.exception() is None:
-                self.producer_ids.block_arrived(done.result(), PRODUCER_ID_BLOCK)
-            else:
+            if done.cancelled() or done.exception() is not None or done.result().error_code:
                 self.producer_ids.block_refused()
+            else:
+                self.producer_ids.block_arrived(done.result().producer_id_start, done.result().producer_id_len)
 
-        self.metadata.submit(decide).add_done_callback(arrived)
+        self.channel.send(request).add_done_callback(arrived)
 
     def supported_features(self) -> dict[str, tuple[int, int]]:
         return features.SUPPORTED
@@ -323,12 +391,3 @@ class Broker:
         if not self.failed.done():
             log.error("the node stops, it has no directory left to work with", error=error)
             self.failed.set_result(error)
-
-
-_PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}
-
-
-def _this_host() -> str:
-    import socket
-
-    return socket.getfqdn()

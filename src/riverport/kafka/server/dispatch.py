@@ -30,6 +30,26 @@ RequestFilter = Callable[[Request, Api, Callable[[], Any]], Any]
 """Stands between connection and handler for tests: gets the request and a call that runs the handler."""
 
 
+FORWARDED = frozenset(
+    (
+        ApiKey.CREATE_TOPICS,
+        ApiKey.DELETE_TOPICS,
+        ApiKey.CREATE_PARTITIONS,
+        ApiKey.ELECT_LEADERS,
+        ApiKey.ALTER_CONFIGS,
+        ApiKey.INCREMENTAL_ALTER_CONFIGS,
+        ApiKey.ALTER_PARTITION_REASSIGNMENTS,
+        ApiKey.LIST_PARTITION_REASSIGNMENTS,
+        ApiKey.ALTER_CLIENT_QUOTAS,
+        ApiKey.ALTER_USER_SCRAM_CREDENTIALS,
+        ApiKey.UPDATE_FEATURES,
+        ApiKey.DESCRIBE_QUORUM,
+        ApiKey.UNREGISTER_BROKER,
+    )
+)
+"""APIs that only the active controller decides; a broker hands their requests on in an envelope (KIP-590)."""
+
+
 class Operation:
     """One API in one version on one listener."""
 
@@ -126,13 +146,18 @@ class Dispatch:
     def _serves(self, api: Api) -> bool:
         return self.kind in api.listeners and api.key in api_modules.HANDLERS
 
+    def _handler(self, api_key: int) -> Handler:
+        if self.kind == "broker" and api_key in FORWARDED and not self._broker.is_controller:
+            return _forward
+        return handler_of(api_key)
+
     def _learn(self, api_key: int, version: int, index: int) -> Operation | None:
         api = apis().get(api_key)
         found = None
         if api is not None and self._serves(api):
             low, high = self.served()[api_key]
             if low <= version <= high:
-                found = Operation(self._broker, api, version, _handler(api_key))
+                found = Operation(self._broker, api, version, self._handler(api_key))
             elif api_key == ApiKey.API_VERSIONS:
                 # A client that is newer than the broker asks with an unknown version and is told the range in v0.
                 found = Operation(self._broker, api, 0, _unsupported_version)
@@ -141,10 +166,15 @@ class Dispatch:
         return found
 
 
-def _handler(api_key: int) -> Handler:
+def handler_of(api_key: int) -> Handler:
+    """The function that serves an API; imports its module."""
     module = import_module(f"{api_modules.__name__}.{api_modules.HANDLERS[api_key]}")
     handler: Handler = module.handle
     return handler
+
+
+def _forward(broker: "Broker", request: Request) -> Any:
+    return broker.channel.forward(request, request.body)
 
 
 def _unsupported_version(broker: "Broker", request: Request) -> Any:

@@ -5,6 +5,7 @@ A listener's name is case-insensitive and kept in upper case; its security proto
 """
 
 import re
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,11 @@ class Endpoint(NamedTuple):
 class Address(NamedTuple):
     host: str
     port: int
+
+
+def reachable(endpoint: Endpoint, bound: Mapping[str, int]) -> tuple[str, int]:
+    """Host and port to tell others: this machine's name for "", the port that was bound for 0."""
+    return endpoint.host or socket.getfqdn(), endpoint.port or bound[endpoint.listener]
 
 
 def parse_listeners(entries: Iterable[str], protocols: Mapping[str, str]) -> tuple[Endpoint, ...]:

@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
@@ -60,15 +61,22 @@ async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     broker = Broker(config, loop)
-    await broker.start()
-    stopped = loop.create_task(stopping.wait())
+    stopped: asyncio.Future[Any] = loop.create_task(stopping.wait())
+    failed: asyncio.Future[Any] = broker.failed
+    starting = loop.create_task(broker.start())
     try:
-        if ready is not None:
-            ready(broker.ports)
-        await asyncio.wait([stopped, broker.failed], return_when=asyncio.FIRST_COMPLETED)
+        # A signal ends a start that waits for a controller, too.
+        await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            if ready is not None:
+                ready(broker.ports)
+            await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping", node=broker.node_id)
     finally:
         stopped.cancel()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await broker.stop()
     if broker.failed.done():
         raise StorageError(str(broker.failed.result()))

@@ -16,13 +16,13 @@ from typing import Any
 
 from riverport.base.clock import Clock
 from riverport.base.files import Files
-from riverport.base.ids import METADATA_TOPIC_ID, uuid_text
 from riverport.base.logging import get_logger
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
-from riverport.kafka.log import Log, LogConfig, Origin
-from riverport.kafka.log.recovery import open_log
+from riverport.kafka.controller.replay import Replayer
+from riverport.kafka.log import LogConfig, Origin
+from riverport.kafka.raft.observer import Address
 from riverport.kafka.raft.quorum import AppendLeaderChange, Committed, Flushed, Persist, Quorum, Started
 from riverport.kafka.raft.state import read_state, write_state
 from riverport.kafka.records.batch import iter_headers
@@ -30,16 +30,13 @@ from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.control import raft_control_batch
 from riverport.kafka.records.record import iter_records
 from riverport.kafka.server.flusher import Flusher
+from riverport.kafka.server.metadata_replica import MetadataReplica
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.metadata_records import decode_record, encode_record
 
 log = get_logger(__name__)
 
-TOPIC = "__cluster_metadata"
-READ_BYTES = 8 * 1024 * 1024
 MAX_BATCH_RECORDS = 10_000
-
-Listener = Callable[[MetadataImage, MetadataDelta], None]
 
 
 @dataclass(slots=True)
@@ -52,8 +49,8 @@ class _Uncommitted:
     response: Any
 
 
-class MetadataShell:
-    """Owns `__cluster_metadata-0` and both images."""
+class MetadataShell(MetadataReplica):
+    """The only voter: owns `__cluster_metadata-0`, leads it from its start on, and has both images."""
 
     def __init__(
         self,
@@ -61,68 +58,71 @@ class MetadataShell:
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
         flusher: Flusher,
-        dir: str,
+        root: str,
         node_id: int,
         config: LogConfig,
     ) -> None:
-        self._files = files
-        self._clock = clock
-        self._loop = loop
+        super().__init__(files, clock, loop, root, node_id, config)
         self._flusher = flusher
-        self._dir = f"{dir}/{TOPIC}-0"
-        self._root = dir
-        self._node_id = node_id
-        self._config = config
         self._uncommitted: deque[_Uncommitted] = deque()
         self._flushing = False
-        self._listeners: list[Listener] = []
         self.pending = MetadataImage()
-        self.image = MetadataImage()
-        self.log: Log
         self.quorum: Quorum
-        self.last_write_ms = 0
+
+    @property
+    def leader_id(self) -> int:
+        return self.quorum.leader_id
+
+    @property
+    def epoch(self) -> int:
+        return self.quorum.epoch
+
+    def controller_address(self) -> Address | None:
+        """The controller is in this process."""
+        return None
 
     # --- start
 
     def open(self, *, clean: bool) -> None:
         """Recover the log, replay it into both images, and begin a new epoch as its leader."""
         now_ms = self._clock.wall_ms()
-        if not self._files.exists(self._dir):
-            self._files.mkdir(self._dir)
-            text = f"version: 0\ntopic_id: {uuid_text(METADATA_TOPIC_ID)}"
-            self._files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
-        self.log = open_log(self._files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean)
-        self._replay_log()
+        self._open_log(clean=clean)
+        pending = Replayer(self.pending)
+        if self.snapshot is not None:
+            self._load_snapshot(self.pending)
+        delta = MetadataDelta(everything=True)
+        for record, offset in self._records(self.image.offset + 1, self.log.log_end_offset):
+            pending.apply(record, delta, offset)
+            self.replayer.apply(record, delta, offset)
+        self.pending.offset = self.image.offset = self.log.log_end_offset - 1
+        self._lead(now_ms)
+        if pending.transaction_offset >= 0:
+            # Its controller died in the middle: what it had begun never happened.
+            self._append([m.AbortTransactionRecord("the controller has changed")])
+        if features.METADATA_VERSION not in self.pending.features:
+            self._append(self._bootstrap_records())
+        self._commit_now()
+
+    def _lead(self, now_ms: int) -> None:
         state = read_state(self._files, self._dir)
-        self.quorum = Quorum(self._node_id, (self._node_id,), state, data_version=0)
+        self.quorum = Quorum(self._node_id, (self._node_id,), state, data_version=min(self.kraft_version, 1))
         for effect in self.quorum.step(Started(self.log.log_end_offset)):
             match effect:
                 case Persist(new_state):
                     write_state(self._files, self._dir, new_state)
                 case AppendLeaderChange(epoch, voters):
-                    named = [m.LeaderChangeMessage.Voter(id_) for id_ in voters]
-                    message = m.LeaderChangeMessage(0, self._node_id, named, list(named))
-                    batch = raft_control_batch([message], timestamp=now_ms)
-                    self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
+                    self._append_leader_change(epoch, voters, now_ms)
                 case Committed():
                     pass
-        if features.METADATA_VERSION not in self.pending.features:
-            self._append(self._bootstrap_records())
-        self._commit_now()
 
-    def _replay_log(self) -> None:
-        delta = MetadataDelta(everything=True)
-        offset = self.log.log_start_offset
-        for segment, header in self.log.headers(offset):
-            if header.is_control:
-                continue
-            raw = segment.file.pread(header.size, header.position)
-            first = next(iter_headers(raw))
-            for record in iter_records(raw, first):
-                obj, _ = decode_record(record.value or b"")
-                self.pending.apply(obj, delta, record.offset)
-                self.image.apply(obj, delta, record.offset)
-        self.pending.offset = self.image.offset = self.log.log_end_offset - 1
+    def _append_leader_change(self, epoch: int, voters: tuple[int, ...], now_ms: int) -> None:
+        named = [m.LeaderChangeMessage.Voter(id_) for id_ in voters]
+        messages: list[Any] = [m.LeaderChangeMessage(0, self._node_id, named, list(named))]
+        if self.kraft_version > 0 and self.log.log_end_offset == 0:
+            # The log of a dynamic quorum begins with what its directory was formatted with (KIP-853).
+            messages += [m.KRaftVersionRecord(0, self.kraft_version), self.voters]
+        batch = raft_control_batch(messages, timestamp=now_ms)
+        self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
 
     def _bootstrap_records(self) -> list[Any]:
         """The first data batch of a cluster: the features that its directory was formatted with."""
@@ -154,10 +154,6 @@ class MetadataShell:
         self._committed()
 
     # --- running
-
-    def subscribe(self, listener: Listener) -> None:
-        """`listener(image, delta)` is called on the loop after each commit."""
-        self._listeners.append(listener)
 
     @property
     def next_offset(self) -> int:
@@ -201,7 +197,6 @@ class MetadataShell:
                 self.pending.apply(record, delta, offset + at)
                 kept.append((record, offset + at))
         self.pending.offset = self.log.log_end_offset - 1
-        self.last_write_ms = now_ms
         self._uncommitted.append(_Uncommitted(self.log.log_end_offset, kept, answer, response))
 
     def _level_for(self, records: list[Any]) -> int:
@@ -242,15 +237,14 @@ class MetadataShell:
         while self._uncommitted and self._uncommitted[0].end_offset <= self.quorum.high_watermark:
             entry = self._uncommitted.popleft()
             for record, offset in entry.records:
-                self.image.apply(record, delta, offset)
+                self.replayer.apply(record, delta, offset)
             self.image.offset = entry.end_offset - 1
             self.image.epoch = self.quorum.epoch
             done.append(entry)
-        for listener in self._listeners:
-            listener(self.image, delta)
+        self._published(delta)
         for entry in done:
             if entry.answer is not None and not entry.answer.done():
                 entry.answer.set_result(entry.response)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.log.close()

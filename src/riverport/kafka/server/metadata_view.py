@@ -49,6 +49,16 @@ class MetadataView:
                 found.append((node, endpoint.host, endpoint.port))
         return found
 
+    def controllers(self, listener: str) -> list[tuple[int, str, int]]:
+        """Controllers that have registered an endpoint under the listener's name, by id."""
+        registered = {} if self._image is None else self._image.controllers
+        found = []
+        for id_ in sorted(registered):
+            for endpoint in registered[id_].endpoints:
+                if endpoint.name == listener:
+                    found.append((id_, endpoint.host, endpoint.port))
+        return found
+
     def shown_controller(self) -> int:
         """The broker that is named as controller: with KRaft any live one will do, requests are forwarded (KIP-590)."""
         return next((node.id for node in self._brokers() if not node.fenced), -1)

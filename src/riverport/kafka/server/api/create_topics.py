@@ -20,7 +20,7 @@ def handle(broker: "Broker", request: Request) -> asyncio.Future[m.CreateTopicsR
             for topic in outcome.response.topics:
                 if topic.error_code == 0:
                     given = next(wanted.configs for wanted in body.topics if wanted.name == topic.name)
-                    topic.configs = broker.created_topic_configs({config.name: config.value for config in given})
+                    topic.configs = broker.created_topic_configs((config.name, config.value) for config in given)
         return outcome
 
     return broker.metadata.submit(decide)

@@ -32,7 +32,7 @@ def handle(broker: "Broker", request: Request) -> m.DescribeClusterResponse:
         )
     if kind == CONTROLLERS:
         nodes = [_Node(id_, host, port) for id_, host, port in broker.view.controllers(listener.name)]
-        controller_id = broker.view.active_controller()
+        controller_id = broker.metadata.leader_id
     else:
         nodes = [
             _Node(node.id, host, port, node.rack, node.fenced)

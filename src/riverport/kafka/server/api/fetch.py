@@ -23,6 +23,8 @@ _Answer = m.FetchResponse.PartitionData
 
 
 def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
+    if request.connection.listener.dispatch.kind == "controller":
+        return broker.metadata_fetches.fetch(request)
     body: m.FetchRequest = request.body
     now_ms = request.received_ms
     session: Session | None = None

@@ -1,0 +1,16 @@
+"""DescribeQuorum v0-2 (KIP-595, KIP-836 for times, KIP-853 for directories): voters and observers of the metadata log.
+
+Only the active controller knows; a broker hands the request on.
+"""
+
+from typing import TYPE_CHECKING
+
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import messages as m
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+
+def handle(broker: "Broker", request: Request) -> m.DescribeQuorumResponse:
+    return broker.active_controller().describe_quorum(request.body, request.version)

@@ -1,0 +1,174 @@
+"""How a broker reaches the active controller: in its own process, or over a connection to another node.
+
+    send(message)               the broker's own requests: registration, heartbeats, producer ids
+    forward(request, message)   a client's request that only the controller may decide, in an envelope (KIP-590)
+
+Both sides of the difference end in the same handlers.
+"""
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from riverport.base.logging import get_logger
+from riverport.kafka.client.connection import Connection
+from riverport.kafka.client.errors import ClientError
+from riverport.kafka.server.dispatch import handler_of
+from riverport.kafka.server.request import Request
+from riverport.kafka.wire import codec, frame
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.api import apis
+from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
+
+if TYPE_CHECKING:
+    from riverport.kafka.raft.observer import Address
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+RETRY_MS = 50
+MAX_FORWARDED = 100
+"""Requests that wait for the controller at a time; clients of more are told to try again."""
+_PRINCIPAL_VERSION = b"\0\0"
+
+
+class ControllerChannel(Protocol):
+    def send(self, body: Any) -> "asyncio.Future[Any]":
+        """The controller's answer. The future raises ClientError where it cannot be had now."""
+        ...
+
+    def forward(self, request: Request, body: Any) -> Any:
+        """The controller's answer to a client's request, or a future of it."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class LocalChannel:
+    """The controller is this node."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+
+    def send(self, body: Any) -> "asyncio.Future[Any]":
+        api = apis()[body._message.key]
+        request = Request(api.key, api.stable_high, 0, "broker", body, None, self._broker.clock.mono_ms())  # type: ignore[arg-type]
+        return self._as_future(handler_of(api.key)(self._broker, request))
+
+    def forward(self, request: Request, body: Any) -> Any:
+        local = Request(
+            request.api_key,
+            request.version,
+            request.correlation_id,
+            request.client_id,
+            body,
+            request.connection,
+            request.received_ms,
+        )
+        return handler_of(request.api_key)(self._broker, local)
+
+    def _as_future(self, result: Any) -> "asyncio.Future[Any]":
+        if isinstance(result, asyncio.Future):
+            return result
+        future = self._broker.loop.create_future()
+        future.set_result(result)
+        return future
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class RemoteChannel:
+    """The controller is another node. One connection for the broker's own requests, one for its clients'."""
+
+    def __init__(self, broker: "Broker", timeout_ms: int) -> None:
+        self._broker = broker
+        self._timeout_ms = timeout_ms
+        self._connections: dict[str, tuple[Address, Connection]] = {}
+        self._forwarded = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def send(self, body: Any) -> "asyncio.Future[Any]":
+        return self._task(self._exchange("broker", body, self._timeout_ms))
+
+    def forward(self, request: Request, body: Any) -> "asyncio.Future[Any]":
+        if self._forwarded >= MAX_FORWARDED:
+            raise ApiError(ErrorCode.NOT_CONTROLLER, "too many requests wait for the controller")
+        return self._task(self._forward(request, body))
+
+    def _task(self, work: Any) -> "asyncio.Future[Any]":
+        task = self._broker.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _forward(self, request: Request, body: Any) -> Any:
+        """Ask again while the controller moves or starts, at most the request timeout."""
+        envelope = m.EnvelopeRequest(
+            _frame_of(request, body), _principal_of(request), ipaddress.ip_address(request.connection.peer_host).packed
+        )
+        deadline = self._broker.clock.mono_ms() + self._timeout_ms
+        self._forwarded += 1
+        try:
+            while True:
+                try:
+                    answer = await self._exchange("clients", envelope, self._timeout_ms)
+                except ClientError as error:
+                    log.info("a request could not be forwarded yet", error=error)
+                else:
+                    if answer.error_code != ErrorCode.NOT_CONTROLLER:
+                        return _opened(request, answer)
+                if self._broker.clock.mono_ms() >= deadline:
+                    raise ApiError(ErrorCode.REQUEST_TIMED_OUT, "The controller could not be reached in time.")
+                await asyncio.sleep(RETRY_MS / 1000)
+        finally:
+            self._forwarded -= 1
+
+    async def _exchange(self, lane: str, body: Any, timeout_ms: int) -> Any:
+        connection = await self._connection(lane)
+        return await connection.request(body, timeout_ms=timeout_ms)
+
+    async def _connection(self, lane: str) -> Connection:
+        address = self._broker.metadata.controller_address()
+        if address is None:
+            raise ClientError("no active controller is known")
+        held = self._connections.get(lane)
+        if held is not None and (held[0] != address or held[1].closed):
+            await held[1].close()
+            held = None
+        if held is None:
+            opened = await Connection.open(address.host, address.port, client_id=f"broker-{self._broker.node_id}")
+            held = self._connections[lane] = (address, opened)
+        return held[1]
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _, connection in self._connections.values():
+            await connection.close()
+
+
+def _frame_of(request: Request, body: Any) -> bytes:
+    """The request as its client sent it, without the size in front."""
+    content = codec.encode(body, request.version)
+    head = frame.request_head(request.api_key, request.version, request.correlation_id, request.client_id, len(content))
+    return head[4:] + content
+
+
+def _principal_of(request: Request) -> bytes:
+    principal = m.DefaultPrincipalData(request.connection.principal_type, request.connection.principal_name, False)
+    return _PRINCIPAL_VERSION + codec.encode(principal, 0)
+
+
+def _opened(request: Request, answer: m.EnvelopeResponse) -> Any:
+    """The message in an envelope's answer. Raises ApiError where the envelope itself was refused."""
+    if answer.error_code:
+        # What is wrong with our envelope is not the client's fault; Apache Kafka says the same.
+        raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
+    data = memoryview(answer.response_data or b"")
+    try:
+        _, pos = frame.read_response_header(data, frame.flexible_response(request.api_key, request.version))
+        return codec.decode(apis()[request.api_key].response, request.version, data, pos)[0]
+    except WireError as error:
+        raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR) from error

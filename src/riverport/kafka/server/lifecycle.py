@@ -1,0 +1,136 @@
+"""A broker's life with the controller: registration, heartbeats, leave-taking (KIP-631).
+
+    register     until the controller gives an epoch; the broker is known, and fenced
+    join         once it has read the metadata up to its registration it is unfenced
+    heartbeats   every broker.heartbeat.interval.ms, so that the controller knows it is there
+    leave        its leaderships are given up and it is fenced, before it stops
+
+A broker in the controller's own process needs no heartbeats: the two end together.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from riverport.base.files import StorageError
+from riverport.base.logging import get_logger
+from riverport.kafka.client.errors import ClientError
+from riverport.kafka.server.controller import SECURITY_PROTOCOLS
+from riverport.kafka.server.endpoints import reachable
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+RETRY_MS = 100
+LEAVE_TIMEOUT_MS = 5_000
+"""How long a stopping broker waits for the controller's leave."""
+
+
+class Lifecycle:
+    """`epoch` is this broker's incarnation, -1 until it is registered."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self.epoch = -1
+        self._beating: asyncio.Task[None] | None = None
+
+    async def register(self) -> None:
+        """Raises StorageError when the controller cannot be had within `initial.broker.registration.timeout.ms`."""
+        broker = self._broker
+        request = self._registration()
+        timeout_ms: int = broker.config["initial.broker.registration.timeout.ms"]
+        deadline = broker.clock.mono_ms() + timeout_ms
+        while True:
+            reason = await self._try_register(request)
+            if not reason:
+                return
+            if broker.clock.mono_ms() >= deadline:
+                raise StorageError(f"the broker could not be registered within {timeout_ms} ms: {reason}")
+            await asyncio.sleep(RETRY_MS / 1000)
+
+    async def _try_register(self, request: m.BrokerRegistrationRequest) -> str:
+        """Why it did not work, "" where it did."""
+        try:
+            response = await self._broker.channel.send(request)
+        except ClientError as error:
+            return str(error)
+        if response.error_code:
+            return ErrorCode(response.error_code).name
+        self.epoch = response.broker_epoch
+        return ""
+
+    def _registration(self) -> m.BrokerRegistrationRequest:
+        broker = self._broker
+        listener = m.BrokerRegistrationRequest.Listener
+        return m.BrokerRegistrationRequest(
+            broker_id=broker.node_id,
+            cluster_id=broker.cluster_id,
+            incarnation_id=broker.ids.uuid(),
+            listeners=[
+                listener(e.listener, *reachable(e, broker.ports), SECURITY_PROTOCOLS[e.protocol])
+                for e in broker.config.advertised_listeners
+            ],
+            features=[
+                m.BrokerRegistrationRequest.Feature(name, low, high)
+                for name, (low, high) in broker.supported_features().items()
+            ],
+            rack=broker.config.rack,
+            log_dirs=broker.online_directory_ids(),
+            previous_broker_epoch=broker.logs.broker_epoch,
+        )
+
+    async def join(self) -> None:
+        """Returns once the controller has unfenced this broker."""
+        while await self._beat() is not False:  # noqa: ASYNC110 - the controller is asked, no event tells
+            await asyncio.sleep(RETRY_MS / 1000)
+        if not self._broker.is_controller:
+            self._beating = self._broker.loop.create_task(self._beat_on())
+
+    async def _beat_on(self) -> None:
+        interval_ms: int = self._broker.config["broker.heartbeat.interval.ms"]
+        while True:
+            await asyncio.sleep(interval_ms / 1000)
+            try:
+                await self._beat()
+            except Exception:
+                log.exception("a heartbeat failed")
+
+    async def _beat(self, *, want_shut_down: bool = False) -> bool | None:
+        """Whether the broker is fenced now; None where the controller could not be asked."""
+        broker = self._broker
+        request = m.BrokerHeartbeatRequest(
+            broker_id=broker.node_id,
+            broker_epoch=self.epoch,
+            current_metadata_offset=broker.metadata.image.offset,
+            want_shut_down=want_shut_down,
+            offline_log_dirs=broker.offline_directory_ids(),
+        )
+        try:
+            response: Any = await broker.channel.send(request)
+        except ClientError as error:
+            log.warning("no heartbeat reached the controller", error=error)
+            return None
+        if response.error_code == ErrorCode.STALE_BROKER_EPOCH and not want_shut_down:
+            # The controller has forgotten this registration: get a new one, as a broker that is new.
+            log.warning("the controller does not know this broker any more, it registers again")
+            await self._try_register(self._registration())
+            return None
+        if response.error_code:
+            return None
+        return bool(response.is_fenced)
+
+    async def leave(self) -> None:
+        """Give up leaderships and get fenced, if the controller can be asked."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        if self.epoch < 0:
+            return
+        try:
+            async with asyncio.timeout(LEAVE_TIMEOUT_MS / 1000):
+                await self._beat(want_shut_down=True)
+        except TimeoutError:
+            log.warning("the controller did not answer the broker's leave")
