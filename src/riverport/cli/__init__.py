@@ -1,4 +1,4 @@
 """The command line: `riverport ...`.
 
-    main.py       which command is asked for; imports only that command's module
+main.py       which command is asked for; imports only that command's module
 """

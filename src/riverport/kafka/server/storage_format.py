@@ -1,10 +1,11 @@
 """`riverport kafka format`: makes a node's directories, as Kafka's storage tool does."""
 
+from dataclasses import dataclass
+
 from riverport.base.files import Files
-from riverport.base.ids import IdSource
+from riverport.base.ids import IdSource, uuid_bytes
 from riverport.kafka.controller import features
-from riverport.kafka.records.builder import NewRecord, build_batch
-from riverport.kafka.records.control import raft_control_batch
+from riverport.kafka.raft.snapshots import READ_ONLY, SnapshotId, encode_snapshot
 from riverport.kafka.server.identity import Identity, read_identity, write_identity
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.wire import messages as m
@@ -13,6 +14,22 @@ from riverport.kafka.wire.metadata_records import encode_record
 
 class FormatError(Exception):
     """A directory that cannot be formatted as asked, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """How the first voters are given (KIP-853); none of the three means `controller.quorum.voters`."""
+
+    standalone: bool = False
+    no_initial_controllers: bool = False
+    initial_controllers: str | None = None  # id@host:port:directory-id, separated by commas
+
+    @property
+    def is_dynamic(self) -> bool:
+        return self.standalone or self.no_initial_controllers or self.initial_controllers is not None
+
+
+STATIC = Quorum()
 
 
 def format_storage(
@@ -25,8 +42,14 @@ def format_storage(
     release_version: str | None = None,
     feature_levels: dict[str, int] | None = None,
     ignore_formatted: bool = False,
+    quorum: Quorum = STATIC,
 ) -> list[str]:
     """Format every directory of the node; returns a line for each. Raises FormatError."""
+    if config.is_controller and not config.voters and not quorum.is_dynamic:
+        raise FormatError(
+            "Because controller.quorum.voters is not set on this controller, you must specify one of the following: "
+            "--standalone, --initial-controllers, or --no-initial-controllers."
+        )
     level = features.DEFAULT_RELEASE
     if release_version is not None:
         found = features.level_of_release(release_version)
@@ -34,15 +57,10 @@ def format_storage(
             known = ", ".join(features.RELEASES[number] for number in sorted(features.RELEASES))
             raise FormatError(f"Unknown metadata.version {release_version}. Supported metadata.version are: {known}")
         level = found
-    levels = features.default_levels(level)
-    for name, wanted in (feature_levels or {}).items():
-        if name not in features.SUPPORTED:
-            raise FormatError(
-                f"Unsupported feature: {name}. Supported features are: {', '.join(sorted(features.SUPPORTED))}"
-            )
-        levels[name] = wanted
-        if wanted == 0:
-            del levels[name]
+    if level > features.NEWEST_STABLE and not config.unstable_feature_versions:
+        raise FormatError(f"metadata.version {features.RELEASES[level]} is not yet stable.")
+    levels = _levels(level, dict(feature_levels or {}), release_version is not None)
+    kraft_version = _kraft_version(levels.pop(features.KRAFT_VERSION, None), quorum)
     lines = []
     dirs = dict.fromkeys((*config.log_dirs, config.metadata_log_dir))
     formatted = [dir for dir in dirs if read_identity(files, dir) is not None]
@@ -55,23 +73,103 @@ def format_storage(
         if dir in formatted:
             continue
         files.mkdir(dir)
+        directory_id, kind = ids.uuid(), "data directory"
+        files.replace(f"{dir}/bootstrap.checkpoint", _bootstrap(levels, now_ms))
         if dir == config.metadata_log_dir:
-            files.replace(f"{dir}/bootstrap.checkpoint", _bootstrap(levels, now_ms))
-        write_identity(files, dir, Identity(cluster_id, config.node_id, ids.uuid()))
-        kind = "metadata directory" if dir == config.metadata_log_dir else "data directory"
+            kind = "metadata directory"
+            voters = _initial_voters(config, quorum, directory_id)
+            if voters is not None:
+                own = next((voter for voter in voters.voters if voter.voter_id == config.node_id), None)
+                directory_id = directory_id if own is None else own.voter_directory_id
+                kind = "dynamic metadata " + ("directory" if own is None else "voter directory")
+                _write_first_snapshot(files, dir, kraft_version, voters, now_ms)
+        # The identity comes last: with it the directory counts as formatted.
+        write_identity(files, dir, Identity(cluster_id, config.node_id, directory_id))
         lines.append(f"Formatting {kind} {dir} with metadata.version {features.RELEASES[level]}.")
     return lines or ["All of the log directories are already formatted."]
 
 
+def _levels(release: int, wanted: dict[str, int], release_given: bool) -> dict[str, int]:
+    """The finalized levels of the new cluster: the release's own, and what was asked for."""
+    if features.METADATA_VERSION in wanted:
+        if release_given:
+            raise FormatError("Use --release-version instead of --feature metadata.version=X to avoid ambiguity.")
+        release = wanted.pop(features.METADATA_VERSION)
+        if release not in features.RELEASES:
+            raise FormatError(f"No MetadataVersion with feature level {release}.")
+    levels = features.default_levels(release)
+    for name, level in wanted.items():
+        if name not in features.SUPPORTED:
+            known = ", ".join(sorted(features.SUPPORTED))
+            raise FormatError(f"Unsupported feature: {name}. Supported features are: {known}")
+        low, high = features.SUPPORTED[name]
+        if not (level == 0 or low <= level <= high):
+            raise FormatError(f"Feature {name} has no level {level}; it may be set to {low} to {high}.")
+        levels[name] = level
+    return {name: level for name, level in levels.items() if level or name == features.KRAFT_VERSION}
+
+
+def _kraft_version(wanted: int | None, quorum: Quorum) -> int:
+    if wanted is None:
+        return int(quorum.is_dynamic)
+    if (wanted > 0) != quorum.is_dynamic:
+        unless = "if" if quorum.is_dynamic else "unless"
+        raise FormatError(
+            f"Cannot set kraft.version to {wanted} {unless} KIP-853 configuration is present. "
+            "Try removing the --feature flag for kraft.version."
+        )
+    return wanted
+
+
+def _initial_voters(config: BrokerConfig, quorum: Quorum, directory_id: bytes) -> m.VotersRecord | None:
+    if quorum.standalone:
+        if not config.is_controller:
+            raise FormatError("You can only use --standalone on a controller.")
+        endpoint = config.advertised_controller_listeners[0]
+        port = endpoint.port
+        host = endpoint.host or "localhost"
+        entries = [(config.node_id, directory_id, host, port)]
+    elif quorum.initial_controllers is not None:
+        entries = [_voter(entry.strip()) for entry in quorum.initial_controllers.split(",")]
+    else:
+        return None
+    listener = config.values.items_of("controller.listener.names")[0].upper()
+    return m.VotersRecord(
+        0,
+        [
+            m.VotersRecord.Voter(
+                id_,
+                directory,
+                [m.VotersRecord.Endpoint(listener, host, port)],
+                m.VotersRecord.KRaftVersionFeature(*features.SUPPORTED[features.KRAFT_VERSION]),
+            )
+            for id_, directory, host, port in entries
+        ],
+    )
+
+
+def _voter(entry: str) -> tuple[int, bytes, str, int]:
+    """`id@host:port:directory-id`."""
+    try:
+        id_, rest = entry.split("@", 1)
+        address, directory = rest.rsplit(":", 1)
+        host, port = address.rsplit(":", 1)
+        return int(id_), uuid_bytes(directory), host.strip("[]"), int(port)
+    except ValueError as error:
+        raise FormatError(f"Invalid voter {entry}: write id@host:port:directory-id") from error
+
+
+def _write_first_snapshot(files: Files, dir: str, kraft_version: int, voters: m.VotersRecord, now_ms: int) -> None:
+    """The checkpoint that the first epoch of a dynamic quorum starts from: who votes, and nothing else."""
+    log_dir = f"{dir}/__cluster_metadata-0"
+    files.mkdir(log_dir)
+    content = encode_snapshot(
+        [], epoch=0, now_ms=now_ms, last_contained_timestamp=now_ms, kraft_version=kraft_version, voters=voters
+    )
+    files.replace(f"{log_dir}/{SnapshotId(0, 0).file_name}", b"".join(content), mode=READ_ONLY)
+
+
 def _bootstrap(levels: dict[str, int], now_ms: int) -> bytes:
     """A snapshot with the feature levels; offsets count from 0."""
-    head = raft_control_batch([m.SnapshotHeaderRecord(0, now_ms)], timestamp=now_ms, leader_epoch=0)
-    records = [
-        NewRecord(None, encode_record(m.FeatureLevelRecord(name, level), 0), timestamp=now_ms)
-        for name, level in levels.items()
-    ]
-    body = build_batch(records, base_offset=1, leader_epoch=0)
-    foot = raft_control_batch(
-        [m.SnapshotFooterRecord(0)], timestamp=now_ms, base_offset=1 + len(records), leader_epoch=0
-    )
-    return bytes(head + body + foot)
+    records = [encode_record(m.FeatureLevelRecord(name, level), 0) for name, level in levels.items()]
+    return b"".join(encode_snapshot(records, epoch=0, now_ms=now_ms, last_contained_timestamp=now_ms))

@@ -54,7 +54,7 @@ def _find(broker: "Broker", request: Request, topic: str, wanted: m.ListOffsetsR
         raise ApiError(ErrorCode.UNSUPPORTED_VERSION)
     log = broker.partition(topic, wanted.partition_index).leader_log(wanted.current_leader_epoch)
     found_timestamp, offset = _look_up(log, timestamp, request.body)
-    epoch = log.epoch_for_offset(offset) if offset >= 0 else -1
+    epoch = log.epoch_for_offset(offset) if offset >= 0 and request.version >= 4 else -1
     return _Answer(wanted.partition_index, 0, timestamp=found_timestamp, offset=offset, leader_epoch=epoch)
 
 
