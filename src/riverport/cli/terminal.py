@@ -1,0 +1,145 @@
+"""What is printed: aligned tables, JSON, and a progress bar that shows only on a terminal."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+REDRAW_S = 0.1
+"""A bar is drawn this often at the most: drawing must cost nothing beside the work."""
+BAR_CELLS = 24
+
+
+def print_json(document: Any) -> None:
+    """One document on one line: `jq` makes it pretty, and `while read` works too."""
+    print(json.dumps(document, separators=(",", ":")))
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Columns as wide as their widest cell. Numbers stand right, `None` is a dash; nothing is cut or wrapped."""
+    grid = [[_cell(value) for value in row] for row in rows]
+    right = [bool(grid) and all(number for _, number in column) for column in zip(*grid)] or [False] * len(heads)
+    texts = [list(heads), *([text for text, _ in row] for row in grid)]
+    widths = [max(map(display_width, column)) for column in zip(*texts)]
+    for row in texts:
+        cells = (
+            " " * (width - display_width(text)) + text if is_right else text + " " * (width - display_width(text))
+            for text, width, is_right in zip(row, widths, right)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def _cell(value: Any) -> tuple[str, bool]:
+    """The text of a cell, and whether it may stand in a column of numbers."""
+    if value is None:
+        return "-", True
+    if isinstance(value, bool):
+        return ("yes" if value else "no"), False
+    if isinstance(value, int):
+        return str(value), True
+    if isinstance(value, (list, tuple)):
+        return printable(",".join(map(str, value))) or "-", False
+    return printable(str(value)) or "-", False
+
+
+def printable(text: str) -> str:
+    """`text` with control characters spelled out: names and values come from strangers, a terminal obeys them."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def printable_bytes(data: bytes | None) -> str:
+    return "-" if data is None else printable(data.decode("utf-8", "backslashreplace"))
+
+
+def display_width(text: str) -> int:
+    """Cells on a terminal: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def shortened(text: str, width: int) -> str:
+    """`text` in at most `width` cells."""
+    if len(text) <= width and display_width(text) <= width:
+        return text
+    kept: list[str] = []
+    used = 1  # the ellipsis
+    for character in text:
+        used += display_width(character)
+        if used > width:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"
+
+
+def terminal_width(default: int) -> int:
+    """Columns of the terminal that standard output is, else `default`."""
+    return shutil.get_terminal_size((default, 24)).columns if sys.stdout.isatty() else default
+
+
+def size_text(size: int) -> str:
+    """A number of bytes for a person: `1.2 MiB`."""
+    if size < 1024:
+        return f"{size} B"
+    amount = float(size)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        amount /= 1024
+        if amount < 1024 or unit == "TiB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 record`, `2 records`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+class Progress:
+    """A bar on standard error while a block runs, gone when it ends; nothing where that is no terminal.
+
+    with Progress("producing", size, size_text) as progress:
+        progress.add(100)
+    """
+
+    def __init__(self, label: str, total: int | None = None, shown: Any = str, stream: TextIO | None = None) -> None:
+        """`total` is what `add` sums up to, None where nobody knows; `shown` makes the text of an amount."""
+        self._label = label
+        self._total = total
+        self._shown = shown
+        self._stream = stream or sys.stderr
+        self._on = self._stream.isatty()
+        self._done = 0
+        self._next_draw = 0.0
+
+    def __enter__(self) -> "Progress":
+        self._draw()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._on:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+    def add(self, amount: int) -> None:
+        self._done += amount
+        if self._on and time.monotonic() >= self._next_draw:
+            self._draw()
+
+    def _draw(self) -> None:
+        if not self._on:
+            return
+        self._next_draw = time.monotonic() + REDRAW_S
+        line = f"{self._label}  {self._shown(self._done)}"
+        if self._total:
+            part = min(1.0, self._done / self._total)
+            filled = round(part * BAR_CELLS)
+            bar = "█" * filled + "·" * (BAR_CELLS - filled)
+            line = f"{self._label}  {bar} {part:4.0%}  {self._shown(self._done)} of {self._shown(self._total)}"
+        self._stream.write(f"\r{shortened(line, shutil.get_terminal_size().columns - 1)}\x1b[K")
+        self._stream.flush()
