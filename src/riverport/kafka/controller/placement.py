@@ -7,7 +7,15 @@ come after all live ones, so a partition is never placed on fenced brokers alone
 from dataclasses import dataclass
 
 from riverport.base.rng import Rng
+from riverport.kafka.controller.image import BrokerRegistration
 from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+UNASSIGNED_DIRECTORY = bytes(15) + b"\x01"
+
+
+def default_directory(broker: BrokerRegistration) -> bytes:
+    """Where a broker puts a new replica: with several log directories it says later which it took (KIP-858)."""
+    return broker.log_dirs[0] if len(broker.log_dirs) == 1 else UNASSIGNED_DIRECTORY
 
 
 @dataclass(slots=True, frozen=True)

@@ -8,7 +8,7 @@ from riverport.base.ids import IdSource
 from riverport.base.rng import Rng
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataImage, TopicImage
 from riverport.kafka.controller.outcome import ConfigCheck, Outcome
-from riverport.kafka.controller.placement import Candidate, place
+from riverport.kafka.controller.placement import Candidate, default_directory, place
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
@@ -202,11 +202,6 @@ class Topics:
                 ErrorCode.INVALID_REPLICA_ASSIGNMENT,
                 "All brokers specified in the manual partition assignment are fenced or in controlled shutdown.",
             )
-        directories = []
-        for id_ in all_:
-            dirs = brokers[id_].log_dirs
-            # With one directory there is nothing to choose; with several the broker says later which it took.
-            directories.append(dirs[0] if len(dirs) == 1 else bytes(15) + b"\x01")
         return m.PartitionRecord(
             partition_id=index,
             topic_id=topic_id,
@@ -215,7 +210,7 @@ class Topics:
             leader=isr[0],
             leader_epoch=0,
             partition_epoch=0,
-            directories=directories,
+            directories=[default_directory(brokers[id_]) for id_ in all_],
         )
 
     # --- delete

@@ -16,7 +16,8 @@ from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
 from riverport.base.rng import Rng, system_rng
 from riverport.kafka.admin import topic_settings
-from riverport.kafka.admin.rules import ConfigRules
+from riverport.kafka.admin.decisions import ConfigDecisions
+from riverport.kafka.admin.resources import Resource, ResourceType
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
@@ -25,6 +26,7 @@ from riverport.kafka.controller.topics import name_problem
 from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.log.manager import LogManager
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.configs import Configs
 from riverport.kafka.server.controller import Controller
 from riverport.kafka.server.controller_channel import ControllerChannel, LocalChannel, RemoteChannel
 from riverport.kafka.server.dispatch import Dispatch, RequestFilter
@@ -40,7 +42,7 @@ from riverport.kafka.server.metadata_observer import MetadataObserver
 from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
-from riverport.kafka.server.settings import BrokerConfig, by_source
+from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.server.topics import Topics
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
@@ -91,8 +93,7 @@ class Broker:
         self.server = Server(self)
         self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
         self._topics = Topics(self)
-        self.settings = by_source(config)
-        self.config_rules = ConfigRules(lambda: self.settings)
+        self.configs = Configs(self, config)
         self._topic_defaults = topic_settings.broker_defaults(config.values)
         self._creating: set[str] = set()  # topics that are being made for clients that asked for them
         self.metadata_fetches = MetadataFetches(self)
@@ -101,6 +102,7 @@ class Broker:
         self.metadata: MetadataShell | MetadataObserver
         self.channel: ControllerChannel
         self.topic_decisions: TopicDecisions
+        self.config_decisions: ConfigDecisions
 
     # --- start and stop
 
@@ -115,6 +117,8 @@ class Broker:
             self._open_metadata()
         else:
             self._observe_metadata()
+        self._settings_changed(self.metadata.image, MetadataDelta(everything=True))
+        self.metadata.subscribe(self._settings_changed)
         if self.is_broker:
             self.logs.load(self.log_config, self.clock.wall_ms())
         await self._bind()
@@ -136,6 +140,7 @@ class Broker:
         """Become a broker of the cluster: registered, level with the metadata, unfenced."""
         await self.lifecycle.register()
         await self.metadata.reach(self.lifecycle.epoch)
+        self._settings_changed(self.metadata.image, MetadataDelta(everything=True))
         self._topics.apply_all(self.metadata.image)
         self.view.changed(self.metadata.image, None)
         self.metadata.subscribe(self._metadata_changed)
@@ -167,8 +172,9 @@ class Broker:
         )
         directory = self.logs.directories.get(config.metadata_log_dir)
         metadata.open(clean=directory is not None and directory.clean)
-        self.controller = Controller(self, metadata)
         self.topic_decisions = TopicDecisions(metadata.pending, self.ids, self.rng, self._config_problem)
+        self.config_decisions = ConfigDecisions(metadata.pending, self.configs.rules)
+        self.controller = Controller(self, metadata)
         self.channel = LocalChannel(self)
         metadata.subscribe(lambda image, delta: self.metadata_fetches.committed())
 
@@ -269,16 +275,26 @@ class Broker:
             if kind == TOPIC_RESOURCE:
                 self.logs.update_config(name, self.log_config(name))
 
+    def _settings_changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        """Dynamic settings of this node: what reads `config` has them at once, what keeps a copy is told here."""
+        if not self.configs.follow(delta):
+            return
+        self.server.settings_changed()
+        self._topic_defaults = topic_settings.broker_defaults(self.config.values)
+        for name in image.topics:
+            self.logs.update_config(name, self.log_config(name))
+
     def log_config(self, topic: str) -> LogConfig:
         """What the topic's configuration means for its logs now."""
         configs = self.metadata.image.config(TOPIC_RESOURCE, topic)
         return topic_settings.log_config(topic_settings.values_of(self._topic_defaults, configs))
 
     def _config_problem(self, kind: int, name: str, values: Mapping[str, str]) -> str | None:
-        if kind != TOPIC_RESOURCE:
-            return None
-        existing = self.metadata.pending.config(kind, name)
-        return topic_settings.problem_of(values, existing, self._topic_defaults, remote_storage=False)
+        try:
+            self.configs.rules.ensure_allowed(Resource(ResourceType.of(kind), name), values, {})
+        except ApiError as refused:
+            return refused.message
+        return None
 
     def has_topic(self, name: str | None) -> bool:
         return name in self.metadata.image.topics
@@ -327,7 +343,7 @@ class Broker:
         """Every configuration that a topic made with `given` has, as the answer to its creation shows it (KIP-525)."""
         shown = m.CreateTopicsResponse.CreatableTopicConfigs
         own = {key: value for key, value in given if value is not None}
-        return [shown(c.key, c.value, False, c.source, c.sensitive) for c in self.config_rules.effective(own)]
+        return [shown(c.key, c.value, False, c.source, c.sensitive) for c in self.configs.rules.effective(own)]
 
     def _request_producer_ids(self) -> None:
         request = m.AllocateProducerIdsRequest(broker_id=self.node_id, broker_epoch=self.broker_epoch)

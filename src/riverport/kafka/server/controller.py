@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from riverport.base.logging import get_logger
 from riverport.kafka.controller import features
 from riverport.kafka.controller.cluster import Cluster
+from riverport.kafka.controller.elections import Elections
 from riverport.kafka.controller.heartbeats import Heartbeats
 from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.reassignments import Reassignments
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
@@ -43,6 +45,8 @@ class Controller:
         self._node = node
         self._metadata = metadata
         self.cluster = Cluster(metadata.pending, node.cluster_id)
+        self.elections = Elections(metadata.pending)
+        self.reassignments = Reassignments(metadata.pending, node.topic_decisions, self.elections)
         self.heartbeats = Heartbeats(node.config["broker.session.timeout.ms"])
         self.replicas: dict[tuple[int, bytes], Replica] = {}
 

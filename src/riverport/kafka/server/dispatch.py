@@ -147,7 +147,7 @@ class Dispatch:
         return self.kind in api.listeners and api.key in api_modules.HANDLERS
 
     def _handler(self, api_key: int) -> Handler:
-        if self.kind == "broker" and api_key in FORWARDED and not self._broker.is_controller:
+        if self.kind == "broker" and api_key in FORWARDED - BROKER_FIRST and not self._broker.is_controller:
             return _forward
         return handler_of(api_key)
 
@@ -164,6 +164,10 @@ class Dispatch:
         if len(self._operations) < 4096:  # versions are a peer's bytes: do not let it fill the table
             self._operations[index] = found
         return found
+
+
+BROKER_FIRST = frozenset((ApiKey.ALTER_CONFIGS, ApiKey.INCREMENTAL_ALTER_CONFIGS))
+"""Of the forwarded, those of which a broker has to say something itself: their handlers hand on what is left."""
 
 
 def handler_of(api_key: int) -> Handler:

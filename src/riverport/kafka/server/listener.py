@@ -60,6 +60,11 @@ class Server:
         self.by_host: Counter[str] = Counter()
         self.broker = broker
 
+    def settings_changed(self) -> None:
+        """Take the limits from the node's settings anew."""
+        config = self.broker.config
+        self.max_request_bytes = config["socket.request.max.bytes"]
+
     async def close(self) -> None:
         for listener in self.listeners:
             listener.stop_accepting()

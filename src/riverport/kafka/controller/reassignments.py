@@ -1,0 +1,159 @@
+"""Moving partitions between brokers (KIP-455, KIP-860).
+
+    ordered        replicas = target + those to be removed; adding and removing say which are which
+    in sync        once the ISR holds all that are added, the removed ones go: the reassignment is complete
+
+A change that adds nothing and leaves somebody of the target in sync is complete at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from riverport.kafka.controller.elections import Elections
+from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
+from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.placement import default_directory
+from riverport.kafka.controller.topics import Topics
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+_Response = m.AlterPartitionReassignmentsResponse
+_Listing = m.ListPartitionReassignmentsResponse
+
+
+class Reassignments:
+    """Decisions on where replicas are; the image is only read."""
+
+    def __init__(self, image: MetadataImage, topics: Topics, elections: Elections) -> None:
+        self._image = image
+        self._topics = topics
+        self._elections = elections
+
+    # --- alter
+
+    def alter(self, request: m.AlterPartitionReassignmentsRequest) -> Outcome:
+        response = _Response(allow_replication_factor_change=request.allow_replication_factor_change)
+        records: list[Any] = []
+        for topic in request.topics:
+            results = []
+            for partition in topic.partitions:
+                try:
+                    records += self._alter_one(topic.name, partition, request.allow_replication_factor_change)
+                    results.append(_Response.ReassignablePartitionResponse(partition.partition_index))
+                except ApiError as refused:
+                    results.append(
+                        _Response.ReassignablePartitionResponse(
+                            partition.partition_index, refused.code, refused.message
+                        )
+                    )
+            response.responses.append(_Response.ReassignableTopicResponse(topic.name, results))
+        return Outcome(response, records)
+
+    def _alter_one(self, name: str, wanted: Any, may_change_factor: bool) -> list[Any]:
+        topic = self._image.topics.get(name)
+        if topic is None:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find a topic named {name}.")
+        index = wanted.partition_index
+        partition = topic.partitions.get(index)
+        if partition is None:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find partition {name}:{index}.")
+        if wanted.replicas is None:
+            return self._cancel(topic, index, partition)
+        if not may_change_factor:
+            _ensure_same_factor(partition, wanted.replicas)
+        self._topics.check_assignment(wanted.replicas, None)
+        return self._change(topic, index, partition, list(wanted.replicas))
+
+    def _cancel(self, topic: TopicImage, index: int, partition: PartitionRegistration) -> list[Any]:
+        if not partition.adding and not partition.removing:
+            raise ApiError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.")
+        replicas = [id_ for id_ in partition.replicas if id_ not in partition.adding]
+        isr = [id_ for id_ in partition.isr if id_ in replicas]
+        if not isr:
+            raise ApiError(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"Unable to revert partition assignment for {topic.name}:{index} because it would require an unclean "
+                "leader election.",
+            )
+        return self._records(topic, index, partition, replicas, isr, [], [])
+
+    def _change(
+        self, topic: TopicImage, index: int, partition: PartitionRegistration, target: list[int]
+    ) -> list[Any]:
+        before = [id_ for id_ in partition.replicas if id_ not in partition.adding]
+        removing = [id_ for id_ in sorted(partition.replicas) if id_ not in target]
+        adding = [id_ for id_ in sorted(target) if id_ not in before]
+        left = [id_ for id_ in partition.isr if id_ in target]
+        if left and set(adding) <= set(left):
+            return self._records(topic, index, partition, target, left, [], [])
+        replicas = target + [id_ for id_ in partition.replicas if id_ in removing]
+        return self._records(topic, index, partition, replicas, list(partition.isr), adding, removing)
+
+    def _records(
+        self,
+        topic: TopicImage,
+        index: int,
+        partition: PartitionRegistration,
+        replicas: list[int],
+        isr: list[int],
+        adding: list[int],
+        removing: list[int],
+    ) -> list[Any]:
+        """The change from what is to what shall be; nothing where they are the same."""
+        record = m.PartitionChangeRecord(index, topic.id)
+        if replicas != list(partition.replicas):
+            record.replicas = replicas
+            record.directories = self._directories(partition, replicas)
+        if adding != list(partition.adding):
+            record.adding_replicas = adding
+        if removing != list(partition.removing):
+            record.removing_replicas = removing
+        if isr != list(partition.isr):
+            record.isr = isr
+        after = replace(partition, replicas=tuple(replicas), isr=tuple(isr))
+        if partition.leader not in isr:
+            self._elections.lead(record, after, self._elections.leader_of(after))
+        return [] if record == m.PartitionChangeRecord(index, topic.id) else [record]
+
+    def _directories(self, partition: PartitionRegistration, replicas: Sequence[int]) -> list[bytes]:
+        known = dict(zip(partition.replicas, partition.directories, strict=False))
+        return [known.get(id_) or default_directory(self._image.brokers[id_]) for id_ in replicas]
+
+    # --- list
+
+    def ongoing(self, request: m.ListPartitionReassignmentsRequest) -> m.ListPartitionReassignmentsResponse:
+        if request.topics is None:
+            wanted = [(name, list(topic.partitions)) for name, topic in self._image.topics.items()]
+        else:
+            wanted = [(topic.name, topic.partition_indexes) for topic in request.topics]
+        response = _Listing()
+        for name, indexes in wanted:
+            moving = self._moving(name, indexes)
+            if moving:
+                response.topics.append(_Listing.OngoingTopicReassignment(name, moving))
+        return response
+
+    def _moving(self, name: str, indexes: Sequence[int]) -> list[_Listing.OngoingPartitionReassignment]:
+        topic = self._image.topics.get(name)
+        if topic is None:
+            return []
+        found = []
+        for index in indexes:
+            partition = topic.partitions.get(index)
+            if partition is not None and (partition.adding or partition.removing):
+                found.append(
+                    _Listing.OngoingPartitionReassignment(
+                        index, list(partition.replicas), list(partition.adding), list(partition.removing)
+                    )
+                )
+        return found
+
+
+def _ensure_same_factor(partition: PartitionRegistration, target: Sequence[int]) -> None:
+    factor = len({*partition.replicas, *partition.adding} - {*partition.removing})
+    if factor != len(target):
+        raise ApiError(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"The replication factor is changed from {factor} to {len(target)}",
+        )

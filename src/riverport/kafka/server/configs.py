@@ -1,0 +1,63 @@
+"""The configurations of one node: what it runs with, what it shows of them, and who may change them.
+
+The metadata log holds what is dynamic. A change of this node's own settings, or of the cluster's defaults, makes a new
+`BrokerConfig`, and whoever reads `broker.config[...]` from then on has the new value.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from riverport.base.logging import get_logger
+from riverport.base.settings import ConfigError
+from riverport.kafka.admin.broker_settings import BrokerSettings
+from riverport.kafka.admin.resources import Resource, ResourceType
+from riverport.kafka.admin.rules import ConfigRules
+from riverport.kafka.controller.image import BROKER_RESOURCE, MetadataDelta
+from riverport.kafka.server import log_levels
+from riverport.kafka.server.settings import BrokerConfig, by_source
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+
+class Configs:
+    """What DescribeConfigs and AlterConfigs see of a node (`describe.ConfigView`, `alter.BrokerSide`)."""
+
+    def __init__(self, node: "Broker", config: BrokerConfig) -> None:
+        self._node = node
+        self.settings: BrokerSettings = by_source(config)
+        self.rules = ConfigRules(lambda: self.settings)
+
+    @property
+    def node_id(self) -> int:
+        return self._node.node_id
+
+    def has_topic(self, name: str) -> bool:
+        return self._node.has_topic(name)
+
+    def configs(self, resource: Resource) -> Mapping[str, str]:
+        return self._node.metadata.image.config(resource.kind, resource.name)
+
+    def loggers(self) -> Mapping[str, str]:
+        return log_levels.levels()
+
+    def follow(self, delta: MetadataDelta) -> bool:
+        """Take over what the metadata now says of this node's settings; whether there is anything new."""
+        changed = delta.configs & {(BROKER_RESOURCE, ""), (BROKER_RESOURCE, str(self.node_id))}
+        return bool(changed or delta.everything) and self.refresh()
+
+    def refresh(self) -> bool:
+        cluster = self.configs(Resource(ResourceType.BROKER, ""))
+        own = self.configs(Resource(ResourceType.BROKER, str(self.node_id)))
+        try:
+            self.settings = self.settings.with_dynamic(cluster, own)
+        except ConfigError as wrong:
+            # Written around the checks, or for another release: what runs goes on running.
+            log.error("the new dynamic settings cannot be used", problems="; ".join(wrong.problems))
+            return False
+        loaded = self.settings.loaded
+        assert isinstance(loaded, BrokerConfig), loaded
+        self._node.config = loaded
+        return True
