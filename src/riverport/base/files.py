@@ -98,14 +98,14 @@ class OsFile:
 
     def _write(self, chunks: Sequence[Buffer], wanted: int) -> int:
         fd, end = self._fd, self._end
-        if len(chunks) <= _IOV_MAX:
-            done = os.pwritev(fd, chunks, end)
-            if done == wanted:
-                return done
-        # A short write (signal, nearly full disk): go on from where it stopped, or fail with the system's reason.
-        left = memoryview(b"".join(chunks))
-        done = 0
         try:
+            if len(chunks) <= _IOV_MAX:
+                done = os.pwritev(fd, chunks, end)
+                if done == wanted:
+                    return done
+            # A short write (signal, nearly full disk): go on from where it stopped, or fail with the system's reason.
+            left = memoryview(b"".join(chunks))
+            done = 0
             while done < wanted:
                 done += os.pwrite(fd, left[done:], end + done)
         except OSError:
@@ -128,6 +128,9 @@ class OsFile:
 
     def sync(self) -> None:
         with _wrapped("sync", self.path):
+            if self._fd < 0:
+                # Unlike the other calls, fdatasync has no errno for this.
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             os.fdatasync(self._fd)
 
     def close(self) -> None:
@@ -140,9 +143,12 @@ class OsFile:
 class OsFiles:
     """The file system of the machine."""
 
+    file_type = OsFile
+
     def open(self, path: str, *, create: bool = False) -> File:
         with _wrapped("open", path):
-            return OsFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644))
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644)
+            return self.file_type(path, fd)
 
     def exists(self, path: str) -> bool:
         return os.path.exists(path)

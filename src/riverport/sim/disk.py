@@ -1,0 +1,435 @@
+"""A simulated file system that keeps "written" and "synced" apart, for power cuts, failing disks and full ones.
+
+What a power cut leaves (`crash`):
+
+    of a file         every page that was not synced is the old one, the new one, or torn between the two at a sector;
+                      its size lies anywhere between the synced one and the one it had
+    of a directory    creations, renames and removals that no `sync_dir` followed happened up to some point, in order;
+                      each directory by itself, so that a synced file in an unsynced directory can be gone
+
+That is less than most real file systems keep, and no more than POSIX promises. After a failed `sync` the pages that it
+should have written count as clean, as Linux has it: a later sync does not bring them to the disk.
+
+`kill` is the end of a process: what was written stays. Both close every file and lock; a handle from before is dead.
+"""
+
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from random import Random
+
+from riverport.base.files import Buffer, File, StorageError
+
+PAGE_BYTES = 4096
+SECTOR_BYTES = 512
+DEFAULT_CAPACITY = 1 << 40
+
+
+@dataclass(slots=True)
+class Fault:
+    """From the `nth` matching operation on, `times` of them fail with `number`; -1 for all that follow."""
+
+    operation: str  # as StorageError names it: open, read, write, sync, rename, remove, list, mkdir, stat, truncate
+    pattern: str  # of the path, with `*` for anything
+    number: int = errno.EIO
+    nth: int = 1
+    times: int = -1
+    met: int = 0
+
+    def strikes(self, operation: str, path: str) -> bool:
+        if operation != self.operation or not fnmatchcase(path, self.pattern):
+            return False
+        self.met += 1
+        return self.met >= self.nth and (self.times < 0 or self.met < self.nth + self.times)
+
+
+class _Node:
+    """The content of a file: as it is read now, and as it is on the disk."""
+
+    __slots__ = ("dirty", "resized", "synced", "written")
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.synced = bytearray()
+        self.dirty: set[int] = set()  # pages to be synced
+        self.resized = False
+
+    def touch(self, start: int, end: int) -> None:
+        self.dirty.update(range(start // PAGE_BYTES, (max(end, start + 1) - 1) // PAGE_BYTES + 1))
+
+    def put(self, content: bytes, offset: int) -> None:
+        end = offset + len(content)
+        self.resized = self.resized or end > len(self.written)
+        self.written[offset:end] = content
+        self.touch(offset, end)
+
+    def truncate(self, size: int) -> None:
+        self.resized = True
+        if size > len(self.written):
+            self.written.extend(bytes(size - len(self.written)))
+        del self.written[size:]
+        self.dirty = {page for page in self.dirty if page * PAGE_BYTES < size}
+        if size % PAGE_BYTES:
+            self.touch(size - 1, size)
+
+    def sync(self) -> None:
+        self._resize(self.synced, len(self.written))
+        for page in self.dirty:
+            start = page * PAGE_BYTES
+            self.synced[start : start + PAGE_BYTES] = self.written[start : start + PAGE_BYTES]
+        self.sync_failed()
+
+    def sync_failed(self) -> None:
+        """The pages are called clean, whether they were written or not."""
+        self.dirty.clear()
+        self.resized = False
+
+    def crash(self, rng: Random) -> None:
+        survivor = self.synced
+        if self.resized or self.dirty:
+            self._resize(survivor, self._size_after_crash(rng))
+            for page in sorted(self.dirty):
+                self._crash_page(survivor, page * PAGE_BYTES, rng)
+        self.written = bytearray(survivor)
+        self.sync_failed()
+
+    def _size_after_crash(self, rng: Random) -> int:
+        low, high = sorted((len(self.synced), len(self.written)))
+        between = rng.randint(low, high) // PAGE_BYTES * PAGE_BYTES
+        return rng.choice((len(self.synced), len(self.written), max(between, low)))
+
+    def _crash_page(self, survivor: bytearray, start: int, rng: Random) -> None:
+        new = self.written[start : start + PAGE_BYTES]
+        fate = rng.randrange(3)
+        if fate == 0:
+            return
+        if fate == 2:
+            del new[rng.randrange(PAGE_BYTES // SECTOR_BYTES) * SECTOR_BYTES :]
+        room = max(len(survivor) - start, 0)
+        survivor[start : start + min(len(new), room)] = new[:room]
+
+    @staticmethod
+    def _resize(content: bytearray, size: int) -> None:
+        if len(content) < size:
+            content.extend(bytes(size - len(content)))
+        del content[size:]
+
+
+@dataclass(slots=True)
+class _Dir:
+    """A directory: its entries now, those on the disk, and the changes between the two in their order."""
+
+    entries: "dict[str, _Node | _Dir]" = field(default_factory=dict)
+    synced: "dict[str, _Node | _Dir]" = field(default_factory=dict)
+    changes: "list[dict[str, _Node | _Dir | None]]" = field(default_factory=list)
+
+    def change(self, changes: "dict[str, _Node | _Dir | None]") -> None:
+        """One step that happens as a whole: names and what they stand for from now on, None for nothing."""
+        self._apply(self.entries, changes)
+        self.changes.append(changes)
+
+    def sync(self) -> None:
+        self.synced = dict(self.entries)
+        self.changes.clear()
+
+    def crash(self, rng: Random) -> None:
+        for change in self.changes[: rng.randint(0, len(self.changes))]:
+            self._apply(self.synced, change)
+        self.entries = dict(self.synced)
+        self.changes.clear()
+        for name in sorted(self.entries):
+            self.entries[name].crash(rng)
+
+    @staticmethod
+    def _apply(entries: "dict[str, _Node | _Dir]", changes: "dict[str, _Node | _Dir | None]") -> None:
+        for name, found in changes.items():
+            if found is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = found
+
+
+class SimDisk:
+    """`Files` in memory. Paths are absolute; `/` is there from the start."""
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        self.capacity = capacity
+        self.faults: list[Fault] = []
+        self.reads: list[str] = []
+        """The paths of all `pread` and `read` calls, for tests that count them."""
+        self._root = _Dir()
+        self._locked: set[str] = set()
+        self._life = 0
+
+    # --- what tests do to it
+
+    def fail(self, operation: str, pattern: str, number: int = errno.EIO, *, nth: int = 1, times: int = -1) -> Fault:
+        """Let operations on matching paths fail. See `Fault`."""
+        fault = Fault(operation, pattern, number, nth, times)
+        self.faults.append(fault)
+        return fault
+
+    def heal(self) -> None:
+        self.faults.clear()
+
+    def crash(self, rng: Random) -> None:
+        """A power cut."""
+        self.kill()
+        self._root.crash(rng)
+
+    def kill(self) -> None:
+        """The end of the process that used the disk."""
+        self._life += 1
+        self._locked.clear()
+
+    @property
+    def life(self) -> int:
+        """Counts crashes and kills: a handle of an earlier life is dead."""
+        return self._life
+
+    def used(self) -> int:
+        return _used(self._root)
+
+    def flip(self, path: str, offset: int, mask: int) -> None:
+        """Bit rot: change a byte, on the disk too."""
+        node = self._file(path, "write")
+        node.written[offset] ^= mask
+        if offset < len(node.synced):
+            node.synced[offset] ^= mask
+
+    # --- Files
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        self.check("open", path)
+        parent, name = self._parent(path, "open")
+        if create and name not in parent.entries:
+            parent.change({name: _Node()})
+        return SimFile(self, path, self._file(path, "open"))
+
+    def exists(self, path: str) -> bool:
+        return self._find(path) is not None
+
+    def is_dir(self, path: str) -> bool:
+        return isinstance(self._find(path), _Dir)
+
+    def size(self, path: str) -> int:
+        self.check("stat", path)
+        return len(self._file(path, "stat").written)
+
+    def listdir(self, path: str) -> list[str]:
+        self.check("list", path)
+        return sorted(self._dir(path, "list").entries)
+
+    def mkdir(self, path: str) -> None:
+        self.check("mkdir", path)
+        at = self._root
+        for name in _parts(path):
+            if name not in at.entries:
+                at.change({name: _Dir()})
+            found = at.entries[name]
+            if not isinstance(found, _Dir):
+                raise _error("mkdir", path, errno.EEXIST)
+            at = found
+
+    def read(self, path: str) -> bytes:
+        self.check("read", path)
+        self.reads.append(path)
+        return bytes(self._file(path, "read").written)
+
+    def write(self, path: str, content: Buffer, *, sync: bool = True) -> None:
+        self.check("write", path)
+        parent, name = self._parent(path, "write")
+        if name not in parent.entries:
+            parent.change({name: _Node()})
+        node = self._file(path, "write")
+        node.truncate(0)
+        self.reserve(path, len(content))
+        node.put(bytes(content), 0)
+        if sync:
+            self.sync_node(path, node)
+
+    def replace(self, path: str, content: Buffer, *, mode: int = 0o644) -> None:
+        temporary = path + ".tmp"
+        self.write(temporary, content)
+        self.rename(temporary, path)
+        self.sync_dir(os.path.dirname(path))
+
+    def rename(self, old: str, new: str) -> None:
+        self.check("rename", old)
+        source, source_name = self._parent(old, "rename")
+        target, target_name = self._parent(new, "rename")
+        found = source.entries.get(source_name)
+        if found is None:
+            raise _error("rename", old, errno.ENOENT)
+        replaced = target.entries.get(target_name)
+        if isinstance(replaced, _Dir) and (replaced.entries or not isinstance(found, _Dir)):
+            raise _error("rename", old, errno.ENOTEMPTY if isinstance(found, _Dir) else errno.EISDIR)
+        if source is target:
+            source.change({source_name: None, target_name: found})
+        else:
+            target.change({target_name: found})
+            source.change({source_name: None})
+
+    def remove(self, path: str) -> None:
+        self.check("remove", path)
+        parent = self._find(os.path.dirname(path))
+        name = os.path.basename(path)
+        if not isinstance(parent, _Dir) or name not in parent.entries:
+            return
+        if isinstance(parent.entries[name], _Dir):
+            raise _error("remove", path, errno.EISDIR)
+        parent.change({name: None})
+
+    def rmtree(self, path: str) -> None:
+        self.check("remove", path)
+        found = self._find(path)
+        if found is None:
+            return
+        if not isinstance(found, _Dir):
+            raise _error("remove", path, errno.ENOTDIR)
+        for name in sorted(found.entries):
+            inner = f"{path}/{name}"
+            self.rmtree(inner) if isinstance(found.entries[name], _Dir) else self.remove(inner)
+        parent, name = self._parent(path, "remove")
+        parent.change({name: None})
+
+    def sync_dir(self, path: str) -> None:
+        self.check("sync", path)
+        self._dir(path, "sync").sync()
+
+    def lock(self, path: str) -> "SimLock":
+        self.open(path, create=True)
+        if path in self._locked:
+            raise StorageError("lock", path, errno.EWOULDBLOCK, "another process is using this directory")
+        self._locked.add(path)
+        return SimLock(self, path)
+
+    def unlock(self, path: str) -> None:
+        self._locked.discard(path)
+
+    def disk_usage(self, path: str) -> tuple[int, int]:
+        self.check("stat", path)
+        self._dir(path, "stat")
+        return self.capacity, max(self.capacity - self.used(), 0)
+
+    # --- for its files
+
+    def check(self, operation: str, path: str) -> None:
+        """Raises what a test asked for."""
+        for fault in self.faults:
+            if fault.strikes(operation, path):
+                raise _error(operation, path, fault.number)
+
+    def reserve(self, path: str, size: int) -> None:
+        if self.capacity < DEFAULT_CAPACITY and self.used() + size > self.capacity:
+            raise _error("write", path, errno.ENOSPC)
+
+    def sync_node(self, path: str, node: _Node) -> None:
+        try:
+            self.check("sync", path)
+        except StorageError:
+            node.sync_failed()
+            raise
+        node.sync()
+
+    # --- paths
+
+    def _find(self, path: str) -> "_Node | _Dir | None":
+        at: _Node | _Dir | None = self._root
+        for name in _parts(path):
+            if not isinstance(at, _Dir):
+                return None
+            at = at.entries.get(name)
+        return at
+
+    def _dir(self, path: str, operation: str) -> _Dir:
+        found = self._find(path)
+        if not isinstance(found, _Dir):
+            raise _error(operation, path, errno.ENOENT if found is None else errno.ENOTDIR)
+        return found
+
+    def _file(self, path: str, operation: str) -> _Node:
+        found = self._find(path)
+        if not isinstance(found, _Node):
+            raise _error(operation, path, errno.ENOENT if found is None else errno.EISDIR)
+        return found
+
+    def _parent(self, path: str, operation: str) -> tuple[_Dir, str]:
+        found = self._find(os.path.dirname(path))
+        if not isinstance(found, _Dir):
+            raise _error(operation, path, errno.ENOENT if found is None else errno.ENOTDIR)
+        return found, os.path.basename(path)
+
+
+class SimFile:
+    """An open file of a `SimDisk`. It goes on working on a file that was removed or renamed, as on any Unix."""
+
+    __slots__ = ("_disk", "_life", "_node", "_open", "path")
+
+    def __init__(self, disk: SimDisk, path: str, node: _Node) -> None:
+        self.path = path
+        self._disk = disk
+        self._node = node
+        self._life = disk.life
+        self._open = True
+
+    def append(self, chunks: Sequence[Buffer]) -> int:
+        self._check("write")
+        content = b"".join(chunks)
+        self._disk.reserve(self.path, len(content))
+        self._node.put(content, len(self._node.written))
+        return len(content)
+
+    def pread(self, size: int, offset: int) -> bytes:
+        self._check("read")
+        self._disk.reads.append(self.path)
+        return bytes(self._node.written[offset : offset + size])
+
+    def size(self) -> int:
+        return len(self._node.written)
+
+    def truncate(self, size: int) -> None:
+        self._check("truncate")
+        self._node.truncate(size)
+
+    def sync(self) -> None:
+        self._check_alive("sync")
+        self._disk.sync_node(self.path, self._node)
+
+    def close(self) -> None:
+        self._open = False
+
+    def _check(self, operation: str) -> None:
+        self._check_alive(operation)
+        self._disk.check(operation, self.path)
+
+    def _check_alive(self, operation: str) -> None:
+        if not self._open or self._life != self._disk.life:
+            raise _error(operation, self.path, errno.EBADF)
+
+
+class SimLock:
+    """Held until `release`, `crash` or `kill`."""
+
+    def __init__(self, disk: SimDisk, path: str) -> None:
+        self.path = path
+        self._disk = disk
+        self._life = disk.life
+
+    def release(self) -> None:
+        if self._life == self._disk.life:
+            self._disk.unlock(self.path)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
+
+
+def _error(operation: str, path: str, number: int) -> StorageError:
+    return StorageError(operation, path, number)
+
+
+def _used(dir: _Dir) -> int:
+    return sum(_used(e) if isinstance(e, _Dir) else len(e.written) for e in dir.entries.values())
