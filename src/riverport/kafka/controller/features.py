@@ -1,5 +1,7 @@
 """Feature levels: what this code knows, what a release means, and which records a level writes (KIP-584, KIP-1022)."""
 
+from typing import Any
+
 METADATA_VERSION = "metadata.version"
 KRAFT_VERSION = "kraft.version"
 TRANSACTION_VERSION = "transaction.version"
@@ -18,6 +20,8 @@ RELEASES: dict[int, str] = {
 
 DEFAULT_RELEASE = 30
 """4.3: the newest release whose broker, tools and shell can all read what this controller writes."""
+DEFAULT_UNSTABLE_RELEASE = 31
+"""Where unstable levels are allowed: the newest that 4.3 knows, as its own formatter chooses then."""
 NEWEST_STABLE = 33
 NEWEST_KNOWN = 34
 
@@ -72,3 +76,28 @@ def record_version(name: str, metadata_version: int) -> int:
             return 3 if metadata_version >= 30 else 2 if metadata_version >= 17 else 1 if metadata_version >= 7 else 0
         case _:
             return 0
+
+
+_FIELDS_SINCE: dict[str, dict[str, tuple[int, Any]]] = {
+    "RegisterBrokerRecord": {"log_dirs": (17, ()), "cordoned_log_dirs": (30, None)},
+    "BrokerRegistrationChangeRecord": {"log_dirs": (17, ()), "cordoned_log_dirs": (30, None)},
+    "PartitionRecord": {"directories": (17, ()), "eligible_leader_replicas": (23, None), "last_known_elr": (23, None)},
+    "PartitionChangeRecord": {
+        "directories": (17, None),
+        "eligible_leader_replicas": (23, None),
+        "last_known_elr": (23, None),
+    },
+}
+"""Fields by the metadata.version from which they are written, and what stands for "not there" below it."""
+
+
+def fit_to_level(record: Any, metadata_version: int) -> Any:
+    """The record without what the level has no room for; changes it in place.
+
+    Brokers tell all that they have whatever the level is (KIP-858 directories, for example); a cluster that has not been
+    upgraded to that yet does not keep it.
+    """
+    for field, (since, absent) in _FIELDS_SINCE.get(type(record).__name__, {}).items():
+        if metadata_version < since:
+            setattr(record, field, [] if absent == () else absent)
+    return record

@@ -188,6 +188,7 @@ class MetadataShell(MetadataReplica):
             chunk = records[start : start + MAX_BATCH_RECORDS]
             offset = self.log.log_end_offset
             level = self._level_for(chunk)
+            chunk = [features.fit_to_level(record, level) for record in chunk]
             encoded = [
                 NewRecord(None, encode_record(r, features.record_version(type(r).__name__, level)), timestamp=now_ms)
                 for r in chunk

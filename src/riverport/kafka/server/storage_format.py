@@ -50,14 +50,15 @@ def format_storage(
             "Because controller.quorum.voters is not set on this controller, you must specify one of the following: "
             "--standalone, --initial-controllers, or --no-initial-controllers."
         )
-    level = features.DEFAULT_RELEASE
+    unstable = config.unstable_feature_versions
+    level = features.DEFAULT_UNSTABLE_RELEASE if unstable else features.DEFAULT_RELEASE
     if release_version is not None:
         found = features.level_of_release(release_version)
         if found is None:
             known = ", ".join(features.RELEASES[number] for number in sorted(features.RELEASES))
             raise FormatError(f"Unknown metadata.version {release_version}. Supported metadata.version are: {known}")
         level = found
-    if level > features.NEWEST_STABLE and not config.unstable_feature_versions:
+    if level > features.NEWEST_STABLE and not unstable:
         raise FormatError(f"metadata.version {features.RELEASES[level]} is not yet stable.")
     levels = _levels(level, dict(feature_levels or {}), release_version is not None)
     kraft_version = _kraft_version(levels.pop(features.KRAFT_VERSION, None), quorum)
