@@ -94,8 +94,8 @@ _FIELDS_SINCE: dict[str, dict[str, tuple[int, Any]]] = {
 def fit_to_level(record: Any, metadata_version: int) -> Any:
     """The record without what the level has no room for; changes it in place.
 
-    Brokers tell all that they have whatever the level is (KIP-858 directories, for example); a cluster that has not been
-    upgraded to that yet does not keep it.
+    Brokers tell all that they have whatever the level is (KIP-858 directories, for example); a cluster that has not
+    been upgraded to that yet does not keep it.
     """
     for field, (since, absent) in _FIELDS_SINCE.get(type(record).__name__, {}).items():
         if metadata_version < since:
