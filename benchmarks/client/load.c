@@ -206,7 +206,8 @@ static void consume(rd_kafka_conf_t *conf, const struct options *o) {
     long got = 0, bytes = 0;
     rd_kafka_assign(rk, list);
     while (got < o->records) {
-        ssize_t n = rd_kafka_consume_batch_queue(queue, 200, messages, BATCH);
+        /* Never more than are missing: the call would wait for them to its timeout. */
+        ssize_t n = rd_kafka_consume_batch_queue(queue, 20, messages, o->records - got < BATCH ? o->records - got : BATCH);
         for (ssize_t i = 0; i < n; i++) {
             if (!messages[i]->err) {
                 got++, bytes += messages[i]->len;
@@ -306,7 +307,8 @@ static void create(rd_kafka_conf_t *conf, const struct options *o) {
     rd_kafka_CreateTopics(rk, topics, o->topics, admin_options(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS, o->seconds), queue);
     rd_kafka_event_t *event = admin_answer(queue, o->seconds);
     size_t count;
-    check_topic_results(rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count), count);
+    const rd_kafka_topic_result_t **results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+    check_topic_results(results, count);
     double answered = now_s();
     wait_for_leaders(rk, o, o->topics * o->partitions, start + o->seconds);
     printf("{\"answered_s\":%.6f,\"ready_s\":%.6f}\n", answered - start, now_s() - start);
@@ -322,7 +324,8 @@ static void delete_topics(rd_kafka_conf_t *conf, const struct options *o) {
     rd_kafka_DeleteTopics(rk, topics, o->topics, admin_options(rk, RD_KAFKA_ADMIN_OP_DELETETOPICS, o->seconds), queue);
     rd_kafka_event_t *event = admin_answer(queue, o->seconds);
     size_t count;
-    check_topic_results(rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count), count);
+    const rd_kafka_topic_result_t **results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
+    check_topic_results(results, count);
     printf("{\"answered_s\":%.6f}\n", now_s() - start);
 }
 

@@ -1,0 +1,15 @@
+"""How fast, beside Apache Kafka on the same machine: `python -m benchmarks kafka`.
+
+    nodes       one broker process of either kind on a directory of its own: format, start, stop, CPU, memory
+    load        the native load client (client/load.c), compiled on first use; each run is one process and one result
+    figures     what is measured: a figure is a shape of load and the measures that come out of it
+    bench       a run: both brokers warmed up, every figure several times, the brokers taking turns
+    results     values, medians, ratios; as a table, as JSON
+    plots       a picture per figure (matplotlib, extra `bench`)
+    machine     the machine described, and made ready
+    progress    what a run is doing and how long it will take
+    churn       `python -m benchmarks churn`: memory of a broker under minutes of load and reconnecting
+
+Absolute numbers move with the machine and the hour. What is said is the ratio of medians of one run, in which both
+brokers got the same load from the same client in turns, on the same file system, with one configuration file.
+"""

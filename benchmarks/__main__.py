@@ -1,0 +1,148 @@
+"""The command: `python -m benchmarks kafka | churn | report`."""
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import bench, figures, machine, results, stage
+from benchmarks.load import LoadFailed, NoClient, compile_client
+from benchmarks.nodes import KAFKA_HEAP, KAFKA_JVM, SETTINGS, ApacheKafka, NodeFailed, Product, Riverport
+from benchmarks.progress import Progress
+
+OUT = Path(__file__).parent / "out"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast, beside Apache Kafka.")
+    verbs = made.add_subparsers(dest="verb", required=True)
+    run = verbs.add_parser("kafka", help="measure both brokers in one run")
+    run.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="these figures; --list names them")
+    run.add_argument("--list", action="store_true", help="name the figures")
+    size = run.add_mutually_exclusive_group()
+    size.add_argument("--fast", action="store_true", help="less of everything, in about a third of the time")
+    size.add_argument("--quick", action="store_true", help="only shows that it works; the numbers mean nothing")
+    run.add_argument("--repeat", type=int, metavar="N", help="rounds")
+    run.add_argument("--alone", action="store_true", help="Riverport without Apache Kafka")
+    run.add_argument("--work", type=Path, metavar="DIR", help="where the brokers keep their data while they run")
+    run.add_argument("--out", type=Path, metavar="DIR", help="where the results go")
+    run.add_argument("--no-plots", action="store_true")
+    churn = verbs.add_parser("churn", help="memory of Riverport under load and reconnecting clients")
+    churn.add_argument("--minutes", type=float, default=10.0)
+    report = verbs.add_parser("report", help="table and plots of results that lie there")
+    report.add_argument("results", type=Path, metavar="results.json")
+    report.add_argument("--plots", type=Path, metavar="DIR", help="draw the figures into this folder")
+    return made
+
+
+def main(words: list[str] | None = None) -> int:
+    given = parser().parse_args(words)
+    try:
+        if given.verb == "report":
+            return _report(given)
+        if given.verb == "churn":
+            return _churn(given)
+        return _kafka(given, sys.argv[1:] if words is None else words)
+    except (NoClient, NodeFailed, LoadFailed, ValueError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+
+
+def _kafka(given: argparse.Namespace, words: list[str]) -> int:
+    chosen = figures.chosen(given.only)
+    if given.list:
+        print("\n".join(f"{figure.name:<12}{figure.title}" for figure in chosen))
+        return 0
+    scale = stage.QUICK if given.quick else stage.FAST if given.fast else stage.FULL
+    scale = bench.with_rounds(scale, given.repeat)
+    started = datetime.now(UTC)
+    out: Path = given.out or OUT / started.strftime("%Y%m%d-%H%M%S")
+    out.mkdir(parents=True, exist_ok=True)
+    client = compile_client(OUT / "bin")
+    findings = bench.Findings()
+    about = _about(given, words, started)
+    work = Path(tempfile.mkdtemp(prefix="riverport-bench-", dir=given.work))
+    try:
+        products: list[Product] = [Riverport()] if given.alone else [ApacheKafka(work), Riverport()]
+        about["products"] = {product.key: product.title for product in products}
+        about["machine"] = machine.describe(work)
+        print(machine.in_words(about["machine"]), file=sys.stderr)
+        progress = Progress(bench.expected_seconds(chosen, scale, len(products)))
+        if not given.quick:
+            progress.step("touching memory", 0)
+            about["touched_memory_mb"] = machine.touch_memory() >> 20
+        with stage.Stage(products, scale, client, work) as ready:
+            bench.run(ready, chosen, findings, lambda: _save(out, about, findings), progress)
+        progress.end()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    _show(out, findings, plots=not given.no_plots)
+    return 1 if findings.failures else 0
+
+
+def _about(given: argparse.Namespace, words: list[str], started: datetime) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["python", "-m", "benchmarks", *words]),
+        "started": started.isoformat(timespec="seconds"),
+        "settings": SETTINGS,
+        "kafka_jvm": [*KAFKA_HEAP, *KAFKA_JVM],
+    }
+
+
+def _save(out: Path, about: dict[str, Any], findings: bench.Findings) -> None:
+    content = {
+        **about,
+        "outcomes": [outcome.as_json() for outcome in findings.outcomes.values()],
+        "failures": findings.failures,
+    }
+    (out / "results.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _show(out: Path, findings: bench.Findings, *, plots: bool) -> None:
+    outcomes = list(findings.outcomes.values())
+    print(results.table(outcomes))
+    for failure in findings.failures:
+        print(f"failed: {failure}", file=sys.stderr)
+    print(f"\n{out}/results.json")
+    if plots:
+        _draw(outcomes, out)
+
+
+def _draw(outcomes: list[results.Outcome], folder: Path) -> None:
+    from benchmarks import plots
+
+    try:
+        print("\n".join(str(path) for path in plots.draw(outcomes, folder)))
+    except ImportError:
+        print('no plots without matplotlib: pip install -e ".[bench]"', file=sys.stderr)
+
+
+def _report(given: argparse.Namespace) -> int:
+    content = json.loads(given.results.read_text())
+    outcomes = [results.Outcome.from_json(item) for item in content["outcomes"]]
+    print(f"`{content['command']}`, {content['started']}: {machine.in_words(content['machine'])}\n")
+    print(results.markdown(outcomes))
+    if given.plots is not None:
+        given.plots.mkdir(parents=True, exist_ok=True)
+        _draw(outcomes, given.plots)
+    return 0
+
+
+def _churn(given: argparse.Namespace) -> int:
+    from benchmarks import churn
+
+    work = Path(tempfile.mkdtemp(prefix="riverport-churn-"))
+    try:
+        with stage.Stage([Riverport()], stage.QUICK, compile_client(OUT / "bin"), work) as ready:
+            return churn.run(ready, given.minutes * 60)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

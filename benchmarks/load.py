@@ -1,0 +1,76 @@
+"""The native load client: compiled when it is first needed, run as a process of its own for each measurement."""
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "client" / "load.c"
+RUN_SECONDS = 300
+"""The longest that one run of the client may take."""
+
+Client = subprocess.Popen[str]
+
+
+class LoadFailed(Exception):
+    """The client said that the broker failed it, or did not come to an end."""
+
+
+class NoClient(Exception):
+    """The client cannot be built here."""
+
+
+def compile_client(folder: Path) -> Path:
+    """The compiled client; compiled once per state of its source. Raises NoClient."""
+    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
+    pkg_config = shutil.which("pkg-config")
+    if compiler is None or pkg_config is None:
+        raise NoClient("a C compiler and pkg-config are needed: scripts/setup-debian installs them")
+    found = subprocess.run([pkg_config, "--cflags", "--libs", "rdkafka"], capture_output=True, text=True)
+    if found.returncode:
+        raise NoClient("librdkafka's development files are needed: scripts/setup-debian installs them")
+    digest = hashlib.sha256(SOURCE.read_bytes() + sysconfig.get_platform().encode()).hexdigest()[:16]
+    target = folder / f"load-{digest}"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            made = Path(work, "load")
+            command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(made), str(SOURCE), *shlex.split(found.stdout)]
+            built = subprocess.run(command, capture_output=True, text=True)
+            if built.returncode:
+                raise NoClient(f"the load client does not compile:\n{built.stderr}")
+            made.replace(target)  # whole or not at all: another run may be doing the same
+    return target
+
+
+def command_line(
+    program: Path, mode: str, bootstrap: str, options: dict[str, object], properties: dict[str, object]
+) -> list[str]:
+    words = [str(program), mode, f"bootstrap={bootstrap}"]
+    words += [f"{name}={value}" for name, value in options.items()]
+    for key, value in properties.items():
+        words += ["-X", f"{key}={value}"]
+    return words
+
+
+def begin(command: list[str]) -> Client:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(client: Client) -> dict[str, float]:
+    """What the client measured. Raises LoadFailed."""
+    try:
+        out, error = client.communicate(timeout=RUN_SECONDS)
+    except subprocess.TimeoutExpired:
+        client.kill()
+        client.communicate()
+        raise LoadFailed(f"no result within {RUN_SECONDS} s") from None
+    if client.returncode:
+        raise LoadFailed(error.strip() or f"exit status {client.returncode}")
+    result: dict[str, float] = json.loads(out)
+    return result
