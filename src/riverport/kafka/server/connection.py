@@ -38,6 +38,7 @@ WRITE_HIGH_WATER = 4 * 1024 * 1024
 
 _SIZE = struct.Struct(">i")
 _PRODUCE = 0
+_PENDING = -1
 
 
 class _Started:
@@ -129,6 +130,14 @@ class Connection(asyncio.BufferedProtocol):
         self.closed = True
         if self._transport is not None:
             self._transport.abort()
+
+    def finish(self) -> None:
+        """Close once the answers given so far are sent; what is received from now on is ignored."""
+        if self.closed or self._transport is None:
+            return
+        self._flush()
+        self.closed = True
+        self._transport.close()
 
     @property
     def is_idle(self) -> bool:
@@ -266,7 +275,7 @@ class Connection(asyncio.BufferedProtocol):
             self._out.extend(parts)
 
     def _wait_for(self, future: "asyncio.Future[Any]", request: Request, operation: "Operation") -> None:
-        started = _Started(request.api_key)
+        started = _Started(_PENDING if request.is_pending else request.api_key)
         self._started.append(started)
 
         def done(future: "asyncio.Future[Any]") -> None:

@@ -22,6 +22,7 @@ class Request:
     body: Any
     connection: "Connection"
     received_ms: float  # on the monotonic clock
+    is_pending: bool = False  # it is applied when its future is done: no other request of the connection may start
 
     @property
     def client_host(self) -> str:
