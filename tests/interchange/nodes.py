@@ -1,0 +1,117 @@
+"""One node that either broker can run: the same `server.properties`, the same directory, started by one and then the other."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+START_SECONDS = 60
+STOP_SECONDS = 60
+JAVA = ["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+LOGGING = Path(__file__).parents[1] / "java" / "log4j2.xml"
+CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
+
+Software = Literal["apache", "riverport"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Node:
+    """A combined node in `root`. `jars` is Apache Kafka's class path."""
+
+    root: Path
+    jars: str
+
+    def __post_init__(self) -> None:
+        self.port = free_port()
+        self.bootstrap = f"127.0.0.1:{self.port}"
+        self.data = self.root / "data"
+        self.properties = self.root / "server.properties"
+        controller = free_port()
+        entries = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(self.data),
+            "log.segment.bytes": "200000",
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "3",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "0",
+            "log.cleaner.backoff.ms": "200",
+        }
+        self.properties.write_text("".join(f"{key}={value}\n" for key, value in entries.items()))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def format(self, software: Software) -> None:
+        words = ["format", "-t", CLUSTER_ID, "-c", str(self.properties)]
+        subprocess.run([*self._command(software, "kafka.tools.StorageTool"), *words], check=True, capture_output=True)
+
+    def start(self, software: Software) -> None:
+        """Returns once the broker answers."""
+        words = [str(self.properties)]
+        command = self._command(software, "kafka.Kafka")
+        if software == "riverport":
+            command.append("start")
+        with open(self.root / f"{software}.log", "ab") as log:
+            self._process = subprocess.Popen([*command, *words], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while not _answers(self.port):
+            assert self._process.poll() is None, (self.root / f"{software}.log").read_text()[-3000:]
+            assert time.monotonic() < deadline, f"{software} does not answer"
+            time.sleep(0.05)
+
+    def _command(self, software: Software, main: str) -> list[str]:
+        if software == "apache":
+            return [*JAVA, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", self.jars, main]
+        return [sys.executable, "-m", "riverport", "kafka"]
+
+    def stop(self) -> None:
+        """A clean stop."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(STOP_SECONDS)
+        self._process = None
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+
+    def tool(self, main: str, *words: str) -> str:
+        """What one of Apache Kafka's tools prints; it must end well."""
+        done = subprocess.run([*JAVA, "-cp", self.jars, main, *words], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def dump(self, files: Sequence[Path], *words: str) -> str:
+        """What `kafka-dump-log` says of the files."""
+        return self.tool("kafka.tools.DumpLogSegments", "--files", ",".join(str(file) for file in files), *words)
+
+
+def _answers(port: int) -> bool:
+    """Whether Metadata lists a broker on `port`."""
+    body = (3).to_bytes(2, "big") + (1).to_bytes(2, "big") + b"\0\0\0\1" + b"\xff\xff" + b"\0\0\0\0"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as peer:
+            peer.settimeout(2)
+            peer.sendall(len(body).to_bytes(4, "big") + body)
+            size = int.from_bytes(peer.recv(4, socket.MSG_WAITALL), "big")
+            return int.from_bytes(peer.recv(size, socket.MSG_WAITALL)[4:8], "big") > 0
+    except OSError:
+        return False

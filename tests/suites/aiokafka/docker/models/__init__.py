@@ -1,0 +1,3 @@
+"""As `docker.models`."""
+
+from . import containers  # noqa: F401
