@@ -1,4 +1,4 @@
-"""One node that either broker can run: the same `server.properties`, the same directory, started by one and then the other."""
+"""One node that either broker can run: one `server.properties`, one directory, started by one and then the other."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
 """A data directory moves between Apache Kafka and Riverport, in either direction, after a clean stop and after a kill.
 
-What must survive: every record with its key, headers, timestamp and offset, in every codec; topic ids and configurations;
-committed offsets; the log start after DeleteRecords; producers' sequences; and in the end each side's tools accept it all.
+What must survive: every record with its key, headers, timestamp and offset, in every codec; topic ids and
+configurations; committed offsets; the log start after DeleteRecords. Apache Kafka's own tools read what we wrote.
 """
 
 import subprocess
