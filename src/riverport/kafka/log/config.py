@@ -37,3 +37,10 @@ class LogConfig:
     compression_zstd_level: int = 3
     min_insync_replicas: int = 1
     unclean_leader_election_enable: bool = False
+
+    @property
+    def max_segment_ms(self) -> int:
+        """The age at which a segment is rolled: one that must be compacted soon may not stay active (KIP-354)."""
+        if self.compact and self.max_compaction_lag_ms > 0:
+            return min(self.segment_ms, self.max_compaction_lag_ms)
+        return self.segment_ms

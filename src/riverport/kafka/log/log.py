@@ -6,16 +6,17 @@ fails is taken back (the file is cut to its old end), so that a later append nev
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+from zlib import crc32
 
 from riverport.base.files import Files, StorageError
 from riverport.kafka.log.config import LogConfig
 from riverport.kafka.log.epochs import LeaderEpochs
 from riverport.kafka.log.producers import CompletedTransaction, Producers, ProducerState
-from riverport.kafka.log.segment import HEADER_BYTES, Segment, file_name
+from riverport.kafka.log.segment import DELETED, HEADER_BYTES, Segment, file_name
 from riverport.kafka.log.transactions import AbortedTransactions
 from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, patch, read_header
 from riverport.kafka.records.codecs import Codec
@@ -75,7 +76,11 @@ class FlushJob:
 
     def run(self) -> None:
         for segment in self._segments:
-            segment.sync()
+            try:
+                segment.sync()
+            except StorageError:
+                if not self._log.is_deleted:
+                    raise
 
     def finish(self) -> None:
         self._log.flushed(self.offset)
@@ -101,8 +106,11 @@ class Log:
         self.partition = partition
         self.topic_id = topic_id
         self.is_future = False
+        self.is_deleted = False
+        self.is_being_cleaned = False
         self.failed: Exception | None = None  # set once the directory is lost
         self.segments: list[Segment] = []
+        self.dropped: list[Segment] = []  # readable still, their files not yet removed
         self.producers = Producers()
         self.aborted = AbortedTransactions()
         self.leader_epochs = LeaderEpochs(files, f"{dir}/leader-epoch-checkpoint")
@@ -110,6 +118,7 @@ class Log:
         self.log_end_offset = 0
         self.high_watermark = 0
         self.recovery_point = 0
+        self.cleaned_to = -1  # the first offset that compaction has not seen; -1: it has not been here
         self.last_flush_ms = now_ms
         self._bases: list[int] = []
         self.update_config(config)
@@ -181,7 +190,7 @@ class Log:
         if self.leader_epochs.latest != leader_epoch:
             self.leader_epochs.assign(leader_epoch, offset)
         patch(buffer, 0, offset, leader_epoch)
-        self._write([buffer], header.size, header, header, now_ms)
+        self._write([buffer], header.size, (header,), now_ms)
         if header.producer_id >= 0:
             self.producers.append(header)
         return AppendInfo(offset, header.last_offset, validated.log_append_time_ms, self.log_start_offset)
@@ -198,7 +207,7 @@ class Log:
         if self.leader_epochs.latest != leader_epoch:
             self.leader_epochs.assign(leader_epoch, first)
         self._check_producers(buffer, headers)
-        self._write([buffer], len(buffer), headers[0], headers[-1], now_ms)
+        self._write([buffer], len(buffer), headers, now_ms)
         for header in headers:
             self._remember(buffer, header)
         return AppendInfo(first, offset - 1, -1, self.log_start_offset)
@@ -219,7 +228,7 @@ class Log:
             if self.leader_epochs.latest < header.leader_epoch:
                 self.leader_epochs.assign(header.leader_epoch, header.base_offset)
         end = headers[-1].position + headers[-1].size
-        self._write([buffer[:end]], end, headers[0], headers[-1], now_ms)
+        self._write([buffer[:end]], end, headers, now_ms)
         for header in headers:
             self._remember(buffer, header)
         return AppendInfo(first, headers[-1].last_offset, -1, self.log_start_offset)
@@ -250,38 +259,35 @@ class Log:
         content = self.aborted.encode(self.active.base_offset, 2**63 - 1)
         self.files.write(self.active.path_of(".txnindex"), content, sync=False)
 
-    def _write(self, chunks: list[Any], size: int, first: BatchHeader, last: BatchHeader, now_ms: int) -> None:
+    def _write(self, chunks: list[Any], size: int, headers: Sequence[BatchHeader], now_ms: int) -> None:
         if self.failed is not None:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(self.failed))
         segment = self.segments[-1]
-        if segment.size and self._roll_needed(segment, size, last, now_ms):
+        if segment.size and self._roll_needed(segment, size, headers, now_ms):
             self.roll(now_ms)
             segment = self.segments[-1]
-        segment.append(chunks, size, last, self.config.index_interval_bytes)
-        self.log_end_offset = last.next_offset
+        segment.append(chunks, size, headers, self.config.index_interval_bytes)
+        self.log_end_offset = headers[-1].next_offset
 
-    def _roll_needed(self, segment: Segment, size: int, last: BatchHeader, now_ms: int) -> bool:
+    def _roll_needed(self, segment: Segment, size: int, headers: Sequence[BatchHeader], now_ms: int) -> bool:
         config = self.config
         if segment.size + size > config.segment_bytes:
             return True
-        if last.last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
+        if headers[-1].last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
             return True
-        age = (
-            last.max_timestamp - segment.first_timestamp
-            if segment.first_timestamp >= 0
-            else now_ms - segment.created_ms
-        )
-        if age > config.segment_ms - config.segment_jitter_ms:
+        first = segment.read_first_timestamp()
+        newest = max([header.max_timestamp for header in headers])
+        age = newest - first if first >= 0 else now_ms - segment.created_ms
+        if age > config.max_segment_ms - self._jitter_ms(segment):
             return True
-        return len(segment.offset_index) * 8 >= config.segment_index_bytes - 8
+        # The last place of the time index is for the entry that is written when the segment is rolled.
+        room = config.segment_index_bytes
+        return len(segment.offset_index) >= room // 8 or len(segment.time_index) >= room // 12 - 1
 
-    def maybe_roll(self, now_ms: int) -> bool:
-        """Roll a segment that is old enough though nothing is being appended."""
-        segment = self.active
-        if segment.size and now_ms - segment.created_ms > self.config.segment_ms - self.config.segment_jitter_ms:
-            self.roll(now_ms)
-            return True
-        return False
+    def _jitter_ms(self, segment: Segment) -> int:
+        """A part of `segment.jitter.ms` that differs from log to log, so that those made together roll apart."""
+        limit = min(self.config.segment_jitter_ms, self.config.max_segment_ms)
+        return crc32(f"{self}-{segment.base_offset}".encode()) % limit if limit > 0 else 0
 
     def roll(self, now_ms: int, offset: int | None = None) -> None:
         """Close the active segment and begin one at the log's end, with a snapshot of the producers at that offset."""
@@ -454,6 +460,7 @@ class Log:
         self.aborted.truncate_from_end(self.log_end_offset)
         self.recovery_point = min(self.recovery_point, self.log_end_offset)
         self.high_watermark = min(self.high_watermark, self.log_end_offset)
+        self.cleaned_to = min(self.cleaned_to, self.log_end_offset)
         self.producers.clear()
         self.replay_producers(self.log_start_offset)
 
@@ -461,6 +468,7 @@ class Log:
         self.drop_segments(list(self.segments))
         self.add_segment(Segment(self.files, self.dir, offset, now_ms))
         self.log_start_offset = self.log_end_offset = self.recovery_point = self.high_watermark = offset
+        self.cleaned_to = -1
         self.leader_epochs.truncate_from_end(-1)
         self.producers.clear()
         self.aborted = AbortedTransactions()
@@ -472,17 +480,20 @@ class Log:
                 raw = segment.file.pread(header.size, header.position)
                 self._remember(raw, read_header(raw))
 
-    def drop_segments(self, doomed: list[Segment]) -> list[str]:
-        """Forget segments and remove their files."""
+    def drop_segments(self, doomed: Sequence[Segment]) -> None:
+        """Forget segments. Their files are renamed at once and removed later, off the loop: see `take_dropped`."""
         for segment in doomed:
             self.segments.remove(segment)
-            segment.release()
-            for suffix in (".log", ".index", ".timeindex", ".txnindex"):
-                self.files.remove(segment.path_of(suffix))
+            segment.rename(DELETED)
             if segment.base_offset > 0:
-                self.files.remove(segment.path_of(".snapshot"))
+                self.files.remove(f"{self.dir}/{file_name(segment.base_offset, '.snapshot')}")
+        self.dropped.extend(doomed)
         self._bases = [segment.base_offset for segment in self.segments]
-        return []
+
+    def take_dropped(self) -> list[Segment]:
+        """The segments dropped since the last call: the caller removes their files, `file.delete.delay.ms` from now."""
+        dropped, self.dropped = self.dropped, []
+        return dropped
 
     # --- disk
 
@@ -508,5 +519,5 @@ class Log:
             self.active.write_indexes()
             name = file_name(self.log_end_offset, ".snapshot")
             self.files.write(f"{self.dir}/{name}", self.producers.encode(), sync=False)
-        for segment in self.segments:
+        for segment in (*self.segments, *self.dropped):
             segment.release()

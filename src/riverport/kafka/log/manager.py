@@ -1,8 +1,8 @@
 """All logs of one node, in one or several directories (KIP-112: one directory may fail, the others go on).
 
 A directory is locked, has its `meta.properties`, and four checkpoints: recovery points, log starts, high watermarks,
-and the cleaner's. `.kafka_cleanshutdown` is removed at the start and written at the end of a clean stop: while it is
-missing, every log of the directory is recovered.
+and up to where the cleaner has been. `.kafka_cleanshutdown` is removed at the start and written at the end of a clean
+stop: while it is missing, every log of the directory is recovered. What is done by the clock is in `upkeep`.
 """
 
 import json
@@ -17,6 +17,7 @@ from riverport.kafka.log import checkpoints
 from riverport.kafka.log.config import LogConfig
 from riverport.kafka.log.log import Log
 from riverport.kafka.log.recovery import open_log
+from riverport.kafka.log.segment import Segment
 
 log = get_logger(__name__)
 
@@ -24,6 +25,8 @@ CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
 RECOVERY_POINTS = "recovery-point-offset-checkpoint"
 LOG_STARTS = "log-start-offset-checkpoint"
 HIGH_WATERMARKS = "replication-offset-checkpoint"
+CLEANED = "cleaner-offset-checkpoint"
+CHECKPOINTS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANED)
 METADATA_DIR = "__cluster_metadata-0"
 PARTITION_METADATA = "partition.metadata"
 
@@ -37,23 +40,6 @@ class Directory:
     lock: Any
     clean: bool
     failed: Exception | None = None
-
-
-@dataclass(slots=True)
-class DeleteJob:
-    """Files of deleted logs and segments, removed off the loop."""
-
-    files: Files
-    path: str
-
-    def run(self) -> None:
-        self.files.rmtree(self.path)
-
-    def finish(self) -> None:
-        pass
-
-    def fail(self, error: Exception) -> None:
-        log.warning("a deleted log could not be removed", path=self.path, error=error)
 
 
 class LogManager:
@@ -73,8 +59,8 @@ class LogManager:
         self._new_id = new_id
         self._failed_dir = failed_dir
         self._logs: dict[tuple[str, int], Log] = {}
-        self._doomed: list[tuple[float, str]] = []
-        self._points: dict[str, tuple[dict[Any, int], dict[Any, int], dict[Any, int]]] = {}
+        self.doomed: list[tuple[float, str | Segment]] = []  # when to remove what: directories, and segments' files
+        self._points: dict[str, dict[str, checkpoints.OffsetsByPartition]] = {}  # as they were found at the start
 
     def __iter__(self) -> Iterator[Log]:
         return iter(self._logs.values())
@@ -93,11 +79,9 @@ class LogManager:
             if clean:
                 self._read_clean_shutdown(path)
             self.directories[path] = Directory(path, directory_ids[path], lock, clean)
-            self._points[path] = (
-                checkpoints.read_offsets(self.files, f"{path}/{RECOVERY_POINTS}"),
-                checkpoints.read_offsets(self.files, f"{path}/{LOG_STARTS}"),
-                checkpoints.read_offsets(self.files, f"{path}/{HIGH_WATERMARKS}"),
-            )
+            self._points[path] = {
+                name: checkpoints.read_offsets(self.files, f"{path}/{name}") for name in CHECKPOINTS
+            }
 
     def _read_clean_shutdown(self, path: str) -> None:
         try:
@@ -124,7 +108,7 @@ class LogManager:
     def _load_one(self, directory: Directory, name: str, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         path = f"{directory.path}/{name}"
         if name.endswith("-delete"):
-            self._doomed.append((0, path))
+            self.doomed.append((0, path))
             return
         topic, dash, index = name.rpartition("-")
         if not dash or not index.isdigit() or name == METADATA_DIR or not self.files.is_dir(path):
@@ -151,9 +135,9 @@ class LogManager:
         config: LogConfig,
         now_ms: int,
     ) -> Log:
-        recovery, starts, watermarks = self._points[directory.path]
+        points = self._points[directory.path]
         key = (topic, partition)
-        return open_log(
+        opened = open_log(
             self.files,
             path,
             topic,
@@ -162,10 +146,12 @@ class LogManager:
             config,
             now_ms,
             clean=directory.clean,
-            recovery_point=recovery.get(key, 0),
-            log_start=starts.get(key, 0),
-            high_watermark=watermarks.get(key, 0),
+            recovery_point=points[RECOVERY_POINTS].get(key, 0),
+            log_start=points[LOG_STARTS].get(key, 0),
+            high_watermark=points[HIGH_WATERMARKS].get(key, 0),
         )
+        opened.cleaned_to = points[CLEANED].get(key, -1)
+        return opened
 
     def close(self, broker_epoch: int) -> None:
         """A clean stop: everything synced, checkpoints written, directories marked clean."""
@@ -175,7 +161,8 @@ class LogManager:
             try:
                 for opened in self.logs_in(directory.path):
                     opened.close()
-                self._checkpoint(directory)
+                for name in CHECKPOINTS:
+                    checkpoints.write_offsets(self.files, f"{directory.path}/{name}", self.offsets(directory, name))
                 mark = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
                 self.files.write(f"{directory.path}/{CLEAN_SHUTDOWN}", mark.encode())
                 self.files.sync_dir(directory.path)
@@ -220,7 +207,8 @@ class LogManager:
     def delete(self, topic: str, partition: int, now_mono_ms: float) -> None:
         """Take a log away: its directory is renamed at once and removed after `file.delete.delay.ms`."""
         doomed = self._logs.pop((topic, partition))
-        for segment in doomed.segments:
+        doomed.is_deleted = True
+        for segment in (*doomed.segments, *doomed.take_dropped()):
             segment.release()
         unique = uuid_text(self._new_id()).replace("-", "_")
         name = f"{topic}-{partition}.{unique}-delete"
@@ -228,7 +216,7 @@ class LogManager:
             name = f"{topic[: 255 - len(name)]}-{partition}.{unique}-delete"
         path = f"{doomed.dir.rpartition('/')[0]}/{name}"
         self.files.rename(doomed.dir, path)
-        self._doomed.append((now_mono_ms + doomed.config.file_delete_delay_ms, path))
+        self.doomed.append((now_mono_ms + doomed.config.file_delete_delay_ms, path))
 
     def update_config(self, topic: str, config: LogConfig) -> None:
         for (name, _), found in self._logs.items():
@@ -259,53 +247,16 @@ class LogManager:
     def directory_of(self, found: Log) -> Directory:
         return self.directories[found.dir.rpartition("/")[0]]
 
-    def _checkpoint(self, directory: Directory) -> None:
-        logs = list(self.logs_in(directory.path))
-        recovery = {(item.topic, item.partition): item.recovery_point for item in logs}
-        starts = {
-            (item.topic, item.partition): item.log_start_offset
-            for item in logs
-            if item.log_start_offset > item.segments[0].base_offset
-        }
-        watermarks = {(item.topic, item.partition): item.high_watermark for item in logs}
-        for name, offsets in ((RECOVERY_POINTS, recovery), (LOG_STARTS, starts), (HIGH_WATERMARKS, watermarks)):
-            checkpoints.write_offsets(self.files, f"{directory.path}/{name}", offsets)
-
-    def checkpoint(self) -> None:
-        for directory in self.directories.values():
-            if directory.failed is None:
-                try:
-                    self._checkpoint(directory)
-                except StorageError as error:
-                    self.fail(directory.path, error)
-
-    # --- by the clock
-
-    def expired_jobs(self, now_mono_ms: float) -> list[DeleteJob]:
-        """Directories whose delay is over."""
-        due = [path for at, path in self._doomed if at <= now_mono_ms]
-        self._doomed = [item for item in self._doomed if item[0] > now_mono_ms]
-        return [DeleteJob(self.files, path) for path in due]
-
-    def apply_retention(self, now_ms: int) -> int:
-        """Drop what is too old or too much in every log; returns the number of segments."""
-        from riverport.kafka.log.retention import drop_old_segments
-
-        dropped = 0
-        for found in list(self._logs.values()):
-            if found.failed is None:
-                try:
-                    dropped += drop_old_segments(found, now_ms)
-                except StorageError as error:
-                    self.fail(self.directory_of(found).path, error)
-        return dropped
-
-    def due_flushes(self, now_ms: int) -> list[Log]:
-        """Logs with unsynced records whose `flush.ms` is over."""
-        return [
-            found
-            for found in self._logs.values()
-            if found.failed is None
-            and found.recovery_point < found.log_end_offset
-            and now_ms - found.last_flush_ms >= found.config.flush_ms
-        ]
+    def offsets(self, directory: Directory, checkpoint: str) -> checkpoints.OffsetsByPartition:
+        """What one of a directory's checkpoints says now."""
+        logs = self.logs_in(directory.path)
+        if checkpoint == RECOVERY_POINTS:
+            return {(item.topic, item.partition): item.recovery_point for item in logs}
+        if checkpoint == HIGH_WATERMARKS:
+            return {(item.topic, item.partition): item.high_watermark for item in logs}
+        if checkpoint == CLEANED:
+            return {(item.topic, item.partition): item.cleaned_to for item in logs if item.cleaned_to >= 0}
+        assert checkpoint == LOG_STARTS, checkpoint
+        # A log that starts with its first segment needs no line.
+        moved = (item for item in logs if item.log_start_offset > item.segments[0].base_offset)
+        return {(item.topic, item.partition): item.log_start_offset for item in moved}

@@ -1,12 +1,19 @@
-"""One segment: a `.log` file and its indexes. Files are opened on first use and may be closed again at any time."""
+"""One segment: a `.log` file and its indexes. Files are opened on first use and may be closed again at any time.
+
+A segment that the log has dropped is renamed (`.deleted`) and stays readable until its files are removed, so that
+whoever was reading it, or was syncing it on a thread, comes to an end.
+"""
 
 from collections.abc import Iterator, Sequence
 
-from riverport.base.files import Buffer, File, Files
+from riverport.base.files import Buffer, File, Files, StorageError
 from riverport.kafka.log.index import OffsetIndex, TimeIndex, read_if_there
 from riverport.kafka.records.batch import BatchHeader, iter_headers, read_header
 
 HEADER_BYTES = 61
+SUFFIXES = (".log", ".index", ".timeindex", ".txnindex")
+"""The files of a segment; the producers' snapshot at its base offset belongs to it too, but outlives compaction."""
+DELETED = ".deleted"
 SCAN_BYTES = 256 * 1024
 """Bytes read at a time when looking for a batch from an index entry on."""
 
@@ -21,16 +28,18 @@ class Segment:
     __slots__ = (
         "_file",
         "_files",
+        "_first_timestamp",
+        "_max_is_known",
         "_offset_index",
         "_since_index",
         "_time_index",
         "base_offset",
         "created_ms",
         "dir",
-        "first_timestamp",
         "max_timestamp",
         "max_timestamp_offset",
         "size",
+        "suffix",
     )
 
     def __init__(self, files: Files, dir: str, base_offset: int, created_ms: int, size: int = 0) -> None:
@@ -39,9 +48,11 @@ class Segment:
         self.base_offset = base_offset
         self.created_ms = created_ms
         self.size = size
-        self.first_timestamp = -1  # of the first batch: rolling by time counts from it
+        self.suffix = ""  # `.cleaned`, `.swap` or `.deleted` while its files are so named
         self.max_timestamp = -1
         self.max_timestamp_offset = -1
+        self._max_is_known = size == 0
+        self._first_timestamp: int | None = None
         self._file: File | None = None
         self._offset_index: OffsetIndex | None = None if size else OffsetIndex()
         self._time_index: TimeIndex | None = None if size else TimeIndex()
@@ -52,12 +63,16 @@ class Segment:
         return self.path_of(".log")
 
     def path_of(self, suffix: str) -> str:
-        return f"{self.dir}/{file_name(self.base_offset, suffix)}"
+        return f"{self.dir}/{file_name(self.base_offset, suffix)}{self.suffix}"
+
+    @property
+    def is_dropped(self) -> bool:
+        return self.suffix == DELETED
 
     @property
     def file(self) -> File:
         if self._file is None:
-            self._file = self._files.open(self.path, create=True)
+            self._file = self._files.open(self.path, create=not self.size and not self.is_dropped)
         return self._file
 
     @property
@@ -74,22 +89,29 @@ class Segment:
         assert self._time_index is not None
         return self._time_index
 
-    def append(self, chunks: Sequence[Buffer], size: int, header: BatchHeader, interval: int) -> None:
-        """Write one or more whole batches; `header` is the last one's, with its offsets assigned."""
+    def append(self, chunks: Sequence[Buffer], size: int, headers: Sequence[BatchHeader], interval: int) -> None:
+        """Write whole batches; `headers` are theirs, in order and with their offsets assigned."""
+        if not self._max_is_known:
+            self.read_max_timestamp()
         position = self.size
+        self.file.append(chunks)
+        self.size += size
+        for header in headers:
+            if not position:
+                self._first_timestamp = header.max_timestamp
+            self.note(header, position, interval)
+            position += header.size
+
+    def note(self, header: BatchHeader, position: int, interval: int) -> None:
+        """Take a batch into the indexes. An entry names the last offset of the batch at its position, as Kafka's do."""
+        if header.max_timestamp > self.max_timestamp:
+            self.max_timestamp, self.max_timestamp_offset = header.max_timestamp, header.last_offset
         if self._since_index > interval:
-            self.offset_index.append(header.base_offset - self.base_offset, position)
+            self.offset_index.append(header.last_offset - self.base_offset, position)
             if self.max_timestamp >= 0:
                 self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
             self._since_index = 0
-        self.file.append(chunks)
-        self.size += size
-        self._since_index += size
-        timestamp = header.max_timestamp
-        if self.first_timestamp < 0:
-            self.first_timestamp = timestamp
-        if timestamp > self.max_timestamp:
-            self.max_timestamp, self.max_timestamp_offset = timestamp, header.last_offset
+        self._since_index += header.size
 
     def find(self, offset: int) -> tuple[int, BatchHeader] | None:
         """Position and header of the first batch whose last offset is not below `offset`."""
@@ -116,9 +138,18 @@ class Segment:
                 end = header.size
             position += end
 
+    def read_first_timestamp(self) -> int:
+        """The greatest timestamp of the first batch, from which rolling by time counts; -1 where there is none."""
+        if self._first_timestamp is None:
+            first = next(self.headers(), None)
+            if first is None:
+                return -1
+            self._first_timestamp = first.max_timestamp
+        return self._first_timestamp
+
     def read_max_timestamp(self) -> int:
         """The greatest timestamp of the segment: from its time index and the batches behind its last entry."""
-        if self.max_timestamp < 0 and self.size:
+        if not self._max_is_known:
             index, start = self.time_index, 0
             if len(index):
                 self.max_timestamp = index.timestamps[-1]
@@ -127,30 +158,28 @@ class Segment:
             for header in self.headers(start):
                 if header.max_timestamp > self.max_timestamp:
                     self.max_timestamp, self.max_timestamp_offset = header.max_timestamp, header.last_offset
+            self._max_is_known = True
         return self.max_timestamp
 
-    def write_indexes(self) -> None:
+    def write_indexes(self, *, sync: bool = False) -> None:
         """On roll and close: both indexes as files, the time index ending in the segment's greatest timestamp."""
         if self.size and self.read_max_timestamp() >= 0:
             self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
-        self._files.write(self.path_of(".index"), self.offset_index.encode(), sync=False)
-        self._files.write(self.path_of(".timeindex"), self.time_index.encode(), sync=False)
+        self._files.write(self.path_of(".index"), self.offset_index.encode(), sync=sync)
+        self._files.write(self.path_of(".timeindex"), self.time_index.encode(), sync=sync)
 
     def rebuild_indexes(self, interval: int) -> None:
         """Both indexes anew from the batches."""
+        self.clear_indexes()
+        for header in self.headers():
+            self.note(header, header.position, interval)
+
+    def clear_indexes(self) -> None:
+        """Empty both indexes, for somebody who goes on with `note` for each batch of the segment."""
         self._offset_index, self._time_index = OffsetIndex(), TimeIndex()
         self.max_timestamp = self.max_timestamp_offset = -1
-        since = 0
-        for header in self.headers():
-            if since > interval:
-                self._offset_index.append(header.base_offset - self.base_offset, header.position)
-                if self.max_timestamp >= 0:
-                    self._time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
-                since = 0
-            if header.max_timestamp > self.max_timestamp:
-                self.max_timestamp, self.max_timestamp_offset = header.max_timestamp, header.last_offset
-            since += header.size
-        self._since_index = since
+        self._since_index = 0
+        self._max_is_known = True
 
     def truncate(self, offset: int) -> int:
         """Drop whole batches from the one that holds `offset` on; returns the bytes dropped."""
@@ -167,6 +196,8 @@ class Segment:
         self.file.truncate(position)
         self.size = position
         self.max_timestamp = self.max_timestamp_offset = -1
+        self._max_is_known = False
+        self._first_timestamp = None
         self.read_max_timestamp()
 
     def _load_indexes(self) -> None:
@@ -185,4 +216,26 @@ class Segment:
             self._file = None
 
     def sync(self) -> None:
-        self.file.sync()
+        """Bring the file to the disk; may run on a thread. What has been dropped meanwhile need not get there."""
+        try:
+            if not self.is_dropped:
+                self.file.sync()
+        except StorageError:
+            if not self.is_dropped:
+                raise
+
+    def rename(self, suffix: str) -> None:
+        """Give the files another suffix; those of the four that do not exist are no matter."""
+        before = self.suffix
+        for kind in SUFFIXES:
+            self.suffix = before
+            old = self.path_of(kind)
+            self.suffix = suffix
+            if self._files.exists(old):
+                self._files.rename(old, self.path_of(kind))
+        self.suffix = suffix
+
+    def remove_files(self) -> None:
+        """Remove the files; may run on a thread. An open one can be read until `release`."""
+        for kind in SUFFIXES:
+            self._files.remove(self.path_of(kind))
