@@ -17,10 +17,6 @@ DEFAULTS = {
     "node.id": str(NODE_ID),
     "controller.listener.names": "CONTROLLER",
     "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
 }
 """What differs from Kafka's defaults: one node is all there is, and nobody waits for others to join a group."""
