@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "client" / "load.c"
@@ -62,15 +64,24 @@ def begin(command: list[str]) -> Client:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(client: Client) -> dict[str, float]:
-    """What the client measured. Raises LoadFailed."""
+def finish(client: Client, check_broker: Callable[[], None]) -> dict[str, float]:
+    """What the client measured. Raises LoadFailed, and whatever `check_broker` raises while the client waits."""
+    end = time.monotonic() + RUN_SECONDS
     try:
-        out, error = client.communicate(timeout=RUN_SECONDS)
-    except subprocess.TimeoutExpired:
+        while True:
+            try:
+                out, error = client.communicate(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                check_broker()
+                if time.monotonic() > end:
+                    raise LoadFailed(f"no result within {RUN_SECONDS} s") from None
+    except BaseException:
         client.kill()
         client.communicate()
-        raise LoadFailed(f"no result within {RUN_SECONDS} s") from None
+        raise
     if client.returncode:
+        check_broker()
         raise LoadFailed(error.strip() or f"exit status {client.returncode}")
     result: dict[str, float] = json.loads(out)
     return result

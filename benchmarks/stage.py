@@ -104,11 +104,7 @@ class Stage:
         """Run the client to its end, on a disk that has nothing left to write. Raises LoadFailed, NodeFailed."""
         os.sync()
         before = node.cpu_seconds()
-        try:
-            found = load.finish(self.begin_client(node, mode, properties, **options))
-        except load.LoadFailed:
-            node.check_alive()  # a broker that has died says why
-            raise
+        found = load.finish(self.begin_client(node, mode, properties, **options), node.check_alive)
         return Run(found, node.cpu_seconds() - before)
 
     def begin_client(
@@ -130,8 +126,4 @@ class Stage:
         client = self.begin_client(node, mode, **options)
         time.sleep(0.3)
         started = node.start()
-        try:
-            return load.finish(client)["at_s"] - started
-        except load.LoadFailed:
-            node.check_alive()
-            raise
+        return load.finish(client, node.check_alive)["at_s"] - started
