@@ -6,19 +6,18 @@ interface as they would from anywhere. Whatever ends the demo ends the broker, a
 
 import argparse
 import asyncio
-import os
 import signal
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from riverport.cli.command import Problem, explained, guarded, make_parser
 from riverport.cli.embedded import embedded_broker, throwaway_directory
+from riverport.cli.lines import opened, progress_over, read_lines
 from riverport.cli.terminal import (
     Progress,
     counted,
@@ -98,7 +97,7 @@ def _run(given: argparse.Namespace) -> None:
     began = time.monotonic()
     # Nobody asked for the broker's log here; what it warns of still shows.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
-    with _opened(given.file) as file, throwaway_directory() as data, _ended_by_signals():
+    with opened(given.file) as file, throwaway_directory() as data, _ended_by_signals():
         story = asyncio.run(_play(given, file, data))
     took = time.monotonic() - began
     if given.json:
@@ -107,20 +106,6 @@ def _run(given: argparse.Namespace) -> None:
         _print(given, story, took)
     if (story.consumed, story.consumed_sum) != (story.produced, story.produced_sum):
         raise Problem("what was consumed is not what was produced: this is a defect, please report it")
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    if path == "-":
-        yield sys.stdin.buffer
-        return
-    with ExitStack() as closing:
-        try:
-            file = closing.enter_context(open(path, "rb"))
-        except OSError as error:
-            hint = "give it any file that you can read, such as README.md"
-            raise Problem(f"{path}: {error.strerror}", hint) from error
-        yield file
 
 
 @contextmanager
@@ -138,7 +123,7 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-async def _play(given: argparse.Namespace, file: BinaryIO, data: str) -> Story:
+async def _play(given: argparse.Namespace, file: int, data: str) -> Story:
     from riverport.kafka.client.admin import Admin
     from riverport.kafka.client.client import Client
     from riverport.kafka.client.errors import ClientError
@@ -157,33 +142,22 @@ async def _play(given: argparse.Namespace, file: BinaryIO, data: str) -> Story:
     return story
 
 
-def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each line, as they are but for the line's end."""
-    number = 0
-    while line := file.readline(LINE_BYTES_MAX + 1):
-        number += 1
-        if len(line) > LINE_BYTES_MAX:
-            most = size_text(LINE_BYTES_MAX)
-            raise Problem(f"{name}: line {number} is longer than {most}, the most that a record may hold here")
-        yield number, line.rstrip(b"\r\n")
-
-
-async def _produce(client: "Client", file: BinaryIO, story: Story) -> None:
+async def _produce(client: "Client", file: int, story: Story) -> None:
     """Each line is a record with its number as the key, so that a line's partition is that of its key's hash."""
     from riverport.cli.sending import Sending
     from riverport.kafka.client.producer import Producer
 
     began = time.monotonic()
-    total = os.fstat(file.fileno()).st_size
     async with Producer(client, idempotent=True) as producer:
         sending = Sending(producer)
-        with Progress("producing", total, size_text) as progress:
-            for number, line in _lines(file, file.name):
-                key = b"%d" % number
-                await sending.send(TOPIC, key=key, value=line)
-                story.produced_bytes += len(line)
-                story.produced_sum += crc32(line, crc32(key))
-                progress.add(len(line) + 1)
+        with progress_over(file, "producing") as progress:
+            async for lines in read_lines(file, LINE_BYTES_MAX):
+                for line in lines:
+                    key = b"%d" % (sending.sent + 1)
+                    await sending.send(TOPIC, key=key, value=line)
+                    story.produced_bytes += len(line)
+                    story.produced_sum += crc32(line, crc32(key))
+                    progress.add(len(line) + 1)
             await sending.finish()
     story.produced = sending.delivered
     story.produced_s = time.monotonic() - began
