@@ -16,12 +16,15 @@
  * all processes of a machine share. Values are lines of JSON, a ring of RING different ones, so that compression has
  * something real to do. Exit status: 0 done, 1 the broker failed us, 2 wrong usage.
  */
+#include <arpa/inet.h>
 #include <librdkafka/rdkafka.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,6 +59,13 @@ static double cpu_s(void) {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
+}
+
+static long number(const char *text) {
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (*end || end == text || value < 0) fail(2, "not a count: %s", text);
+    return value;
 }
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque) {
@@ -270,8 +280,7 @@ static long with_leader(rd_kafka_t *rk, const char *prefix, int timeout_ms) {
 
 static void wait_for_leaders(rd_kafka_t *rk, const struct options *o, long wanted, double end) {
     long found;
-    /* A request that was queued while nothing listened may be answered late or never: ask again soon. */
-    while ((found = with_leader(rk, o->topic, 200)) < wanted) {
+    while ((found = with_leader(rk, o->topic, 20000)) < wanted) {
         if (now_s() > end) fail(1, "%ld of %ld partitions have a leader", found, wanted);
         usleep(2000);
     }
@@ -326,39 +335,43 @@ static void list(rd_kafka_conf_t *conf, const struct options *o) {
     printf("{\"partitions\":%ld,\"p50_ms\":%.4f,\"max_ms\":%.4f}\n", found, took[o->times / 2] * 1e3, took[o->times - 1] * 1e3);
 }
 
-/* Find a broker that has just begun to listen as soon as it does. */
-static void be_eager(rd_kafka_conf_t *conf) {
-    set(conf, "reconnect.backoff.ms", "5");
-    set(conf, "reconnect.backoff.max.ms", "10");
-    set(conf, "retry.backoff.ms", "10");
-    set(conf, "linger.ms", "0");
+/* Until something listens. librdkafka, asked before, may notice up to a second late. */
+static void wait_for_listener(const struct options *o) {
+    char host[256];
+    const char *colon = strrchr(o->bootstrap, ':');
+    if (!colon || colon - o->bootstrap >= (long)sizeof host) fail(2, "not HOST:PORT: %s", o->bootstrap);
+    memcpy(host, o->bootstrap, colon - o->bootstrap);
+    host[colon - o->bootstrap] = 0;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(number(colon + 1))};
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(2, "not an IPv4 address: %s", host);
+    for (double end = now_s() + o->seconds;; usleep(2000)) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0), refused = connect(fd, (struct sockaddr *)&address, sizeof address);
+        close(fd);
+        if (!refused) return;
+        if (now_s() > end) fail(1, "nothing listens");
+    }
 }
 
 static void ready(rd_kafka_conf_t *conf, const struct options *o) {
-    be_eager(conf);
+    wait_for_listener(o);
     wait_for_leaders(client(RD_KAFKA_PRODUCER, conf), o, o->partitions, now_s() + o->seconds);
     printf("{\"at_s\":%.6f}\n", now_s());
 }
 
 static void first(rd_kafka_conf_t *conf, const struct options *o) {
-    be_eager(conf);
+    set(conf, "linger.ms", "0");
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    char *value = ring_of_values(o->size);
+    wait_for_listener(o);
     rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, o->topic, NULL);
     /* Left to itself, librdkafka looks for a topic's leader once a second. */
     wait_for_leaders(rk, o, 1, now_s() + o->seconds);
-    open_topic(rk, topic, ring_of_values(o->size), o->size, o->seconds);
+    open_topic(rk, topic, value, o->size, o->seconds);
     printf("{\"at_s\":%.6f}\n", now_s());
 }
 
 /* --- command line */
-
-static long number(const char *text) {
-    char *end;
-    long value = strtol(text, &end, 10);
-    if (*end || end == text || value < 0) fail(2, "not a count: %s", text);
-    return value;
-}
 
 static void read_option(struct options *o, char *word) {
     char *value = strchr(word, '=');
