@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from riverport.kafka.log import AppendInfo, Isolation, Log, ReadInfo
+from riverport.kafka.log import AppendInfo, Isolation, Log, Origin, ReadInfo
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 ACKS_ALL = -1
@@ -76,8 +76,10 @@ class Partition:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return self.log
 
-    def append(self, records: memoryview, acks: int, now_ms: int) -> AppendInfo:
-        """Append a client's batch as the leader.
+    def append(
+        self, records: memoryview | bytearray, acks: int, now_ms: int, *, origin: Origin = Origin.CLIENT
+    ) -> AppendInfo:
+        """Append a batch of a client, or of a coordinator of this broker, as the leader.
 
         Raises ApiError; NOT_ENOUGH_REPLICAS where acks=all asks for more in-sync replicas than there are.
         """
@@ -88,7 +90,7 @@ class Partition:
                 f"The size of the current ISR : {len(self.isr)} is insufficient to satisfy the min.isr requirement of "
                 f"{log.config.min_insync_replicas} for partition {self}",
             )
-        info = log.append_as_leader(records, self.leader_epoch, now_ms)
+        info = log.append_as_leader(records, self.leader_epoch, now_ms, origin=origin)
         self._advance_high_watermark(log)
         return info
 

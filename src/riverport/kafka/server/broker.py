@@ -8,7 +8,7 @@ fenced, logs closed and marked clean. What a killed process leaves behind is the
 import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riverport.base.clock import Clock, SystemClock
 from riverport.base.files import Files, OsFiles
@@ -47,6 +47,9 @@ from riverport.kafka.server.topics import Topics
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.group_shell import GroupShell
 
 log = get_logger(__name__)
 
@@ -98,6 +101,7 @@ class Broker:
         self._creating: set[str] = set()  # topics that are being made for clients that asked for them
         self.metadata_fetches = MetadataFetches(self)
         self.lifecycle = Lifecycle(self)
+        self._groups: GroupShell | None = None
         self.controller: Controller | None = None  # with the controller role only
         self.metadata: MetadataShell | MetadataObserver
         self.channel: ControllerChannel
@@ -144,6 +148,8 @@ class Broker:
         self._topics.apply_all(self.metadata.image)
         self.view.changed(self.metadata.image, None)
         self.metadata.subscribe(self._metadata_changed)
+        if self.has_topic("__consumer_offsets"):
+            self.groups.follow()
         await self.lifecycle.join()
         await self.metadata.until(lambda image: not image.brokers[self.node_id].fenced)
 
@@ -254,6 +260,8 @@ class Broker:
         """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
         await self.server.close()
         await self.housekeeping.stop()
+        if self._groups is not None:
+            await self._groups.close()
         if not self.failed.done():
             await self.lifecycle.leave()
         if hasattr(self, "channel"):
@@ -271,6 +279,10 @@ class Broker:
             names = [*delta.topics, *delta.deleted_topics.values()]
             self.view.changed(image, None if everything else names)
         self._topics.apply(image, sorted(delta.topics), [(name, id_) for id_, name in delta.deleted_topics.items()])
+        if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
+            self.groups.follow()
+        if delta.deleted_topics and self._groups is not None:
+            self._groups.topics_deleted(list(delta.deleted_topics.values()))
         for kind, name in sorted(delta.configs):
             if kind == TOPIC_RESOURCE:
                 self.logs.update_config(name, self.log_config(name))
@@ -364,6 +376,15 @@ class Broker:
 
     def finalized_features_epoch(self) -> int:
         return self.metadata.image.offset
+
+    @property
+    def groups(self) -> "GroupShell":
+        """The group coordinators, made when they are first needed: a broker without groups pays nothing for them."""
+        if self._groups is None:
+            from riverport.kafka.server.group_shell import GroupShell
+
+            self._groups = GroupShell(self)
+        return self._groups
 
     # --- partitions
 
