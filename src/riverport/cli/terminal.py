@@ -41,7 +41,7 @@ def _cell(value: Any) -> tuple[str, bool]:
         return str(value), True
     if isinstance(value, (list, tuple)):
         return printable(",".join(map(str, value))) or "-", False
-    return printable(str(value)) or "-", False
+    return printable(str(value)) or "-", isinstance(value, Figure)
 
 
 def printable(text: str) -> str:
@@ -83,16 +83,22 @@ def terminal_width(default: int) -> int:
     return shutil.get_terminal_size((default, 24)).columns if sys.stdout.isatty() else default
 
 
-def size_text(size: int) -> str:
+class Figure(str):
+    """Text that stands right in its column, as numbers do."""
+
+    __slots__ = ()
+
+
+def size_text(size: int) -> Figure:
     """A number of bytes for a person: `1.2 MiB`."""
     if size < 1024:
-        return f"{size} B"
+        return Figure(f"{size} B")
     amount = float(size)
     for unit in ("KiB", "MiB", "GiB", "TiB"):
         amount /= 1024
         if amount < 1024 or unit == "TiB":
             break
-    return f"{amount:.1f} {unit}"
+    return Figure(f"{amount:.1f} {unit}")
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 from riverport.kafka.client.client import Client
 from riverport.kafka.client.cluster import TopicView
 from riverport.kafka.client.errors import Refused, check
+from riverport.kafka.client.group import decode_assignment
 from riverport.kafka.client.offsets import TopicPartition
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.errors import ErrorCode
+from riverport.kafka.wire.errors import ErrorCode, WireError
 
 RESOURCE_TYPES = {"topic": 2, "broker": 4, "broker-logger": 8, "client-metrics": 16, "group": 32}
 CONFIG_SOURCES = {
@@ -42,6 +43,24 @@ class Group:
     protocol_type: str
     state: str
     type: str
+
+
+@dataclass(slots=True, frozen=True)
+class GroupMemberView:
+    id: str
+    instance_id: str | None
+    client_id: str
+    host: str
+    assigned: tuple[TopicPartition, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class GroupView:
+    """Members of a group of any type; those of groups that are no consumers' have no partitions here."""
+
+    state: str
+    assignor: str
+    members: tuple[GroupMemberView, ...]
 
 
 @dataclass(slots=True, frozen=True)
@@ -207,6 +226,49 @@ class Admin:
 
         return await self.client.retrying(attempt)
 
+    async def describe_members(self, group: str, kind: str) -> GroupView:
+        """State and members of a group; `kind` is its type as `groups` tells it."""
+        if kind == "consumer":
+            return await self._describe_consumer_group(group)
+        if kind != "classic":
+            state = next((found.state for found in await self.groups() if found.id == group), "Dead")
+            return GroupView(state, "", ())
+        described = await self.describe_group(group)
+        of_consumers = described.protocol_type == "consumer"
+        members = tuple(
+            GroupMemberView(
+                member.member_id,
+                member.group_instance_id,
+                member.client_id,
+                member.client_host,
+                _assigned(member.member_assignment) if of_consumers else (),
+            )
+            for member in described.members
+        )
+        return GroupView(described.group_state, described.protocol_data, members)
+
+    async def _describe_consumer_group(self, group: str) -> GroupView:
+        """A group whose assignments the broker computes (KIP-848)."""
+
+        async def attempt() -> "m.ConsumerGroupDescribeResponse.DescribedGroup":
+            answer = await self.client.ask_coordinator(group, m.ConsumerGroupDescribeRequest(group_ids=[group]))
+            described: m.ConsumerGroupDescribeResponse.DescribedGroup = answer.groups[0]
+            self.client.check_coordinator(group, described.error_code, f"group {group!r}", described.error_message)
+            return described
+
+        described = await self.client.retrying(attempt)
+        members = tuple(
+            GroupMemberView(
+                member.member_id,
+                member.instance_id,
+                member.client_id,
+                member.client_host,
+                tuple((t.topic_name, p) for t in member.assignment.topic_partitions for p in t.partitions),
+            )
+            for member in described.members
+        )
+        return GroupView(described.group_state, described.assignor_name, members)
+
     async def delete_group(self, group: str) -> None:
         async def attempt() -> None:
             answer = await self.client.ask_coordinator(group, m.DeleteGroupsRequest(groups_names=[group]))
@@ -292,3 +354,11 @@ class Admin:
                     LogDir(node.id, result.log_dir, error, result.total_bytes, result.usable_bytes, partitions)
                 )
         return found
+
+
+def _assigned(assignment: bytes) -> tuple[TopicPartition, ...]:
+    """What a member's assignment says; one that cannot be read (it is between clients) is taken for empty."""
+    try:
+        return tuple(decode_assignment(bytes(assignment)))
+    except WireError:
+        return ()

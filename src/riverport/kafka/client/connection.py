@@ -5,6 +5,7 @@ then goes in the highest version that both sides have, or in the one the caller 
 """
 
 import asyncio
+import os
 import struct
 from typing import Any, TypeVar, cast
 
@@ -68,7 +69,9 @@ class Connection(asyncio.Protocol):
         except TimeoutError as error:
             raise Unreachable([address], f"no answer within {timeout_ms:.0f} ms") from error
         except OSError as error:
-            raise Unreachable([address], error.strerror or str(error)) from error
+            # asyncio words it "Connect call failed"; the system's own word says more.
+            cause = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+            raise Unreachable([address], cause or str(error)) from error
         except (Disconnected, TimedOut) as error:
             raise Unreachable([address], f"connected, but it does not speak Kafka's protocol ({error})") from error
         return connection
