@@ -24,7 +24,8 @@ from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.topics import Topics as TopicDecisions
 from riverport.kafka.controller.topics import name_problem
 from riverport.kafka.log import Log, LogConfig
-from riverport.kafka.log.manager import LogManager
+from riverport.kafka.log.manager import HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, LogManager
+from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.configs import Configs
 from riverport.kafka.server.controller import Controller
@@ -95,6 +96,7 @@ class Broker:
         self.housekeeping = Housekeeping(loop, self._executor)
         self.server = Server(self)
         self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
+        self.upkeep = Upkeep(self.logs)
         self._topics = Topics(self)
         self.configs = Configs(self, config)
         self._topic_defaults = topic_settings.broker_defaults(config.values)
@@ -246,15 +248,20 @@ class Broker:
         if not self.is_broker:
             return
         every("retention", lambda: config["log.retention.check.interval.ms"], self._retention)
-        every("checkpoints", lambda: config["log.flush.offset.checkpoint.interval.ms"], self.logs.checkpoint)
-        every("deletion", lambda: 1_000, lambda: self.logs.expired_jobs(self.clock.mono_ms()))
+        for name, key in (
+            (RECOVERY_POINTS, "log.flush.offset.checkpoint.interval.ms"),
+            (LOG_STARTS, "log.flush.start.offset.checkpoint.interval.ms"),
+            (HIGH_WATERMARKS, "replica.high.watermark.checkpoint.interval.ms"),
+        ):
+            every(name, lambda key=key: config[key], lambda name=name: self.upkeep.checkpoint(name))  # type: ignore[misc]
+        every("deletion", lambda: 1_000, lambda: self.upkeep.remove_dropped(self.clock.mono_ms()))
 
     def _metadata_noop(self) -> None:
         if self.config["metadata.max.idle.interval.ms"] > 0 and isinstance(self.metadata, MetadataShell):
             self.metadata.write_noop()
 
     def _retention(self) -> None:
-        self.logs.apply_retention(self.clock.wall_ms())
+        self.upkeep.apply_retention(self.clock.wall_ms(), compacted=False)
 
     async def stop(self) -> None:
         """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
