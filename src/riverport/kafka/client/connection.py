@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
             raise Unreachable([address], f"no answer within {timeout_ms:.0f} ms") from error
         except OSError as error:
             # asyncio words it "Connect call failed"; the system's own word says more.
-            cause = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+            cause = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
             raise Unreachable([address], cause or str(error)) from error
         except (Disconnected, TimedOut) as error:
             raise Unreachable([address], f"connected, but it does not speak Kafka's protocol ({error})") from error
