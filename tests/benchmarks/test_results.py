@@ -1,0 +1,105 @@
+"""Medians, ratios, targets, and how a run is laid out."""
+
+import io
+from pathlib import Path
+
+import pytest
+from benchmarks.figures import FIGURES, chosen
+from benchmarks.progress import Progress
+from benchmarks.results import KAFKA, RIVERPORT, Measure, Outcome
+from benchmarks.stage import FAST, FULL
+
+from benchmarks import bench, churn, machine, plots, results
+
+RATE = Measure("rate", "produce", "k/s", True, 1.5)
+WAIT = Measure("wait", "p99", "ms", False, 0.7)
+
+
+def outcome(measure: Measure, theirs: list[float], ours: list[float]) -> Outcome:
+    return Outcome("some", "Some figure", measure, {KAFKA: theirs, RIVERPORT: ours})
+
+
+def test_the_ratio_is_that_of_medians_so_one_bad_round_changes_nothing() -> None:
+    assert outcome(RATE, [100, 100, 1], [200, 900, 200]).ratio == 2.0
+
+
+def test_a_measure_of_one_broker_has_no_ratio() -> None:
+    assert Outcome("some", "Some", RATE, {RIVERPORT: [5.0]}).ratio is None
+
+
+@pytest.mark.parametrize(
+    ("measure", "ratio", "met"),
+    [(RATE, 1.5, True), (RATE, 1.49, False), (WAIT, 0.7, True), (WAIT, 0.71, False)],
+)
+def test_a_target_is_met_on_the_side_that_is_better(measure: Measure, ratio: float, met: bool) -> None:
+    assert measure.meets(ratio) is met
+
+
+def test_a_table_is_aligned_and_names_a_figure_once() -> None:
+    lines = results.table([outcome(RATE, [1000], [2000]), outcome(WAIT, [10], [9])]).splitlines()
+    assert len(lines) == 4
+    assert sum("Some figure" in line for line in lines) == 1
+    assert [line.index("≥") for line in lines if "≥" in line] == [line.index("≤") for line in lines if "≤" in line]
+    assert lines[2].endswith("met")
+    assert lines[3].endswith("missed")
+
+
+def test_a_result_read_back_is_the_same() -> None:
+    made = outcome(WAIT, [1.5, 2.5], [0.5])
+    assert Outcome.from_json(made.as_json()) == made
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234567.0, "1,234,567"), (42.25, "42.2"), (1.234, "1.23"), (0.0123, "0.012"), (None, "-")]
+)
+def test_numbers_have_as_many_digits_as_the_eye_can_use(value: float | None, text: str) -> None:
+    assert results.number(value) == text
+
+
+def test_fresh_nodes_and_the_last_word_on_memory_have_rounds_of_their_own() -> None:
+    counts = dict.fromkeys((figure.name for figure in FIGURES), 0)
+    for number in range(bench.total_rounds(FULL)):
+        for figure in bench.figures_of_round(list(FIGURES), FULL, number):
+            counts[figure.name] += 1
+    assert counts["100b-1"] == FULL.rounds
+    assert counts["start"] == FULL.fresh_rounds
+    assert counts["memory"] == 1
+
+
+def test_memory_is_read_after_every_load() -> None:
+    last = bench.figures_of_round(list(FIGURES), FULL, bench.total_rounds(FULL) - 1)
+    assert last[-1].name == "memory"
+
+
+def test_a_full_run_fits_into_half_an_hour_and_a_fast_one_into_ten_minutes() -> None:
+    assert bench.expected_seconds(list(FIGURES), FULL, 2) < 30 * 60
+    assert bench.expected_seconds(list(FIGURES), FAST, 2) < bench.expected_seconds(list(FIGURES), FULL, 2)
+
+
+def test_chosen_figures_keep_their_order() -> None:
+    assert [figure.name for figure in chosen(["start", "gzip"])] == ["gzip", "start"]
+
+
+def test_progress_counts_weights_and_not_steps() -> None:
+    out = io.StringIO()
+    progress = Progress(100, out)
+    progress.step("a long one", 90)
+    progress.step("a short one", 10)
+    assert out.getvalue().splitlines() == ["  0%  a long one", " 90%  a short one"]
+
+
+def test_growth_is_that_of_means_once_caches_have_their_size() -> None:
+    readings = [(at, 30.0 if at < 30 else 40.0 if at < 60 else 41.0) for at in range(90)]
+    assert churn.growth_of([(float(at), value) for at, value in readings], 90) == 1.0
+
+
+def test_the_file_system_is_that_of_the_nearest_mount_point() -> None:
+    assert machine.describe(Path("/proc/self"))["file_system"] == "proc"
+
+
+def test_a_figure_is_drawn_as_a_small_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (path,) = plots.draw([outcome(RATE, [1, 2, 3], [4, 5, 6]), outcome(WAIT, [2], [1])], tmp_path)
+    assert path == tmp_path / "some.svg"
+    assert path.stat().st_size < 100_000
+    assert "Some figure" in path.read_text()
