@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -127,23 +128,30 @@ def _act(given: argparse.Namespace) -> None:
     asyncio.run(_with_client(given))
 
 
-def guarded(act: Callable[[], None]) -> int:
-    """Run `act`; what it raises becomes a line on standard error and an exit code."""
+def guarded(act: Callable[[], int | None]) -> int:
+    """Run `act`; what it raises becomes a line on standard error and an exit code. None from it is 0."""
     from riverport.base.files import StorageError
+    from riverport.base.settings import ConfigError
 
     for stream in (sys.stdout, sys.stderr):
         # Names and values may hold what this terminal's encoding does not.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        act()
+        code = act()
         sys.stdout.flush()
     except Problem as problem:
         return complain(problem, 2 if isinstance(problem, UsageProblem) else 1)
+    except ConfigError as error:
+        return max(complain(Problem(problem)) for problem in error.problems)
     except BrokenPipeError:
         raise
-    except (OSError, StorageError) as error:
+    except StorageError as error:
         return complain(Problem(str(error)))
-    return 0
+    except OSError as error:
+        hint = "another program uses it: --port takes another, 0 any free one" if error.errno == EADDRINUSE else ""
+        path = f"{error.filename}: " if error.filename else ""
+        return complain(Problem(path + (error.strerror or str(error)), hint))
+    return code or 0
 
 
 def complain(problem: Problem, code: int = 1) -> int:

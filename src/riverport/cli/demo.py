@@ -42,6 +42,8 @@ SHOWN_PER_PARTITION = 40
 LINE_BYTES_MAX = 64 * 1024 * 1024
 """The longest line: it has to fit in a request (socket.request.max.bytes, 100 MiB)."""
 SETTINGS = {"max.message.bytes": str(LINE_BYTES_MAX + 1024 * 1024)}
+OVERRIDES = {"offsets.topic.num.partitions": "1"}
+"""One group needs no fifty partitions of offsets."""
 STALLED_S = 30
 """Without a record for this long, the demo gives up."""
 PLAIN_WIDTH = 160
@@ -130,7 +132,7 @@ async def _play(given: argparse.Namespace, file: int, data: str) -> Story:
 
     story = Story()
     began = time.monotonic()
-    async with embedded_broker(data, {}) as story.bootstrap:
+    async with embedded_broker(data, OVERRIDES) as story.bootstrap:
         story.started_s = time.monotonic() - began
         try:
             async with Client(story.bootstrap, client_id="riverport-demo") as client:

@@ -1,15 +1,15 @@
 """`riverport kafka format` and `start`: a node from a `server.properties`, as Kafka's own scripts do."""
 
 import argparse
-import sys
 import time
 
-from riverport.base.files import OsFiles, StorageError
+from riverport.base.files import OsFiles
 from riverport.base.settings import ConfigError
+from riverport.cli.command import Problem, guarded, make_parser
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="riverport kafka", description="A Kafka node from a server.properties.")
+    made = make_parser("kafka", "A Kafka node from a server.properties.")
     verbs = made.add_subparsers(dest="verb", required=True, metavar="format|start|random-uuid")
     form = verbs.add_parser("format", help="make the directories of a node")
     form.add_argument("-t", "--cluster-id", required=True, metavar="CLUSTER_ID")
@@ -35,16 +35,8 @@ def run(words: list[str]) -> int:
 
         print(uuid_text(SystemIds().uuid()))
         return 0
-    try:
-        properties = read_properties(given.config)
-        return _format(given, properties) if given.verb == "format" else _start(given, properties)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(f"riverport: {problem}", file=sys.stderr)
-        return 1
-    except (OSError, StorageError) as error:
-        print(f"riverport: {error}", file=sys.stderr)
-        return 1
+    act = _format if given.verb == "format" else _start
+    return guarded(lambda: act(given, read_properties(given.config)))
 
 
 def read_properties(path: str) -> dict[str, str]:
@@ -101,8 +93,7 @@ def _format(given: argparse.Namespace, properties: dict[str, str]) -> int:
             quorum=quorum,
         )
     except FormatError as error:
-        print(f"riverport: {error}", file=sys.stderr)
-        return 1
+        raise Problem(str(error)) from error
     print("\n".join(lines))
     return 0
 

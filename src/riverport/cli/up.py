@@ -7,8 +7,7 @@ import signal
 import sys
 from contextlib import nullcontext
 
-from riverport.base.files import StorageError
-from riverport.base.settings import ConfigError
+from riverport.cli.command import guarded, make_parser
 from riverport.cli.embedded import (
     HOST,
     client_port,
@@ -20,10 +19,19 @@ from riverport.cli.embedded import (
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="riverport up", description="Start a Kafka broker; Ctrl-C stops it.")
+    made = make_parser(
+        "up",
+        "Start a Kafka broker; Ctrl-C stops it.",
+        [
+            "riverport up                           # data goes when it stops",
+            "riverport up --dir data --override num.partitions=3",
+        ],
+    )
     made.add_argument("--brokers", type=int, default=1, metavar="N", help="brokers (one in this release)")
     made.add_argument("--dir", metavar="DIR", help="keep the data here; without it the data goes with the broker")
-    made.add_argument("--port", type=int, default=9092, metavar="P", help="port for clients, 0 for any free one")
+    made.add_argument(
+        "--port", type=int, default=9092, metavar="P", help="port for clients, 0 for any free one (default 9092)"
+    )
     made.add_argument("--json", action="store_true", help="print one line of JSON once the broker answers")
     made.add_argument("--override", action="append", default=[], metavar="KEY=VALUE", help="a server.properties entry")
     return made
@@ -38,16 +46,12 @@ def run(words: list[str]) -> int:
         made.error(f"--port {given.port}: a port is a number from 0 to 65535")
     # Ended before it runs, it would leave the directory behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        with nullcontext(given.dir) if given.dir is not None else throwaway_directory() as data:
-            return _serve(given, data)
-    except ConfigError as error:
-        for problem in error.problems:
-            print(f"riverport: {problem}", file=sys.stderr)
-        return 1
-    except (OSError, StorageError) as error:
-        print(f"riverport: {error}", file=sys.stderr)
-        return 1
+    return guarded(lambda: _run(given))
+
+
+def _run(given: argparse.Namespace) -> int:
+    with nullcontext(given.dir) if given.dir is not None else throwaway_directory() as data:
+        return _serve(given, data)
 
 
 def _serve(given: argparse.Namespace, data: str) -> int:
