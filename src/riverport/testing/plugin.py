@@ -27,7 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="let riverport_broker stand for this running Kafka cluster; tests that need more of it are skipped",
     )
     parser.addini("riverport_config", "settings of riverport_broker, one key=value a line", type="linelist")
-    parser.addini("riverport_scope", "how long one riverport_broker lives: function, class, module, session", default="function")
+    parser.addini(
+        "riverport_scope", "how long one riverport_broker lives: function, class, module, session", default="function"
+    )
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> Any:
