@@ -28,16 +28,10 @@ DEFAULTS = {
     # The controller is in the same process: nobody looks for it at this address.
     "controller.quorum.voters": "1@127.0.0.1:0",
     "offsets.topic.replication.factor": "1",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
     # Nobody waits for more members of a group, nor for fifty partitions of an internal topic to be made.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "100",
     "offsets.topic.num.partitions": "4",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.num.partitions": "4",
 }
 """What differs from Kafka's own defaults; `config` may change all of it."""
 
