@@ -21,7 +21,7 @@ from riverport.kafka.groups.config import GroupConfig
 from riverport.kafka.groups.joining import Join
 from riverport.kafka.groups.offsets import OffsetStore
 from riverport.kafka.groups.others import CONSUMER, KIND_OF_RECORD, OtherGroup
-from riverport.kafka.groups.rebalance import UNKNOWN_MEMBER
+from riverport.kafka.groups.rebalance import UNKNOWN_MEMBER, join_refusal
 from riverport.kafka.groups.records import GroupRecord, group_metadata
 from riverport.kafka.groups.turn import NewAssignment, NewGroup, NewStaticMember, Now, Timer, TimerKind, Turn, Waiter
 from riverport.kafka.wire import messages as m
@@ -74,7 +74,7 @@ class Coordinator:
             except ApiError as error:
                 code = error.code
         if code is not None:
-            turn.reply(waiter, m.JoinGroupResponse(error_code=code, member_id=request.member_id))
+            turn.reply(waiter, join_refusal(code, request.member_id))
         return turn
 
     def _join_problem(self, request: m.JoinGroupRequest) -> ErrorCode | None:
@@ -124,7 +124,9 @@ class Coordinator:
         turn = Turn(self.config, now)
         try:
             group = self._classic(group_id)
-        except ApiError:
+        except ApiError as error:
+            if error.code is not ErrorCode.UNKNOWN_MEMBER_ID:
+                raise
             answer = m.LeaveGroupResponse.MemberResponse
             answers = [answer(one.member_id, one.group_instance_id, ErrorCode.UNKNOWN_MEMBER_ID) for one in members]
             turn.response = m.LeaveGroupResponse(members=answers)
@@ -255,7 +257,7 @@ class Coordinator:
             del self.groups[new.group_id]
         else:
             self.groups[new.group_id] = new.replaced
-        turn.reply(new.waiter, m.JoinGroupResponse(error_code=code))
+        turn.reply(new.waiter, join_refusal(code))
 
     # --- replay
 
@@ -333,8 +335,7 @@ class Coordinator:
             for member in group.members.values():
                 code = ErrorCode.NOT_COORDINATOR
                 if member.join_waiter is not None:
-                    answer = m.JoinGroupResponse(error_code=code, member_id=member.member_id)
-                    turn.reply(member.join_waiter, answer)
+                    turn.reply(member.join_waiter, join_refusal(code, member.member_id))
                 if member.sync_waiter is not None:
                     turn.reply(member.sync_waiter, m.SyncGroupResponse(error_code=code))
             rebalance.cancel_timers(turn, group)

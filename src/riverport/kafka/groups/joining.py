@@ -12,6 +12,7 @@ from riverport.kafka.groups.config import NEW_MEMBER_JOIN_TIMEOUT_MS
 from riverport.kafka.groups.member import Member, Protocols
 from riverport.kafka.groups.rebalance import (
     UNKNOWN_MEMBER,
+    join_refusal,
     joined,
     maybe_complete_join,
     prepare,
@@ -76,7 +77,7 @@ def join(turn: Turn, group: ClassicGroup, request: Join) -> None:
     if not _has_room(turn, group, request.member_id):
         group.remove(request.member_id)
         turn.cancel_timer(session_timer(group, request.member_id))
-        turn.reply(request.waiter, m.JoinGroupResponse(error_code=ErrorCode.GROUP_MAX_SIZE_REACHED))
+        turn.reply(request.waiter, join_refusal(ErrorCode.GROUP_MAX_SIZE_REACHED))
         return
     if not group.supports(request.protocol_type, request.protocol_names):
         raise ApiError(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
@@ -90,8 +91,7 @@ def join(turn: Turn, group: ClassicGroup, request: Join) -> None:
         # The member has to come back with its id: a client that lost its connection leaves no member behind.
         group.pending_join[request.new_member_id] = None
         turn.set_timer(session_timer(group, request.new_member_id), request.session_timeout_ms)
-        answer = m.JoinGroupResponse(error_code=ErrorCode.MEMBER_ID_REQUIRED, member_id=request.new_member_id)
-        turn.reply(request.waiter, answer)
+        turn.reply(request.waiter, join_refusal(ErrorCode.MEMBER_ID_REQUIRED, request.new_member_id))
 
 
 def _has_room(turn: Turn, group: ClassicGroup, member_id: str) -> bool:
@@ -191,7 +191,7 @@ def _replace_static(turn: Turn, group: ClassicGroup, request: Join) -> None:
 def _fence(turn: Turn, previous: Member) -> None:
     code = ErrorCode.FENCED_INSTANCE_ID
     if previous.join_waiter is not None:
-        turn.reply(previous.join_waiter, m.JoinGroupResponse(error_code=code, member_id=previous.member_id))
+        turn.reply(previous.join_waiter, join_refusal(code, previous.member_id))
     if previous.sync_waiter is not None:
         turn.reply(previous.sync_waiter, m.SyncGroupResponse(error_code=code))
         previous.sync_waiter = None

@@ -21,6 +21,11 @@ UNKNOWN_MEMBER = ""
 """The member id of who has none yet."""
 
 
+def join_refusal(code: ErrorCode, member_id: str = UNKNOWN_MEMBER) -> Any:
+    """JoinGroup's answer to who is not let in, or has to ask again."""
+    return m.JoinGroupResponse(error_code=code, protocol_name=None, member_id=member_id)
+
+
 # --- sessions
 
 
@@ -63,7 +68,7 @@ def session_fired(turn: Turn, group: ClassicGroup, member_id: str) -> None:
 def drop(turn: Turn, group: ClassicGroup, member: Member) -> None:
     """Remove a member. If a request of it is parked it is told to begin anew, should it still be there."""
     if member.join_waiter is not None:
-        turn.reply(member.join_waiter, m.JoinGroupResponse(error_code=ErrorCode.UNKNOWN_MEMBER_ID))
+        turn.reply(member.join_waiter, join_refusal(ErrorCode.UNKNOWN_MEMBER_ID))
     if member.sync_waiter is not None:
         turn.reply(member.sync_waiter, m.SyncGroupResponse(error_code=ErrorCode.UNKNOWN_MEMBER_ID))
     turn.cancel_timer(session_timer(group, member.member_id))

@@ -119,9 +119,9 @@ class GroupShard:
     def _append(self, turn: Turn) -> int:
         """The offset of the first record. Raises ApiError."""
         broker, now_ms = self._broker, turn.now.wall_ms
-        batch = build_batch(
-            [NewRecord(*record.encode(), timestamp=now_ms) for record in turn.records], codec=self._codec
-        )
+        records = [NewRecord(*record.encode(), timestamp=now_ms) for record in turn.records]
+        # Sequence 0 without a producer id means nothing; it is what Apache Kafka's coordinators write.
+        batch = build_batch(records, codec=self._codec, base_sequence=0)
         limit = self._log().config.max_message_bytes
         if len(batch) > limit:
             raise ApiError(ErrorCode.MESSAGE_TOO_LARGE, f"a batch of {len(batch)} bytes, {limit} are allowed")

@@ -41,7 +41,8 @@ def _find(broker: "Broker", request: Request, key_type: int, key: str) -> _Coord
     if key_type == TRANSACTION:
         return _Coordinator(key, -1, "", -1, ErrorCode.COORDINATOR_NOT_AVAILABLE)
     if key_type != GROUP:
-        return _Coordinator(key, -1, "", -1, ErrorCode.INVALID_REQUEST)
+        message = "" if key_type == SHARE else _MESSAGES[ErrorCode.INVALID_REQUEST]
+        return _Coordinator(key, -1, "", -1, ErrorCode.INVALID_REQUEST, message)
     topic = broker.metadata.image.topics.get(OFFSETS_TOPIC)
     if topic is None:
         broker.create_topic(OFFSETS_TOPIC)
