@@ -189,7 +189,7 @@ def test_a_static_member_comes_back(filled: Any, open_consumer: Any, admin: Kafk
     for _ in range(2):
         consumer = open_consumer(group_id=group, group_instance_id="one")
         consumer.subscribe([topic])
-        until(lambda c=consumer: c.poll(50) is not None and len(c.assignment()) == 2, "an assignment")
+        until(lambda c=consumer: c.poll(300) is not None and len(c.assignment()) == 2, "an assignment")
         consumer.close()
         (member,) = admin.describe_groups([group])[group]["members"]
         assert member["group_instance_id"] == "one"
