@@ -2,24 +2,39 @@
 
 from bisect import bisect_right
 
-from riverport.base.files import Files
+from riverport.base.files import Files, StorageError
 from riverport.kafka.log import checkpoints
 
 
 class LeaderEpochs:
-    """Ascending (epoch, start offset) pairs, kept in `leader-epoch-checkpoint`."""
+    """Ascending (epoch, start offset) pairs, kept in `leader-epoch-checkpoint`.
 
-    __slots__ = ("_files", "_path", "entries")
+    `is_damaged` while the file could not be read as such: the log has to be asked then (`begin_anew`, `assign`).
+    """
+
+    __slots__ = ("_files", "_path", "entries", "is_damaged")
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
         self._path = path
-        self.entries: list[tuple[int, int]] = checkpoints.read_epochs(files, path)
+        self.entries: list[tuple[int, int]] = []
+        self.is_damaged = False
+        try:
+            self.entries = checkpoints.read_epochs(files, path)
+        except StorageError as error:
+            if error.operation != checkpoints.PARSE:
+                raise
+            self.is_damaged = True
 
     @property
     def latest(self) -> int:
         """The newest epoch, -1 where there is none."""
         return self.entries[-1][0] if self.entries else -1
+
+    def begin_anew(self) -> None:
+        """Forget everything, in the file too."""
+        self.entries, self.is_damaged = [], False
+        self._write()
 
     def assign(self, epoch: int, start: int) -> None:
         """An epoch starts at an offset. Later epochs, and earlier ones that start behind it, go."""

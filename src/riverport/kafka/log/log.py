@@ -15,7 +15,8 @@ from zlib import crc32
 from riverport.base.files import Files, StorageError
 from riverport.kafka.log.config import LogConfig
 from riverport.kafka.log.epochs import LeaderEpochs
-from riverport.kafka.log.producers import CompletedTransaction, Producers, ProducerState
+from riverport.kafka.log.flush import FlushJob
+from riverport.kafka.log.producers import Producers, ProducerState
 from riverport.kafka.log.segment import DELETED, HEADER_BYTES, Segment, file_name
 from riverport.kafka.log.transactions import AbortedTransactions
 from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, patch, read_header
@@ -65,33 +66,15 @@ class ReadInfo:
     aborted: list[tuple[int, int]] | None  # (producer id, first offset), with Isolation.LAST_STABLE only
 
 
-class FlushJob:
-    """One fsync of everything that is in the log now."""
+def _marker_in(buffer: Any, header: BatchHeader) -> tuple[ControlType, int] | None:
+    """What a transaction's marker says, and its coordinator's epoch; None for other control batches, and emptied ones.
 
-    def __init__(self, log: "Log") -> None:
-        self._log = log
-        self.offset = log.log_end_offset
-        start = log.recovery_point
-        self._segments = [s for s in log.segments if s.base_offset >= start or s is log.active or _next(log, s) > start]
-
-    def run(self) -> None:
-        for segment in self._segments:
-            try:
-                segment.sync()
-            except StorageError:
-                if not self._log.is_deleted:
-                    raise
-
-    def finish(self) -> None:
-        self._log.flushed(self.offset)
-
-    def fail(self, error: Exception) -> None:
-        self._log.failed = error
-
-
-def _next(log: "Log", segment: Segment) -> int:
-    at = log.segments.index(segment)
-    return log.segments[at + 1].base_offset if at + 1 < len(log.segments) else log.log_end_offset
+    Compaction empties the batch of a marker that nobody needs any more, and may keep it for its producer's sake.
+    """
+    record = next(iter(iter_records(buffer, header)), None)
+    if record is None or (kind := control_type(record)) not in (ControlType.ABORT, ControlType.COMMIT):
+        return None
+    return kind, coordinator_epoch(record)
 
 
 class Log:
@@ -118,6 +101,9 @@ class Log:
         self.log_end_offset = 0
         self.high_watermark = 0
         self.recovery_point = 0
+        self.truncations = 0  # counted, so that a flush that began before one does not vouch for what came after
+        self.place_is_synced = False  # the log's directory and its name in the one above
+        self.snapshot_offset = -1  # where a clean stop has left a snapshot, and nothing has been appended since
         self.cleaned_to = -1  # the first offset that compaction has not seen; -1: it has not been here
         self.last_flush_ms = now_ms
         self._bases: list[int] = []
@@ -157,6 +143,11 @@ class Log:
             after_max_ms=config.message_timestamp_after_max_ms,
             max_message_bytes=config.max_message_bytes,
         )
+
+    def has_aborted_in(self, segment: Segment) -> bool:
+        at = bisect_right(self._bases, segment.base_offset)
+        end = self._bases[at] if at < len(self._bases) else self.log_end_offset
+        return self.aborted.any_between(segment.base_offset, end)
 
     def active_producers(self) -> list[ProducerState]:
         return list(self.producers.states.values())
@@ -208,8 +199,7 @@ class Log:
             self.leader_epochs.assign(leader_epoch, first)
         self._check_producers(buffer, headers)
         self._write([buffer], len(buffer), headers, now_ms)
-        for header in headers:
-            self._remember(buffer, header)
+        self._remember_all(buffer, headers)
         return AppendInfo(first, offset - 1, -1, self.log_start_offset)
 
     def append_as_follower(self, records: Any, now_ms: int) -> AppendInfo:
@@ -229,33 +219,45 @@ class Log:
                 self.leader_epochs.assign(header.leader_epoch, header.base_offset)
         end = headers[-1].position + headers[-1].size
         self._write([buffer[:end]], end, headers, now_ms)
-        for header in headers:
-            self._remember(buffer, header)
+        self._remember_all(buffer, headers)
         return AppendInfo(first, headers[-1].last_offset, -1, self.log_start_offset)
 
     def _check_producers(self, buffer: Any, headers: list[BatchHeader]) -> None:
         for header in headers:
-            if header.producer_id >= 0 and not header.is_control:
-                self.producers.check(header, repr(self))
+            if header.producer_id < 0:
+                continue
+            if not header.is_control:
+                self.producers.check(header, repr(self), sequences=False)
+            elif (marker := _marker_in(buffer, header)) is not None:
+                self.producers.check_marker(header, marker[1], repr(self))
 
-    def _remember(self, buffer: Any, header: BatchHeader) -> None:
+    def _remember_all(self, buffer: Any, headers: list[BatchHeader]) -> None:
+        """Take batches that were written into the producers' state, and aborts into the index."""
+        aborts = [self._remember(buffer, header) for header in headers]
+        if True in aborts:
+            self._write_aborted()
+
+    def _remember(self, buffer: Any, header: BatchHeader) -> bool:
+        """Whether the batch has added to the aborted transactions."""
         if header.producer_id < 0:
-            return
+            return False
         if not header.is_control:
             self.producers.append(header)
-            return
-        marker = next(iter(iter_records(buffer, header)))
-        kind = control_type(marker)
-        if kind not in (ControlType.ABORT, ControlType.COMMIT):
-            return
-        completed = self.producers.append_marker(header, kind is ControlType.ABORT, coordinator_epoch(marker))
-        if completed is not None and completed.is_aborted and not self.aborted.knows(completed.last_offset):
-            self._note_abort(completed)
-
-    def _note_abort(self, completed: CompletedTransaction) -> None:
+            return False
+        marker = _marker_in(buffer, header)
+        if marker is None:
+            return False
+        kind, epoch = marker
+        completed = self.producers.append_marker(header, kind is ControlType.ABORT, epoch)
+        if completed is None or not completed.is_aborted or self.aborted.knows(completed.last_offset):
+            return False
         unstable = self.producers.first_unstable_offset
         stable = completed.last_offset + 1 if unstable is None else unstable
         self.aborted.append(completed.producer_id, completed.first_offset, completed.last_offset, stable)
+        return True
+
+    def _write_aborted(self) -> None:
+        """The active segment's `.txnindex`, as a whole."""
         content = self.aborted.encode(self.active.base_offset, 2**63 - 1)
         self.files.write(self.active.path_of(".txnindex"), content, sync=False)
 
@@ -452,12 +454,16 @@ class Log:
         """Drop records from `offset` on; what is left ends on a batch boundary at or below it."""
         if offset >= self.log_end_offset:
             return
+        self._forget_what_is_synced()
         while len(self.segments) > 1 and self.active.base_offset > offset:
             self.drop_segments([self.active])
         self.active.truncate(offset)
         self.log_end_offset = max((h.next_offset for h in self.active.headers()), default=self.active.base_offset)
         self.leader_epochs.truncate_from_end(self.log_end_offset)
         self.aborted.truncate_from_end(self.log_end_offset)
+        if self.files.exists(self.active.path_of(".txnindex")):
+            self._write_aborted()
+        self._remove_snapshots_above(self.log_end_offset)
         self.recovery_point = min(self.recovery_point, self.log_end_offset)
         self.high_watermark = min(self.high_watermark, self.log_end_offset)
         self.cleaned_to = min(self.cleaned_to, self.log_end_offset)
@@ -465,20 +471,44 @@ class Log:
         self.replay_producers(self.log_start_offset)
 
     def truncate_fully_and_start_at(self, offset: int, now_ms: int) -> None:
+        self._forget_what_is_synced()
         self.drop_segments(list(self.segments))
+        self._remove_snapshots_above(-1)
         self.add_segment(Segment(self.files, self.dir, offset, now_ms))
+        self.active.file  # noqa: B018  the empty file is there as soon as the segment is
         self.log_start_offset = self.log_end_offset = self.recovery_point = self.high_watermark = offset
         self.cleaned_to = -1
         self.leader_epochs.truncate_from_end(-1)
         self.producers.clear()
-        self.aborted = AbortedTransactions()
+        self.aborted.clear()
+
+    def _forget_what_is_synced(self) -> None:
+        """Before a truncation: files go, and until the directory is synced a power cut may bring them back."""
+        self.truncations += 1
+        self.snapshot_offset = -1
+        self.place_is_synced = False
+
+    def _remove_snapshots_above(self, offset: int) -> None:
+        """Snapshots of producers who wrote what is gone: a later log of that length would be taken to begin there."""
+        for name in self.files.listdir(self.dir):
+            if name.endswith(".snapshot") and name[:20].isdigit() and int(name[:20]) > offset:
+                self.files.remove(f"{self.dir}/{name}")
 
     def replay_producers(self, start: int) -> None:
-        """Take the batches from an offset on into the producers' state, as appending them did."""
-        for segment, header in self.headers(start):
-            if header.producer_id >= 0:
+        """Take the batches from an offset on into the producers' state and the aborted transactions."""
+        for segment in self.segments[max(bisect_right(self._bases, start) - 1, 0) :]:
+            self.replay_segment(segment, start)
+
+    def replay_segment(self, segment: Segment, start: int) -> None:
+        """Take a segment's batches from an offset on into the state, as appending them did. No file is written."""
+        for header in segment.headers(segment.offset_index.position_of(max(start - segment.base_offset, 0))):
+            if header.producer_id < 0 or header.last_offset < start:
+                continue
+            if header.is_control:
                 raw = segment.file.pread(header.size, header.position)
                 self._remember(raw, read_header(raw))
+            else:
+                self.producers.append(header)
 
     def drop_segments(self, doomed: Sequence[Segment]) -> None:
         """Forget segments. Their files are renamed at once and removed later, off the loop: see `take_dropped`."""
@@ -515,9 +545,13 @@ class Log:
     def close(self) -> None:
         """Write what a clean start needs, sync, and let the files go."""
         if self.failed is None:
-            self.flush()
-            self.active.write_indexes()
-            name = file_name(self.log_end_offset, ".snapshot")
-            self.files.write(f"{self.dir}/{name}", self.producers.encode(), sync=False)
+            if self.recovery_point < self.log_end_offset or not self.place_is_synced:
+                self.flush()
+            if self.snapshot_offset != self.log_end_offset:
+                self.active.write_indexes()
+                # Synced, and its name too: the next start takes the log's end from it, and reads nothing.
+                path = f"{self.dir}/{file_name(self.log_end_offset, '.snapshot')}"
+                self.files.write(path, self.producers.encode())
+                self.files.sync_dir(self.dir)
         for segment in (*self.segments, *self.dropped):
             segment.release()

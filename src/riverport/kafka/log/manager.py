@@ -6,15 +6,18 @@ stop: while it is missing, every log of the directory is recovered. What is done
 """
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from errno import ENOENT
 from typing import Any
 
 from riverport.base.files import Files, StorageError
-from riverport.base.ids import uuid_bytes, uuid_text
+from riverport.base.ids import ZERO_UUID, uuid_bytes, uuid_text
 from riverport.base.logging import get_logger
 from riverport.kafka.log import checkpoints
 from riverport.kafka.log.config import LogConfig
+from riverport.kafka.log.flush import PARTITION_METADATA
 from riverport.kafka.log.log import Log
 from riverport.kafka.log.recovery import open_log
 from riverport.kafka.log.segment import Segment
@@ -28,7 +31,19 @@ HIGH_WATERMARKS = "replication-offset-checkpoint"
 CLEANED = "cleaner-offset-checkpoint"
 CHECKPOINTS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANED)
 METADATA_DIR = "__cluster_metadata-0"
-PARTITION_METADATA = "partition.metadata"
+_PARTITION_DIR = re.compile(r"([a-zA-Z0-9._-]+)-(0|[1-9][0-9]{0,9})", re.ASCII)
+
+
+class DuplicateLog(StorageError):
+    """A partition lies in two directories: which one is right only the operator can say."""
+
+    def __init__(self, topic: str, partition: int, first: str, second: str) -> None:
+        super().__init__(
+            f"Duplicate log directories for {topic}-{partition} are found in both {first} and {second}. It is likely "
+            "because log directory failure happened while broker was replacing current replica with future replica. "
+            "Recover broker from this failure by manually deleting one of the two directories for this partition. It "
+            "is recommended to delete the partition in the log directory that is known to have failed recently."
+        )
 
 
 @dataclass(slots=True)
@@ -37,8 +52,9 @@ class Directory:
 
     path: str
     id: bytes
-    lock: Any
-    clean: bool
+    lock: Any = None
+    clean: bool = False  # how the last run ended
+    loaded: bool = False  # a stop before that has nothing to add to what the last run left
     failed: Exception | None = None
 
 
@@ -70,60 +86,114 @@ class LogManager:
 
     # --- opening and closing
 
-    def lock(self, directory_ids: dict[str, bytes]) -> None:
-        """Take the directories. Raises StorageError where another process has one."""
-        for path in self._paths:
-            self.files.mkdir(path)
-            lock = self.files.lock(f"{path}/.lock")
-            clean = self.files.exists(f"{path}/{CLEAN_SHUTDOWN}")
-            if clean:
-                self._read_clean_shutdown(path)
-            self.directories[path] = Directory(path, directory_ids[path], lock, clean)
-            self._points[path] = {
-                name: checkpoints.read_offsets(self.files, f"{path}/{name}") for name in CHECKPOINTS
-            }
+    def lock(self, directory_ids: Mapping[str, bytes], unusable: Mapping[str, StorageError] | None = None) -> None:
+        """Take the directories, except those that are known to be unusable: they are offline from the start.
 
-    def _read_clean_shutdown(self, path: str) -> None:
+        Raises StorageError where another process has one, or where none can be used.
+        """
+        for path in self._paths:
+            directory = self.directories[path] = Directory(path, directory_ids.get(path, ZERO_UUID))
+            try:
+                if unusable and path in unusable:
+                    raise unusable[path]
+                self._take(directory)
+            except StorageError as error:
+                if error.operation == "lock":
+                    raise
+                self.fail(path, error)
+        self._check_one_is_online()
+
+    def _take(self, directory: Directory) -> None:
+        path = directory.path
+        self.files.mkdir(path)
+        directory.lock = self.files.lock(f"{path}/.lock")
+        self._points[path] = {name: self._read_checkpoint(f"{path}/{name}") for name in CHECKPOINTS}
+        mark = f"{path}/{CLEAN_SHUTDOWN}"
+        directory.clean = self.files.exists(mark)
+        if directory.clean:
+            self._read_clean_shutdown(mark)
+            # From now on a stop is unclean until `close` says otherwise, and a power cut must not undo that.
+            self.files.remove(mark)
+            self.files.sync_dir(path)
+
+    def _read_checkpoint(self, path: str) -> checkpoints.OffsetsByPartition:
         try:
-            found = json.loads(self.files.read(f"{path}/{CLEAN_SHUTDOWN}") or b"{}")
+            return checkpoints.read_offsets(self.files, path)
+        except StorageError as error:
+            if error.operation != checkpoints.PARSE:
+                raise
+            log.warning("a damaged checkpoint is taken for an empty one", path=path, error=error)
+            return {}
+
+    def _read_clean_shutdown(self, mark: str) -> None:
+        try:
+            found = json.loads(self.files.read(mark) or b"{}")
             self.broker_epoch = int(found.get("brokerEpoch", -1))
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             self.broker_epoch = -1
 
-    def unmark_clean(self) -> None:
-        """From now on a stop is unclean until `close` says otherwise."""
-        for directory in self.directories.values():
-            self.files.remove(f"{directory.path}/{CLEAN_SHUTDOWN}")
+    def _check_one_is_online(self) -> None:
+        failed = [directory.failed for directory in self.directories.values()]
+        if failed and None not in failed:
+            raise StorageError(f"no log directory can be used: {failed[0]}") from failed[0]
 
     def load(self, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
-        """Open every partition's directory."""
+        """Open every partition's directory. Raises DuplicateLog, StorageError where no directory can be used."""
         for directory in self.directories.values():
+            if directory.failed is not None:
+                continue
             try:
                 for name in self.files.listdir(directory.path):
                     self._load_one(directory, name, config_of, now_ms)
+                directory.loaded = True
+            except DuplicateLog:
+                raise
             except StorageError as error:
                 self.fail(directory.path, error)
-        self.unmark_clean()
+        self._check_one_is_online()
 
     def _load_one(self, directory: Directory, name: str, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         path = f"{directory.path}/{name}"
         if name.endswith("-delete"):
             self.doomed.append((0, path))
             return
-        topic, dash, index = name.rpartition("-")
-        if not dash or not index.isdigit() or name == METADATA_DIR or not self.files.is_dir(path):
+        match = _PARTITION_DIR.fullmatch(name)
+        if match is None or name == METADATA_DIR or not self.files.is_dir(path):
             return
-        partition = int(index)
+        topic, partition = match[1], int(match[2])
+        known = self._logs.get((topic, partition))
+        if known is not None:
+            raise DuplicateLog(topic, partition, known.dir, path)
         topic_id = self._read_topic_id(path)
+        if topic_id is None:
+            self._set_aside(path, f"{topic}-{partition}")
+            return
         opened = self._open(directory, path, topic, partition, topic_id, config_of(topic), now_ms)
         self._logs[(topic, partition)] = opened
 
-    def _read_topic_id(self, path: str) -> bytes:
-        for line in self.files.read(f"{path}/{PARTITION_METADATA}").decode().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "topic_id":
-                return uuid_bytes(value.strip())
-        raise StorageError("parse", f"{path}/{PARTITION_METADATA}", 0, "no topic_id")
+    def _read_topic_id(self, path: str) -> bytes | None:
+        """None where a log was made and its first flush never came: the process or the machine died right then."""
+        try:
+            for line in self.files.read(f"{path}/{PARTITION_METADATA}").decode().splitlines():
+                key, _, value = line.partition(":")
+                if key.strip() == "topic_id":
+                    return uuid_bytes(value.strip())
+        except ValueError:
+            return None
+        except StorageError as error:
+            if error.errno != ENOENT:
+                raise
+        return None
+
+    def _set_aside(self, path: str, name: str) -> None:
+        """Whose log it is cannot be known: what is in it is kept under another name, as Kafka keeps stray logs."""
+        segments = [entry for entry in self.files.listdir(path) if entry.endswith(".log")]
+        if not any(self.files.size(f"{path}/{entry}") for entry in segments):
+            self.files.rmtree(path)
+            return
+        stray = f"{path.rpartition('/')[0]}/{self._unique_name(name, 'stray')}"
+        log.warning("a log without its topic's id is set aside", path=path, to=stray)
+        self.files.rename(path, stray)
 
     def _open(
         self,
@@ -154,47 +224,73 @@ class LogManager:
         return opened
 
     def close(self, broker_epoch: int) -> None:
-        """A clean stop: everything synced, checkpoints written, directories marked clean."""
+        """A clean stop: everything synced, checkpoints written, directories marked clean.
+
+        One that was not loaded, because the start failed before, stays what it was when it was locked.
+        """
         for directory in self.directories.values():
             if directory.failed is not None:
                 continue
             try:
-                for opened in self.logs_in(directory.path):
-                    opened.close()
-                for name in CHECKPOINTS:
-                    checkpoints.write_offsets(self.files, f"{directory.path}/{name}", self.offsets(directory, name))
-                mark = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
-                self.files.write(f"{directory.path}/{CLEAN_SHUTDOWN}", mark.encode())
-                self.files.sync_dir(directory.path)
+                if directory.loaded:
+                    self._close_logs(directory)
+                if directory.loaded or directory.clean:
+                    epoch = broker_epoch if directory.loaded else self.broker_epoch
+                    mark = json.dumps({"version": 0, "brokerEpoch": epoch}, separators=(",", ":"))
+                    self.files.write(f"{directory.path}/{CLEAN_SHUTDOWN}", mark.encode())
+                    self.files.sync_dir(directory.path)
             except StorageError as error:
                 self.fail(directory.path, error)
-            directory.lock.release()
+        for directory in self.directories.values():
+            if directory.lock is not None:
+                directory.lock.release()
+
+    def _close_logs(self, directory: Directory) -> None:
+        for opened in self.logs_in(directory.path):
+            opened.close()
+        for name in CHECKPOINTS:
+            checkpoints.write_offsets(self.files, f"{directory.path}/{name}", self.offsets(directory, name))
 
     # --- logs
 
     def get(self, topic: str, partition: int) -> Log | None:
         return self._logs.get((topic, partition))
 
-    def get_or_create(self, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int) -> Log:
-        """The log of a partition, made in the directory with the fewest logs. Raises StorageError."""
+    def get_or_create(
+        self, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int, *, is_new: bool = True
+    ) -> Log:
+        """The log of a partition, made in the directory with the fewest logs. Raises StorageError.
+
+        One that is not new to this broker is not made while a directory is offline: that is where it may be.
+        """
         found = self._logs.get((topic, partition))
         if found is not None:
             if found.topic_id == topic_id:
                 return found
             # A topic of this name was deleted and made again while this broker was away.
             self.delete(topic, partition, 0)
-        directory = self._emptiest()
-        path = f"{directory.path}/{topic}-{partition}"
-        try:
-            self.files.mkdir(path)
-            text = f"version: 0\ntopic_id: {uuid_text(topic_id)}"
-            self.files.write(f"{path}/{PARTITION_METADATA}", text.encode(), sync=False)
-            created = open_log(self.files, path, topic, partition, topic_id, config, now_ms, clean=True)
-        except StorageError as error:
-            self.fail(directory.path, error)
-            raise
-        self._logs[(topic, partition)] = created
-        return created
+        offline = [directory.path for directory in self.directories.values() if directory.failed is not None]
+        if offline and not is_new:
+            raise StorageError(
+                f"Can not create log for {topic}-{partition} because log directories {', '.join(offline)} are offline"
+            )
+        while True:
+            directory = self._emptiest()
+            try:
+                created = self._create(
+                    f"{directory.path}/{topic}-{partition}", topic, partition, topic_id, config, now_ms
+                )
+            except StorageError as error:
+                self.fail(directory.path, error)
+                continue
+            self._logs[(topic, partition)] = created
+            return created
+
+    def _create(self, path: str, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int) -> Log:
+        self.files.mkdir(path)
+        text = f"version: 0\ntopic_id: {uuid_text(topic_id)}"
+        self.files.write(f"{path}/{PARTITION_METADATA}", text.encode(), sync=False)
+        return open_log(self.files, path, topic, partition, topic_id, config, now_ms, clean=True)
 
     def _emptiest(self) -> Directory:
         online = [d for d in self.directories.values() if d.failed is None]
@@ -210,13 +306,20 @@ class LogManager:
         doomed.is_deleted = True
         for segment in (*doomed.segments, *doomed.take_dropped()):
             segment.release()
-        unique = uuid_text(self._new_id()).replace("-", "_")
-        name = f"{topic}-{partition}.{unique}-delete"
-        if len(name) > 255:
-            name = f"{topic[: 255 - len(name)]}-{partition}.{unique}-delete"
-        path = f"{doomed.dir.rpartition('/')[0]}/{name}"
-        self.files.rename(doomed.dir, path)
+        parent = doomed.dir.rpartition("/")[0]
+        path = f"{parent}/{self._unique_name(f'{topic}-{partition}', 'delete')}"
+        try:
+            self.files.rename(doomed.dir, path)
+        except StorageError as error:
+            self.fail(parent, error)
+            return
         self.doomed.append((now_mono_ms + doomed.config.file_delete_delay_ms, path))
+
+    def _unique_name(self, name: str, suffix: str) -> str:
+        """What a partition's directory is called once it is none any more, at most 255 characters."""
+        end = f".{uuid_text(self._new_id()).replace('-', '_')}-{suffix}"
+        topic, _, partition = name.rpartition("-")
+        return f"{topic[: 254 - len(partition) - len(end)]}-{partition}{end}"
 
     def update_config(self, topic: str, config: LogConfig) -> None:
         for (name, _), found in self._logs.items():

@@ -82,17 +82,32 @@ class Producers:
                 return known
         return None
 
-    def check(self, header: BatchHeader, topic_partition: str) -> None:
-        """Whether a client's batch may follow. Raises ApiError INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER."""
+    def check(self, header: BatchHeader, topic_partition: str, *, sequences: bool = True) -> None:
+        """Whether a data batch may follow; coordinators number theirs not, so `sequences` is False for them.
+
+        Raises ApiError INVALID_PRODUCER_EPOCH, OUT_OF_ORDER_SEQUENCE_NUMBER, INVALID_TXN_STATE.
+        """
         state = self.states.get(header.producer_id)
         if state is None:
             return
+        self._check_epoch(state, header, topic_partition)
+        if sequences:
+            self._check_sequence(state, header, topic_partition)
+        if state.current_txn_first_offset >= 0 and not header.is_transactional:
+            raise ApiError(
+                ErrorCode.INVALID_TXN_STATE,
+                f"Expected transactional write from producer {header.producer_id} in {topic_partition}",
+            )
+
+    def _check_epoch(self, state: ProducerState, header: BatchHeader, topic_partition: str) -> None:
         if header.producer_epoch < state.producer_epoch:
             raise ApiError(
                 ErrorCode.INVALID_PRODUCER_EPOCH,
                 f"Epoch of producer {header.producer_id} at offset {header.base_offset} in {topic_partition} is "
                 f"{header.producer_epoch}, which is smaller than the last seen epoch {state.producer_epoch}",
             )
+
+    def _check_sequence(self, state: ProducerState, header: BatchHeader, topic_partition: str) -> None:
         if header.producer_epoch > state.producer_epoch:
             if header.base_sequence != 0 and state.producer_epoch != -1:
                 raise ApiError(
@@ -101,19 +116,30 @@ class Producers:
                     f"{header.producer_epoch} (request epoch), {header.base_sequence} (seq. number)",
                 )
             return
+        # Of an epoch that only a marker has begun the last sequence is -1: it starts with 0, too.
         last = state.last_sequence
-        # Nothing of this epoch is known (only a marker, or it expired): any sequence may start.
-        if (
-            not state.batches
-            or header.base_sequence == last + 1
-            or (header.base_sequence == 0 and last == _MAX_SEQUENCE)
-        ):
+        if header.base_sequence != last + 1 and not (header.base_sequence == 0 and last == _MAX_SEQUENCE):
+            raise ApiError(
+                ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+                f"Out of order sequence number for producer {header.producer_id} in {topic_partition}: "
+                f"{header.base_sequence} (incoming seq. number), {last} (current end sequence number)",
+            )
+
+    def check_marker(self, header: BatchHeader, coordinator_epoch: int, topic_partition: str) -> None:
+        """Whether a transaction's end may be written.
+
+        Raises ApiError INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED.
+        """
+        state = self.states.get(header.producer_id)
+        if state is None:
             return
-        raise ApiError(
-            ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
-            f"Out of order sequence number for producer {header.producer_id} in {topic_partition}: "
-            f"{header.base_sequence} (incoming seq. number), {last} (current end sequence number)",
-        )
+        self._check_epoch(state, header, topic_partition)
+        if coordinator_epoch < state.coordinator_epoch:
+            raise ApiError(
+                ErrorCode.TRANSACTION_COORDINATOR_FENCED,
+                f"Invalid coordinator epoch for producer {header.producer_id} in {topic_partition}: "
+                f"{coordinator_epoch} (zombie), {state.coordinator_epoch} (current)",
+            )
 
     def append(self, header: BatchHeader) -> None:
         """Take a data batch that was written into the state."""
@@ -139,12 +165,8 @@ class Producers:
             self.ongoing[header.base_offset] = header.producer_id
 
     def append_marker(self, header: BatchHeader, is_abort: bool, coordinator_epoch: int) -> CompletedTransaction | None:
-        """A transaction's end. Raises ApiError for a marker of a fenced coordinator or producer epoch."""
+        """Take a transaction's end that was written into the state; None where the transaction had no records here."""
         state = self.states.setdefault(header.producer_id, ProducerState(header.producer_id, header.producer_epoch))
-        if header.producer_epoch < state.producer_epoch:
-            raise ApiError(ErrorCode.INVALID_PRODUCER_EPOCH)
-        if coordinator_epoch < state.coordinator_epoch:
-            raise ApiError(ErrorCode.TRANSACTION_COORDINATOR_FENCED)
         first = state.current_txn_first_offset
         if header.producer_epoch != state.producer_epoch:
             state.producer_epoch = header.producer_epoch

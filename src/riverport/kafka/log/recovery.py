@@ -1,22 +1,46 @@
 """Opening a partition's directory: trusting it after a clean stop, checking it after any other.
 
-After a clean stop sizes and the newest producer snapshot are enough; no data is read. Otherwise every segment from the
-recovery point on is read batch by batch: the first one that is not whole, not in order or has a wrong checksum ends the
-log, what lies behind it goes, indexes and producer state are built again. Doing it twice gives the same log.
+After a clean stop sizes, the recovery point and the producers' snapshot at the log's end are enough; no data is read.
+Otherwise every segment from the recovery point on is read batch by batch: the first one that is not whole, not in order
+or has a wrong checksum ends the log, what lies behind it goes, and what is derived from the batches (indexes, producer
+state, aborted transactions) is made again. Doing it twice gives the same log.
+
+What was found in files is not yet on the disk: it may lie in the page cache of a machine whose process was killed. So
+the recovery point stays where it was, and the next flush syncs all of it.
 """
+
+import re
+import zlib
+from collections.abc import Iterator
+
+from crc32c import crc32c
 
 from riverport.base.files import Files
 from riverport.base.logging import get_logger
 from riverport.kafka.log.config import LogConfig
-from riverport.kafka.log.log import Log
+from riverport.kafka.log.log import MAX_RELATIVE_OFFSET, Log
 from riverport.kafka.log.producers import CorruptSnapshot
 from riverport.kafka.log.segment import Segment, file_name
-from riverport.kafka.records.batch import check_crc, iter_headers, read_header
-from riverport.kafka.records.errors import RecordError
+from riverport.kafka.log.swap import finish_swaps
+from riverport.kafka.records.batch import (
+    ATTRIBUTES_AT,
+    CURRENT_MAGIC,
+    MAGIC_AT,
+    BatchHeader,
+    check_crc,
+    iter_headers,
+    read_header,
+)
+from riverport.kafka.records.errors import RecordError, corrupt
 
 log = get_logger(__name__)
 
 SCAN_BYTES = 4 * 1024 * 1024
+"""Bytes read at a time: what a damaged length field can make recovery hold in memory at most."""
+_SEGMENT = re.compile(r"([0-9]{20})\.log", re.ASCII)
+_DERIVED = re.compile(r"([0-9]{20})\.(?:index|timeindex|txnindex)", re.ASCII)
+_SNAPSHOT = re.compile(r"([0-9]{20})\.snapshot", re.ASCII)
+_MAX_OFFSET = 2**63 - 1
 
 
 def open_log(
@@ -33,88 +57,224 @@ def open_log(
     log_start: int = 0,
     high_watermark: int = 0,
 ) -> Log:
-    """The log that lies in `dir`, or a new one in an empty directory. Raises StorageError."""
+    """The log that lies in `dir`, or a new one in an empty directory. Raises StorageError.
+
+    `recovery_point` and `log_start` are what the checkpoints say. A log that ends below its start begins again there.
+    """
     opened = Log(files, dir, topic, partition, topic_id, config, now_ms)
-    names = files.listdir(dir)
-    names = _finish_swaps(files, dir, names)
-    bases = sorted(int(name[:20]) for name in names if name.endswith(".log") and len(name) == 24)
-    for base in bases:
+    names = _tidy(files, dir, finish_swaps(files, dir))
+    for base in _offsets(_SEGMENT, names):
         opened.add_segment(Segment(files, dir, base, now_ms, files.size(f"{dir}/{file_name(base, '.log')}")))
-    if not bases:
+    if not opened.segments:
         opened.add_segment(Segment(files, dir, log_start, now_ms))
         opened.active.file  # noqa: B018  the empty file is there as soon as the log is
-        opened.log_end_offset = log_start
     opened.log_start_offset = max(log_start, opened.segments[0].base_offset)
-    if clean:
-        _trust(opened, names)
+    if clean and _trust(opened, names, recovery_point):
+        opened.recovery_point = opened.log_end_offset
+        opened.place_is_synced = recovery_point > 0
     else:
         _recover(opened, names, recovery_point)
-    opened.log_start_offset = min(opened.log_start_offset, opened.log_end_offset)
-    opened.recovery_point = opened.log_end_offset
-    opened.leader_epochs.truncate_from_end(opened.log_end_offset + 1)
+        opened.recovery_point = min(recovery_point, opened.log_end_offset)
+    if opened.log_end_offset < log_start:
+        log.warning("a log that ends below its start is begun anew", log=opened, end=opened.log_end_offset)
+        opened.truncate_fully_and_start_at(log_start, now_ms)
+    _remove_stray_snapshots(opened)
+    _settle_epochs(opened)
     opened.update_high_watermark(high_watermark)
     return opened
 
 
-def _finish_swaps(files: Files, dir: str, names: list[str]) -> list[str]:
-    """What an interrupted deletion or compaction left: `.swap` files are complete, all others of its kind are not."""
-    swaps = [name for name in names if name.endswith(".swap")]
-    for name in names:
-        if name.endswith((".deleted", ".cleaned", ".tmp")):
-            files.remove(f"{dir}/{name}")
-    for name in swaps:
-        _replace_by_swap(files, dir, name, names)
-    return files.listdir(dir) if len(swaps) else [n for n in names if not n.endswith((".deleted", ".cleaned", ".tmp"))]
+def _offsets(pattern: "re.Pattern[str]", names: list[str]) -> list[int]:
+    """The offsets in the names of one kind, ascending."""
+    found = [match for match in map(pattern.fullmatch, names) if match]
+    return sorted(offset for match in found if (offset := int(match[1])) <= _MAX_OFFSET)
 
 
-def _replace_by_swap(files: Files, dir: str, name: str, names: list[str]) -> None:
-    """A compacted segment stands for all old ones whose records it covers; they go before it takes its name."""
-    if name.endswith(".log.swap"):
-        base = int(name[:20])
-        end = base
-        raw_size = files.size(f"{dir}/{name}")
-        file = files.open(f"{dir}/{name}")
-        try:
-            position = 0
-            while position < raw_size:
-                header = read_header(file.pread(61, position))
-                end = header.next_offset
-                position += header.size
-        finally:
-            file.close()
-        for other in names:
-            if other.endswith(".log") and len(other) == 24 and base < int(other[:20]) < end:
-                for suffix in (".log", ".index", ".timeindex", ".txnindex"):
-                    files.remove(f"{dir}/{other[:20]}{suffix}")
-    files.rename(f"{dir}/{name}", f"{dir}/{name.removesuffix('.swap')}")
+def _tidy(files: Files, dir: str, names: list[str]) -> list[str]:
+    """Remove index files without their segment: a later segment of that name must not find them."""
+    bases = set(_offsets(_SEGMENT, names))
+    orphans = {name for name in names if (match := _DERIVED.fullmatch(name)) and int(match[1]) not in bases}
+    for name in sorted(orphans):
+        files.remove(f"{dir}/{name}")
+    return [name for name in names if name not in orphans]
 
 
-def _trust(opened: Log, names: list[str]) -> None:
-    snapshots = _snapshots(names)
-    newest = snapshots[-1] if snapshots else -1
+# --- after a clean stop
+
+
+def _trust(opened: Log, names: list[str], recovery_point: int) -> bool:
+    """Take the directory as a clean stop left it. False where it cannot be so, and must be checked."""
     active = opened.active
-    if newest >= active.base_offset and _load_snapshot(opened, newest):
-        # A clean stop wrote the snapshot at the log's end.
-        opened.log_end_offset = newest
-        _load_aborted(opened, names)
-        if active.size == 0 or newest > active.base_offset:
-            return
-    last = None
-    for header in active.headers(active.offset_index.position_of(2**31)):
-        last = header
-    opened.log_end_offset = active.base_offset if last is None else last.next_offset
-    _load_aborted(opened, names)
-    _replay_producers(opened, names)
+    try:
+        # A clean stop syncs the log, writes a snapshot at its end and a recovery point that says the same.
+        if recovery_point in _offsets(_SNAPSHOT, names):
+            opened.snapshot_offset = recovery_point
+        if not active.size:
+            opened.log_end_offset = active.base_offset
+        elif opened.snapshot_offset > active.base_offset:
+            opened.log_end_offset = opened.snapshot_offset
+        else:
+            opened.log_end_offset = _end_of(active)
+        if _load_aborted(opened, opened.segments):
+            _replay_producers(opened, opened.log_end_offset)
+        else:
+            _rebuild_aborted(opened, 0)
+    except RecordError as error:
+        log.warning("a log is damaged though it was closed cleanly", log=opened, error=error)
+        opened.producers.clear()
+        opened.aborted.clear()
+        return False
+    return True
 
 
-def _load_aborted(opened: Log, names: list[str]) -> None:
-    for name in names:
-        if name.endswith(".txnindex"):
-            opened.aborted.load(opened.files.read(f"{opened.dir}/{name}"))
+def _end_of(segment: Segment) -> int:
+    end = segment.base_offset
+    for header in segment.headers(segment.offset_index.position_of(MAX_RELATIVE_OFFSET)):
+        end = header.next_offset
+    return end
 
 
-def _snapshots(names: list[str]) -> list[int]:
-    return sorted(int(name[:20]) for name in names if name.endswith(".snapshot") and len(name) == 29)
+# --- after any other
+
+
+def _recover(opened: Log, names: list[str], recovery_point: int) -> None:
+    """Check the segments that may hold unsynced batches: from the one of the recovery point on."""
+    bases = [segment.base_offset for segment in opened.segments]
+    first = max((at for at, base in enumerate(bases) if base <= recovery_point), default=0)
+    for at in range(first, len(bases)):
+        segment = opened.segments[at]
+        following = bases[at + 1] if at + 1 < len(bases) else None
+        if not _check_segment(opened, segment, following):
+            doomed = opened.segments[at + 1 :]
+            if doomed:
+                log.warning("segments behind a damaged one are dropped", log=opened, first=doomed[0].base_offset)
+                opened.drop_segments(list(doomed))
+            break
+        if following is not None:
+            segment.write_indexes()
+    for offset in _offsets(_SNAPSHOT, names):
+        if offset > opened.log_end_offset:
+            opened.files.remove(f"{opened.dir}/{file_name(offset, '.snapshot')}")
+    sound = _load_aborted(opened, opened.segments[:first])
+    _rebuild_aborted(opened, first if sound else 0)
+
+
+def _check_segment(opened: Log, segment: Segment, following: int | None) -> bool:
+    """Read a segment to its end or to its first bad batch, cut it there, build its indexes. True if it was whole."""
+    end, next_offset, reason = 0, segment.base_offset, ""
+    segment.clear_indexes()
+    try:
+        for header in _sound_batches(segment, following):
+            segment.note(header, header.position, opened.config.index_interval_bytes)
+            if header.leader_epoch > opened.leader_epochs.latest:
+                opened.leader_epochs.assign(header.leader_epoch, header.base_offset)
+            end, next_offset = header.end, header.next_offset
+    except RecordError as error:
+        reason = error.message or repr(error)
+    if reason:
+        log.warning("a log is cut at its first bad batch", log=opened, position=end, of=segment.size, reason=reason)
+        segment.file.truncate(end)
+        segment.size = end
+    opened.log_end_offset = next_offset
+    return not reason
+
+
+def _sound_batches(segment: Segment, following: int | None) -> Iterator[BatchHeader]:
+    """The headers of a segment's batches, each found whole, in order and with its checksum right.
+
+    Raises RecordError at the first that is not. `following` is where the next segment starts: no batch reaches it.
+    """
+    position, next_offset = 0, segment.base_offset
+    limit = segment.base_offset + MAX_RELATIVE_OFFSET + 1 if following is None else following
+    while position < segment.size:
+        chunk = segment.file.pread(min(SCAN_BYTES, segment.size - position), position)
+        end = 0
+        for header in iter_headers(chunk):
+            _check_order(header, next_offset, limit)
+            if not check_crc(chunk, header):
+                raise corrupt(f"wrong checksum of the batch at offset {header.base_offset}")
+            end, next_offset = header.end, header.next_offset
+            header.position += position
+            yield header
+        if end == 0:
+            header = read_header(chunk)
+            header.position = position
+            if header.end > segment.size:
+                raise corrupt("the last batch is not whole")
+            _check_order(header, next_offset, limit)
+            if not _crc_holds(segment, header):
+                raise corrupt(f"wrong checksum of the batch at offset {header.base_offset}")
+            end, next_offset = header.size, header.next_offset
+            yield header
+        position += end
+
+
+def _check_order(header: BatchHeader, next_offset: int, limit: int) -> None:
+    if header.last_offset_delta < 0 or header.base_offset < next_offset or header.last_offset >= limit:
+        raise corrupt(
+            f"offsets {header.base_offset} to {header.last_offset} do not lie between {next_offset} and {limit}"
+        )
+
+
+def _crc_holds(segment: Segment, header: BatchHeader) -> bool:
+    """The checksum of a batch that is larger than one read: taken piece by piece."""
+    current = header.magic == CURRENT_MAGIC
+    position, value = header.position + (ATTRIBUTES_AT if current else MAGIC_AT), 0
+    while position < header.end:
+        piece = segment.file.pread(min(SCAN_BYTES, header.end - position), position)
+        value = crc32c(piece, value) if current else zlib.crc32(piece, value)
+        position += len(piece)
+    return value == header.crc
+
+
+# --- what is derived from the batches
+
+
+def _load_aborted(opened: Log, segments: list[Segment]) -> bool:
+    """Take the `.txnindex` files of some segments. False where one of them cannot be right."""
+    for segment in segments:
+        path = segment.path_of(".txnindex")
+        if opened.files.exists(path) and not opened.aborted.load(opened.files.read(path)):
+            log.warning("an index of aborted transactions is damaged", path=path)
+            opened.aborted.clear()
+            return False
+    return True
+
+
+def _rebuild_aborted(opened: Log, first: int) -> None:
+    """The aborted transactions of the segments from `first` on anew, and with them the producers' state."""
+    rebuilt = opened.segments[first:]
+    _replay_producers(opened, rebuilt[0].base_offset)
+    ends = [segment.base_offset for segment in rebuilt[1:]] + [opened.log_end_offset]
+    for segment, end in zip(rebuilt, ends, strict=True):
+        path, content = segment.path_of(".txnindex"), opened.aborted.encode(segment.base_offset, end)
+        if content:
+            opened.files.write(path, content, sync=False)
+        else:
+            opened.files.remove(path)
+
+
+def _replay_producers(opened: Log, newest: int) -> None:
+    """Producer state at the log's end: the newest usable snapshot at or below `newest`, and the batches behind it."""
+    snapshots = _offsets(_SNAPSHOT, opened.files.listdir(opened.dir))
+    start = opened.segments[0].base_offset
+    for offset in [offset for offset in reversed(snapshots) if start <= offset <= newest]:
+        if _load_snapshot(opened, offset):
+            start = offset
+            break
+        snapshots.remove(offset)
+    ends = [segment.base_offset for segment in opened.segments[1:]] + [opened.log_end_offset]
+    for segment, end in zip(opened.segments, ends, strict=True):
+        if end <= start:
+            continue  # its batches are in the snapshot already
+        if segment.base_offset > start and segment.base_offset not in snapshots:
+            # The next recovery need not come this far back.
+            opened.files.write(segment.path_of(".snapshot"), opened.producers.encode(), sync=False)
+        try:
+            opened.replay_segment(segment, start)
+        except RecordError as error:
+            # A segment below the recovery point, whole when it was synced: its readers will meet the damage.
+            log.error("a segment is damaged, producer state is built without it", path=segment.path, error=error)
 
 
 def _load_snapshot(opened: Log, offset: int) -> bool:
@@ -128,72 +288,27 @@ def _load_snapshot(opened: Log, offset: int) -> bool:
     return True
 
 
-def _recover(opened: Log, names: list[str], recovery_point: int) -> None:
-    for position, segment in enumerate(list(opened.segments)):
-        following = opened.segments[position + 1].base_offset if position + 1 < len(opened.segments) else None
-        if following is not None and following <= recovery_point:
-            opened.log_end_offset = following
-            continue
-        whole = _check_segment(opened, segment)
-        if not whole:
-            doomed = opened.segments[position + 1 :]
-            if doomed:
-                log.warning("segments behind a damaged one are dropped", log=opened, first=doomed[0].base_offset)
-                opened.drop_segments(list(doomed))
-            break
-    for offset in _snapshots(names):
-        if offset > opened.log_end_offset:
+def _remove_stray_snapshots(opened: Log) -> None:
+    """Keep the snapshots at the segments' base offsets and the newest one, as Kafka does."""
+    bases = {segment.base_offset for segment in opened.segments}
+    snapshots = _offsets(_SNAPSHOT, opened.files.listdir(opened.dir))
+    for offset in snapshots:
+        if offset not in bases and (offset != snapshots[-1] or offset < opened.active.base_offset):
             opened.files.remove(f"{opened.dir}/{file_name(offset, '.snapshot')}")
-    _load_aborted(opened, names)
-    opened.aborted.truncate_from_end(opened.log_end_offset)
-    _replay_producers(opened, opened.files.listdir(opened.dir))
 
 
-def _check_segment(opened: Log, segment: Segment) -> bool:
-    """Read a segment to its end or to its first bad batch, cut it there, build its indexes. True if it was whole."""
-    position, next_offset = 0, segment.base_offset
-    size = segment.size
-    reason = ""
-    while position < size and not reason:
-        chunk = segment.file.pread(min(SCAN_BYTES, size - position), position)
-        end = 0
-        try:
-            for header in iter_headers(chunk):
-                if header.base_offset < next_offset or header.last_offset_delta < 0 or not check_crc(chunk, header):
-                    reason = "a batch is damaged or out of order"
-                    break
-                if header.leader_epoch > opened.leader_epochs.latest:
-                    opened.leader_epochs.assign(header.leader_epoch, header.base_offset)
-                end = header.position + header.size
-                next_offset = header.next_offset
-        except RecordError as error:
-            reason = str(error)
-        if end == 0 and not reason:
-            needed = read_header(chunk).size if len(chunk) >= 61 else 61
-            if position + needed > size or needed > (1 << 31):
-                reason = "the last batch is not whole"
-            else:
-                chunk = segment.file.pread(needed, position)
-                header = read_header(chunk)
-                if header.base_offset < next_offset or not check_crc(chunk, header):
-                    reason = "a batch is damaged or out of order"
-                else:
-                    end, next_offset = needed, header.next_offset
-        position += end
-    if reason:
-        log.warning("a log is cut at its first bad batch", log=opened, position=position, of=size, reason=reason)
-        segment.file.truncate(position)
-        segment.size = position
-    segment.rebuild_indexes(opened.config.index_interval_bytes)
-    opened.log_end_offset = next_offset
-    return not reason
-
-
-def _replay_producers(opened: Log, names: list[str]) -> None:
-    """Producer state from the newest usable snapshot, and the batches behind it."""
-    start = opened.log_start_offset
-    for offset in reversed(_snapshots(names)):
-        if offset <= opened.log_end_offset and _load_snapshot(opened, offset):
-            start = offset
-            break
-    opened.replay_producers(start)
+def _settle_epochs(opened: Log) -> None:
+    """Bring the leader epochs to what the log has; from its batches where their file was damaged."""
+    epochs = opened.leader_epochs
+    if epochs.is_damaged:
+        log.warning("a leader epoch checkpoint is damaged, it is made anew from the log", log=opened)
+        epochs.begin_anew()
+        for segment in opened.segments:
+            try:
+                for header in segment.headers():
+                    if header.leader_epoch > epochs.latest:
+                        epochs.assign(header.leader_epoch, header.base_offset)
+            except RecordError as error:
+                log.error("a segment is damaged, its leader epochs are not known", path=segment.path, error=error)
+    epochs.truncate_from_end(opened.log_end_offset)
+    epochs.truncate_from_start(opened.log_start_offset)
