@@ -6,7 +6,7 @@ from tests.kafka.records.samples import NOW_MS, edited, plain, with_section
 
 from riverport.kafka.records import batch
 from riverport.kafka.records.builder import NewRecord, build_batch
-from riverport.kafka.records.codecs import Codec
+from riverport.kafka.records.codecs import Codec, compress
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.records.record import encode_record, iter_records
 from riverport.kafka.records.validation import Validated, ValidationPolicy, check_zstd_allowed, validate
@@ -98,13 +98,22 @@ def test_log_append_time_set_by_a_producer_is_cleared_under_create_time() -> Non
 def test_offset_deltas_that_do_not_count_up_are_rewritten(codec: Codec) -> None:
     records = [encode_record(delta, 0, b"k", b"%d" % delta, [("h", None)]) for delta in (0, 0, 7, -2)]
     four = sound(codec, count=4)
-    from riverport.kafka.records.codecs import compress
-
     result = accepted(with_section(four, compress(codec, b"".join(records))))
     found = list(iter_records(result.records, result.header))
     assert [record.offset for record in found] == [0, 1, 2, 3]
     assert [record.value for record in found] == [b"0", b"0", b"7", b"-2"]
     assert result.header.codec == codec
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+@pytest.mark.parametrize("delta", [0, 7])
+def test_the_greatest_timestamp_of_times_before_1970_is_none(codec: Codec, delta: int) -> None:
+    """Kafka begins to compare with -1, in batches that it keeps as in those that it builds anew."""
+    early = build_batch([NewRecord(b"k", b"v", (), -10_000)], codec=codec)
+    section = compress(codec, encode_record(delta, 5, b"k", b"v", []))
+    result = accepted(with_section(early, section))
+    assert [record.timestamp for record in iter_records(result.records, result.header)] == [-9_995]
+    assert result.header.max_timestamp == -1
 
 
 def test_records_without_a_time_are_always_in_range() -> None:

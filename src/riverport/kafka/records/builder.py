@@ -20,7 +20,7 @@ from riverport.kafka.records.batch import (
     write_crc,
 )
 from riverport.kafka.records.codecs import Codec, compress
-from riverport.kafka.records.record import Header, encode_record
+from riverport.kafka.records.record import Header, Record, encode_record
 
 
 class NewRecord:
@@ -76,13 +76,18 @@ def build_batch(
         last_offset_delta=len(records) - 1,
         attributes=attributes_of(codec, transactional, control, log_append_time_ms is not None),
         base_timestamp=base_timestamp,
-        max_timestamp=max(record.timestamp for record in records) if log_append_time_ms is None else log_append_time_ms,
+        max_timestamp=greatest_timestamp(records) if log_append_time_ms is None else log_append_time_ms,
         base_offset=base_offset,
         leader_epoch=leader_epoch,
         producer_id=producer_id,
         producer_epoch=producer_epoch,
         base_sequence=base_sequence,
     )
+
+
+def greatest_timestamp(records: Iterable[NewRecord | Record]) -> int:
+    """The maxTimestamp of a batch: -1 where every record's time lies before 1970, as Kafka has it."""
+    return max(NO_TIMESTAMP, *[record.timestamp for record in records])
 
 
 def reassemble(

@@ -19,7 +19,7 @@ from riverport.kafka.records.batch import (
     BatchHeader,
     Buffer,
 )
-from riverport.kafka.records.builder import assemble, reassemble
+from riverport.kafka.records.builder import assemble, greatest_timestamp, reassemble
 from riverport.kafka.records.codecs import MAX_DECOMPRESSED_BYTES, Codec, codec_of, compress
 from riverport.kafka.records.record import Record, encode_record, iter_records
 
@@ -81,7 +81,7 @@ def _rebuilt(header: BatchHeader, kept: list[Record], horizon: int | None) -> by
         compress(codec, _encode(kept, header.base_offset, base_timestamp)),
         attributes=header.attributes & ~DELETE_HORIZON_BIT | (0 if horizon is None else DELETE_HORIZON_BIT),
         base_timestamp=base_timestamp,
-        max_timestamp=header.max_timestamp if header.is_log_append_time else max(record.timestamp for record in kept),
+        max_timestamp=header.max_timestamp if header.is_log_append_time else greatest_timestamp(kept),
         count=len(kept),
     )
 
@@ -107,7 +107,7 @@ def _upgraded(header: BatchHeader, kept: list[Record]) -> bytearray:
         last_offset_delta=kept[-1].offset - base_offset,
         attributes=header.attributes,
         base_timestamp=base_timestamp,
-        max_timestamp=header.max_timestamp if header.is_log_append_time else max(record.timestamp for record in kept),
+        max_timestamp=header.max_timestamp if header.is_log_append_time else greatest_timestamp(kept),
         base_offset=base_offset,
         leader_epoch=header.leader_epoch,
         producer_id=header.producer_id,
