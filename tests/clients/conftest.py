@@ -7,7 +7,6 @@ otherwise Riverport is started as a process of its own, as anyone would start it
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from tests.jars import jars as kafka_jars
 
 START_SECONDS = 30
 STOP_SECONDS = 20
@@ -91,17 +91,7 @@ def make_topic(bootstrap: str, unique: Callable[[str], str]) -> Callable[..., st
 @pytest.fixture(scope="session")
 def jars() -> Callable[[str], str]:
     """The class path of a set of Apache Kafka's jars: `jars("broker")`."""
-    fetch = Path(__file__).parents[2] / "scripts" / "fetch-kafka"
-
-    def find(name: str) -> str:
-        if not shutil.which("java") or not shutil.which("javac"):
-            pytest.skip("needs java and javac (17) on PATH: scripts/setup-debian")
-        run = subprocess.run([sys.executable, str(fetch), name], capture_output=True, text=True)
-        if run.returncode:
-            pytest.skip(run.stderr.strip())
-        return run.stdout.strip()
-
-    return find
+    return kafka_jars
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
 """Apache Kafka's own record classes and log validator, one Java process for a test run (`tests/java/records`)."""
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.jars import jars
 
 from riverport.kafka.records.validation import ValidationPolicy
 
@@ -25,13 +23,8 @@ class Refused(Exception):
 
 class RecordsOracle:
     def __init__(self) -> None:
-        path = os.environ.get("RIVERPORT_KAFKA_CLASSPATH")
-        if not path:
-            pytest.skip("RIVERPORT_KAFKA_CLASSPATH names no jars of Apache Kafka")
-        if shutil.which("java") is None:
-            pytest.skip("no Java runtime")
         self._process = subprocess.Popen(
-            ["java", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", path, str(HARNESS)],
+            ["java", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-cp", jars("broker"), str(HARNESS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,13 +1,12 @@
 """The table of settings against Apache Kafka's own definitions: recorded ones here, those of the jars where Java is."""
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.jars import jars
 
 from riverport.base.settings import READ_ONLY, REQUIRED, Setting, Table
 from riverport.kafka.admin import broker_keys
@@ -71,8 +70,6 @@ def test_every_row_says_what_it_means() -> None:
 
 @pytest.mark.java
 def test_the_recorded_facts_are_those_of_the_jars(facts: dict[str, Any]) -> None:
-    classpath = os.environ.get("RIVERPORT_KAFKA_CLASSPATH")
-    if not classpath or not shutil.which("java"):
-        pytest.skip("set RIVERPORT_KAFKA_CLASSPATH to the class path of Apache Kafka 4.3.1, and have java on PATH")
-    run = subprocess.run(["java", "-cp", classpath, str(DUMP)], capture_output=True, text=True, check=True, timeout=100)
+    command = ["java", "-cp", jars("broker"), str(DUMP)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=100)
     assert json.loads(run.stdout) == facts

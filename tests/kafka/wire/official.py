@@ -1,4 +1,4 @@
-"""Apache Kafka's own message definitions and classes, from the jars that RIVERPORT_KAFKA_CLASSPATH names.
+"""Apache Kafka's own message definitions and classes, from its jars.
 
 The definitions are JSON files with `//` comments inside the jars; the classes answer through `tests/java/wire`.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.jars import jars
 from tests.kafka.wire.values import present
 
 from riverport.base.ids import uuid_text
@@ -23,18 +24,10 @@ from riverport.kafka.wire.schema import Field, Message
 HARNESS = Path(__file__).parents[2] / "java" / "wire" / "WireOracle.java"
 
 
-def classpath() -> str:
-    """The class path of the jars; skips the test where there is none."""
-    path = os.environ.get("RIVERPORT_KAFKA_CLASSPATH")
-    if not path:
-        pytest.skip("RIVERPORT_KAFKA_CLASSPATH names no jars of Apache Kafka")
-    return path
-
-
 def definitions() -> dict[str, dict[str, Any]]:
     """Every message definition by name; of two versions of a jar, the first on the class path counts."""
     found: dict[str, dict[str, Any]] = {}
-    for entry in classpath().split(os.pathsep):
+    for entry in jars("protocol").split(os.pathsep):
         for jar in sorted(glob.glob(entry)) if entry.endswith("*") else [entry]:
             if re.search(r"/kafka-[a-z-]+-\d[^/]*\.jar$", jar):
                 for name, definition in _definitions_in(jar).items():
@@ -66,7 +59,7 @@ class WireOracle:
         if shutil.which("java") is None:
             pytest.skip("no Java runtime")
         self._process = subprocess.Popen(
-            ["java", "-XX:TieredStopAtLevel=1", "-cp", classpath(), str(HARNESS)],
+            ["java", "-XX:TieredStopAtLevel=1", "-cp", jars("protocol"), str(HARNESS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

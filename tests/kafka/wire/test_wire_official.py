@@ -1,7 +1,6 @@
 """Our table against Apache Kafka's message definitions, our bytes against its serializers: all messages, all versions.
 
-Needs RIVERPORT_KAFKA_CLASSPATH: the jars of Kafka 4.4 (clients, group, transaction and share coordinator, metadata,
-raft, storage) and Jackson, as `lib/*` of a Kafka has them.
+Kafka's jars come from `scripts/fetch-kafka protocol`; without them or Java the tests are skipped.
 """
 
 import json
