@@ -58,6 +58,8 @@ class OffsetMap:
 
     def _find(self, digest: bytes) -> int:
         """The slot that has the key, or the free one where it would go."""
+        place: int
+        step: int
         place, step = _PLACE_AND_STEP.unpack_from(digest)
         slots, offsets, hashes = self._slots, self._offsets, self._hashes
         at = place % slots

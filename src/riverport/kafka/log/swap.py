@@ -5,7 +5,8 @@
     Y.log.deleted   what was replaced; removed later            a crash here: thrown away
 
 The files of a swap are valid if and only if none of the same or a lower base offset is still called `.cleaned`. The
-steps are Kafka's, so that either broker completes what the other began. Between them the directory is synced, since a file system may bring renames to the disk in any order:
+steps are Kafka's, so that either broker completes what the other began. Between them the directory is synced, since a
+file system may bring renames to the disk in any order:
 
     1. thread   write and sync `.cleaned`, sync the directory
     2. loop     rename to `.swap`
