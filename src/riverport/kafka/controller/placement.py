@@ -48,7 +48,7 @@ def place(candidates: list[Candidate], partitions: int, replication_factor: int,
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
             f"The target replication factor of {replication_factor} cannot be reached because only {len(candidates)} "
-            "broker(s) are registered.",
+            "broker(s) are registered or some brokers have all their log directories cordoned.",
         )
     if not live:
         raise ApiError(ErrorCode.INVALID_REPLICATION_FACTOR, "All brokers are currently fenced.")

@@ -33,14 +33,18 @@ class Reassignments:
     # --- alter
 
     def alter(self, request: m.AlterPartitionReassignmentsRequest) -> Outcome:
-        response = _Response(allow_replication_factor_change=request.allow_replication_factor_change)
+        # The message of an answer about nothing is empty, of any other it is null.
+        response = _Response(
+            error_message=None if request.topics else "",
+            allow_replication_factor_change=request.allow_replication_factor_change,
+        )
         records: list[Any] = []
         for topic in request.topics:
             results = []
             for partition in topic.partitions:
                 try:
                     records += self._alter_one(topic.name, partition, request.allow_replication_factor_change)
-                    results.append(_Response.ReassignablePartitionResponse(partition.partition_index))
+                    results.append(_Response.ReassignablePartitionResponse(partition.partition_index, 0, None))
                 except ApiError as refused:
                     results.append(
                         _Response.ReassignablePartitionResponse(
@@ -60,14 +64,14 @@ class Reassignments:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"Unable to find partition {name}:{index}.")
         if wanted.replicas is None:
             return self._cancel(topic, index, partition)
+        self._topics.check_assignment(wanted.replicas, None)
         if not may_change_factor:
             _ensure_same_factor(partition, wanted.replicas)
-        self._topics.check_assignment(wanted.replicas, None)
         return self._change(topic, index, partition, list(wanted.replicas))
 
     def _cancel(self, topic: TopicImage, index: int, partition: PartitionRegistration) -> list[Any]:
         if not partition.adding and not partition.removing:
-            raise ApiError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS, "No partition reassignment is in progress.")
+            raise ApiError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS)
         replicas = [id_ for id_ in partition.replicas if id_ not in partition.adding]
         isr = [id_ for id_ in partition.isr if id_ in replicas]
         if not isr:
@@ -78,9 +82,7 @@ class Reassignments:
             )
         return self._records(topic, index, partition, replicas, isr, [], [])
 
-    def _change(
-        self, topic: TopicImage, index: int, partition: PartitionRegistration, target: list[int]
-    ) -> list[Any]:
+    def _change(self, topic: TopicImage, index: int, partition: PartitionRegistration, target: list[int]) -> list[Any]:
         before = [id_ for id_ in partition.replicas if id_ not in partition.adding]
         removing = [id_ for id_ in sorted(partition.replicas) if id_ not in target]
         adding = [id_ for id_ in sorted(target) if id_ not in before]
@@ -127,7 +129,7 @@ class Reassignments:
             wanted = [(name, list(topic.partitions)) for name, topic in self._image.topics.items()]
         else:
             wanted = [(topic.name, topic.partition_indexes) for topic in request.topics]
-        response = _Listing()
+        response = _Listing(error_message=None)
         for name, indexes in wanted:
             moving = self._moving(name, indexes)
             if moving:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from riverport.base.ids import IdSource
+from riverport.base.ids import ZERO_UUID, IdSource
 from riverport.base.rng import Rng
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataImage, TopicImage
 from riverport.kafka.controller.outcome import ConfigCheck, Outcome
@@ -15,6 +15,7 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 MAX_NAME = 249
 MAX_PARTITIONS_PER_REQUEST = 10_000
 """Apache Kafka refuses more new partitions than this in one request: their records are one batch."""
+UNKNOWN_PARTITION = "This server does not host this topic-partition."
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]+")
 _Result = m.CreateTopicsResponse.CreatableTopicResult
 
@@ -52,31 +53,22 @@ class Topics:
         wanted = sum(max(t.num_partitions, len(t.assignments), 1) for t in request.topics)
         response = m.CreateTopicsResponse()
         records: list[Any] = []
-        created: dict[str, str] = {self._collision_key(name): name for name in self._image.topics}
+        existing = {self._collision_key(name): name for name in self._image.topics}
         for topic in request.topics:
             if topic.name in twice:
                 if not any(result.name == topic.name for result in response.topics):
-                    response.topics.append(
-                        _refused(
-                            topic.name, ErrorCode.INVALID_REQUEST, f"Found multiple entries for topic {topic.name}"
-                        )
-                    )
+                    response.topics.append(_refused(topic.name, ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
                 continue
             try:
                 if wanted > MAX_PARTITIONS_PER_REQUEST:
                     raise ApiError(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
-                result, new = self._create_one(topic, created, default_partitions, default_replicas)
+                result, new = self._create_one(topic, existing, default_partitions, default_replicas)
             except ApiError as error:
                 response.topics.append(_refused(topic.name, error.code, error.message))
                 continue
-            created[self._collision_key(topic.name)] = topic.name
             response.topics.append(result)
             records += new
-        if request.validate_only:
-            records = []
-            for result in response.topics:
-                result.topic_id = bytes(16)
-        return Outcome(response, records)
+        return Outcome(response, [] if request.validate_only else records)
 
     @staticmethod
     def _collision_key(name: str) -> str:
@@ -215,42 +207,57 @@ class Topics:
 
     # --- delete
 
-    def delete(self, request: m.DeleteTopicsRequest, version: int) -> Outcome:
-        response = m.DeleteTopicsResponse()
-        records: list[Any] = []
-        if version >= 6:
-            wanted = [(topic.name, topic.topic_id) for topic in request.topics]
-        else:
-            wanted = [(name, bytes(16)) for name in request.topic_names]
-        seen: set[bytes] = set()
-        for name, topic_id in wanted:
-            result = m.DeleteTopicsResponse.DeletableTopicResult(name, topic_id)
-            response.responses.append(result)
+    def delete(self, request: m.DeleteTopicsRequest) -> Outcome:
+        """Topics may be given by name, in one of two lists, or by id; each may be given once only."""
+        result = m.DeleteTopicsResponse.DeletableTopicResult
+        answers: list[Any] = []
+        names, ids = list(request.topic_names), []
+        for topic in request.topics:
+            problem = None
+            if topic.name is None and topic.topic_id == ZERO_UUID:
+                problem = "Neither topic name nor id were specified."
+            elif topic.name is not None and topic.topic_id != ZERO_UUID:
+                problem = "You may not specify both topic name and topic id."
+            elif topic.name is None:
+                ids.append(topic.topic_id)
+            else:
+                names.append(topic.name)
+            if problem is not None:
+                answers.append(result(topic.name, topic.topic_id, ErrorCode.INVALID_REQUEST, problem))
+        by_id: dict[bytes, TopicImage] = {}
+        for topic_id in dict.fromkeys(ids):
+            known = self._image.topic_by_id(topic_id)
+            if ids.count(topic_id) > 1:
+                answers.append(result(None, topic_id, ErrorCode.INVALID_REQUEST, "Duplicate topic id."))
+            elif known is None:
+                answers.append(
+                    result(None, topic_id, ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
+                )
+            else:
+                by_id[topic_id] = known
+        for name in dict.fromkeys(names):
             try:
-                topic = self._to_delete(name, topic_id)
-                if topic.id in seen:
-                    raise ApiError(ErrorCode.INVALID_REQUEST, f"The topic {topic.name} is named more than once.")
-            except ApiError as error:
-                result.error_code, result.error_message = int(error.code), error.message
+                if names.count(name) > 1:
+                    raise ApiError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
+                known = self._named(name)
+            except ApiError as refused:
+                answers.append(result(name, ZERO_UUID, refused.code, refused.message))
                 continue
-            seen.add(topic.id)
-            result.name, result.topic_id = topic.name, topic.id
-            records.append(m.RemoveTopicRecord(topic.id))
-        return Outcome(response, records)
+            if known.id in ids:
+                by_id.pop(known.id, None)
+                problem = "The provided topic name maps to an ID that was already supplied."
+                answers.append(result(name, known.id, ErrorCode.INVALID_REQUEST, problem))
+            else:
+                by_id[known.id] = known
+        answers += [result(topic.name, topic.id) for topic in by_id.values()]
+        return Outcome(m.DeleteTopicsResponse(responses=answers), [m.RemoveTopicRecord(id_) for id_ in by_id])
 
-    def _to_delete(self, name: str | None, topic_id: bytes) -> TopicImage:
-        if name is not None and topic_id != bytes(16):
-            raise ApiError(ErrorCode.INVALID_REQUEST, "You may not specify both topic name and topic id.")
-        if name is None:
-            if topic_id == bytes(16):
-                raise ApiError(ErrorCode.INVALID_REQUEST, "Neither topic name nor id were specified.")
-            topic = self._image.topic_by_id(topic_id)
-            if topic is None:
-                raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID, "This server does not host this topic ID.")
-            return topic
-        if name not in self._image.topics:
-            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "This server does not host this topic-partition.")
-        return self._image.topics[name]
+    def _named(self, name: str) -> TopicImage:
+        """Raises ApiError UNKNOWN_TOPIC_OR_PARTITION."""
+        known = self._image.topics.get(name)
+        if known is None:
+            raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_PARTITION)
+        return known
 
     # --- grow
 
@@ -284,7 +291,8 @@ class Topics:
             )
         additional = wanted.count - have
         if additional > MAX_PARTITIONS_PER_REQUEST:
-            raise ApiError(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
+            # Apache Kafka trips over its own limit here and has no better word for it.
+            raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
         factor = len(topic.partitions[0].replicas)
         if wanted.assignments is not None:
             if len(wanted.assignments) != additional:

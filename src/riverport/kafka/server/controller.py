@@ -14,6 +14,7 @@ from riverport.kafka.controller.elections import Elections
 from riverport.kafka.controller.heartbeats import Heartbeats
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.reassignments import Reassignments
+from riverport.kafka.controller.topics import UNKNOWN_PARTITION
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
@@ -141,11 +142,13 @@ class Controller:
                 if topic.topic_name == "__cluster_metadata" and asked.partition_index == 0:
                     answers.append(self._quorum_partition(version))
                 else:
-                    answers.append(partition(asked.partition_index, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+                    answers.append(
+                        partition(asked.partition_index, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_PARTITION)
+                    )
             topics.append(m.DescribeQuorumResponse.TopicData(topic.topic_name, answers))
         nodes = []
         listener = m.DescribeQuorumResponse.Listener
-        if version >= 2:
+        if version >= 2 and any(not answer.error_code for topic in topics for answer in topic.partitions):
             nodes = [
                 m.DescribeQuorumResponse.Node(
                     self._node.node_id,

@@ -17,4 +17,4 @@ def handle(broker: "Broker", request: Request) -> m.DeleteTopicsResponse | async
         if request.version < 3:
             raise ApiError(ErrorCode.INVALID_REQUEST, "Topic deletion is disabled.")
         raise ApiError(ErrorCode.TOPIC_DELETION_DISABLED)
-    return broker.metadata.submit(lambda: broker.topic_decisions.delete(body, request.version))
+    return broker.metadata.submit(lambda: broker.topic_decisions.delete(body))

@@ -19,16 +19,14 @@ def handle(broker: "Broker", request: Request) -> m.DescribeClusterResponse:
     kind = BROKERS if listener.dispatch.kind == "broker" else CONTROLLERS
     if body.endpoint_type not in (BROKERS, CONTROLLERS):
         message = f"Unsupported endpoint type {body.endpoint_type}"
-        return m.DescribeClusterResponse(
-            error_code=ErrorCode.UNSUPPORTED_ENDPOINT_TYPE, error_message=message, endpoint_type=body.endpoint_type
-        )
+        return m.DescribeClusterResponse(error_code=ErrorCode.UNSUPPORTED_ENDPOINT_TYPE, error_message=message)
     if body.endpoint_type != kind:
         names = {BROKERS: "BROKER", CONTROLLERS: "CONTROLLER"}
         return m.DescribeClusterResponse(
-            error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE,
+            # Version 0 knows of no types: its clients only ever want brokers.
+            error_code=ErrorCode.MISMATCHED_ENDPOINT_TYPE if request.version >= 1 else ErrorCode.INVALID_REQUEST,
             error_message=f"The request was sent to an endpoint of type {names[kind]}, but we wanted an endpoint of "
             f"type {names[body.endpoint_type]}",
-            endpoint_type=kind,
         )
     if kind == CONTROLLERS:
         nodes = [_Node(id_, host, port) for id_, host, port in broker.view.controllers(listener.name)]

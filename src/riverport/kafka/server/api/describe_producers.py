@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from riverport.kafka.controller.topics import UNKNOWN_PARTITION, name_problem
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.errors import ApiError
+from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
@@ -19,6 +20,10 @@ def handle(broker: "Broker", request: Request) -> m.DescribeProducersResponse:
         answers = []
         for index in topic.partition_indexes:
             try:
+                if (problem := name_problem(topic.name)) is not None:
+                    raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
+                if not broker.has_topic(topic.name):
+                    raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_PARTITION)
                 log = broker.partition(topic.name, index).leader_log()
             except ApiError as error:
                 answers.append(_Answer(index, error.code, error.message))

@@ -24,14 +24,14 @@ def handle(broker: "Broker", request: Request) -> m.DescribeTopicPartitionsRespo
     names = sorted({topic.name for topic in body.topics} or set(broker.view.topic_names()))
     first_index = 0
     if body.cursor is not None:
-        if body.cursor.partition_index < 0:
-            raise ApiError(ErrorCode.INVALID_REQUEST)
         names = [name for name in names if name >= body.cursor.topic_name]
         if names and names[0] == body.cursor.topic_name:
             first_index = body.cursor.partition_index
         elif body.topics:
-            # The cursor's topic is gone: it is named, so that the client sees why its page is short.
-            names.insert(0, body.cursor.topic_name)
+            wanted = f"topic list should contain the cursor topic: {body.cursor.topic_name}"
+            raise ApiError(ErrorCode.INVALID_REQUEST, f"DescribeTopicPartitionsRequest {wanted}")
+        if body.cursor.partition_index < 0:
+            raise ApiError(ErrorCode.INVALID_REQUEST)
     left = max(min(body.response_partition_limit, broker.config["max.request.partition.size.limit"]), 1)
     response = m.DescribeTopicPartitionsResponse()
     for name in names:
@@ -53,7 +53,8 @@ def _describe(broker: "Broker", name: str, first_index: int, limit: int, listene
     view = broker.view
     if not broker.has_topic(name):
         code = broker.missing_topic(name, may_create=False)
-        return _Topic(code, name, ZERO_UUID, view.is_internal(name)), False
+        operations = view.topic_operations()
+        return _Topic(code, name, ZERO_UUID, view.is_internal(name), topic_authorized_operations=operations), False
     shown = view.topic_metadata(name, listener)
     assert shown.partitions is not None
     page = [partition for partition in shown.partitions if partition.partition_index >= first_index]

@@ -19,6 +19,7 @@ MAX_TIMESTAMP = -3
 EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
+READ_UNCOMMITTED, READ_COMMITTED = 0, 1
 _SINCE = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING_UPLOAD: 11}
 """The version that introduced each special timestamp."""
 
@@ -37,8 +38,11 @@ def handle(broker: "Broker", request: Request) -> m.ListOffsetsResponse:
     for topic in body.topics:
         answers = []
         for partition in topic.partitions:
-            if (topic.name, partition.partition_index) in twice:
-                answers.append(_Answer(partition.partition_index, ErrorCode.INVALID_REQUEST))
+            key = (topic.name, partition.partition_index)
+            if key in twice:
+                if key in seen:
+                    answers.append(_Answer(partition.partition_index, ErrorCode.INVALID_REQUEST))
+                seen.discard(key)
                 continue
             try:
                 answers.append(_find(broker, request, topic.name, partition))
@@ -62,18 +66,20 @@ def _look_up(log: "Log", timestamp: int, body: m.ListOffsetsRequest) -> tuple[in
     """(timestamp, offset), both -1 where there is none; offsets that a fetch could not read yet do not count."""
     if body.replica_id >= 0:
         end = log.log_end_offset
-    elif body.isolation_level:
+    elif body.isolation_level not in (READ_UNCOMMITTED, READ_COMMITTED):
+        raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
+    elif body.isolation_level == READ_COMMITTED:
         end = log.last_stable_offset
     else:
         end = log.high_watermark
     match timestamp:
         case -1:  # LATEST
             return -1, end
-        case -2 | -4 | -6:  # EARLIEST, EARLIEST_LOCAL, EARLIEST_PENDING_UPLOAD: nothing is tiered
+        case -2 | -4:  # EARLIEST, EARLIEST_LOCAL
             return -1, log.log_start_offset
         case -3:  # MAX_TIMESTAMP
             found = log.max_timestamp_offset()
-        case -5:  # LATEST_TIERED
+        case -5 | -6:  # LATEST_TIERED, EARLIEST_PENDING_UPLOAD: nothing is tiered
             return -1, -1
         case _:
             found = log.offset_for_timestamp(timestamp)

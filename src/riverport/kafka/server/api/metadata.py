@@ -20,6 +20,10 @@ _Topic = m.MetadataResponse.MetadataResponseTopic
 def handle(broker: "Broker", request: Request) -> m.MetadataResponse:
     body: m.MetadataRequest = request.body
     listener = request.connection.listener.name
+    if body.topics and any(topic.name is None and topic.topic_id == ZERO_UUID for topic in body.topics):
+        # Neither a name nor an id: Apache Kafka fails at it as a whole.
+        code = ErrorCode.UNKNOWN_SERVER_ERROR
+        return m.MetadataResponse(topics=[_Topic(code, t.name or "", t.topic_id) for t in body.topics], error_code=code)
     refused = _refusal(request)
     topics = refused if refused is not None else _topics(broker, request)
     if request.version >= 8 and body.include_topic_authorized_operations:
