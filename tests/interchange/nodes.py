@@ -46,13 +46,14 @@ class Node:
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.data),
-            "log.segment.bytes": "200000",
+            "log.segment.bytes": "1048576",
             "offsets.topic.replication.factor": "1",
             "offsets.topic.num.partitions": "3",
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.backoff.ms": "200",
+            "log.flush.start.offset.checkpoint.interval.ms": "100",
         }
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in entries.items()))
         self._process: subprocess.Popen[bytes] | None = None
@@ -101,7 +102,8 @@ class Node:
 
     def dump(self, files: Sequence[Path], *words: str) -> str:
         """What `kafka-dump-log` says of the files."""
-        return self.tool("kafka.tools.DumpLogSegments", "--files", ",".join(str(file) for file in files), *words)
+        listed = ",".join(str(file) for file in files)
+        return self.tool("org.apache.kafka.tools.DumpLogSegments", "--files", listed, *words)
 
 
 def _answers(port: int) -> bool:

@@ -5,6 +5,7 @@ configurations; committed offsets; the log start after DeleteRecords. Apache Kaf
 """
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.java, pytest.mark.slow]
 WAIT = 30
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ROUND_RECORDS = 300
+BEGUN_MS = int(time.time() * 1000)  # of the oldest record: younger than what retention takes away
 DELETED_BELOW = 10
 
 
@@ -78,7 +80,15 @@ class Story:
             for number in range(ROUND_RECORDS):
                 value = f"{codec}-{self.rounds}-{number}".encode() * 20
                 headers = [("round", str(self.rounds).encode())]
-                producer.produce(codec, value, str(number).encode(), 0, delivered, 1_700_000_000_000 + number, headers)
+                producer.produce(
+                    codec,
+                    value,
+                    str(number).encode(),
+                    partition=0,
+                    on_delivery=delivered,
+                    timestamp=BEGUN_MS + number,
+                    headers=headers,
+                )
             assert producer.flush(WAIT) == 0
             known += [(m.offset(), m.key(), m.value()) for m in arrived]
         self.rounds += 1
@@ -113,7 +123,7 @@ class Story:
         consumer.assign([TopicPartition(topic, 0, low)])
         found: list[Message] = []
         while len(found) < high - low:
-            messages = consumer.consume(1000, timeout=WAIT)
+            messages = consumer.consume(high - low - len(found), timeout=WAIT)
             assert messages, f"{len(found)} of {high - low} records of {topic}"
             for message in messages:
                 assert message.error() is None, message.error()
@@ -122,18 +132,20 @@ class Story:
         assert len(found) == count
         for message in found:
             number = int(message.key())
-            assert message.timestamp() == (1, 1_700_000_000_000 + number)
+            assert message.timestamp() == (1, BEGUN_MS + number)
             assert message.headers() == [("round", message.value().split(b"-")[1])]
         return [(message.offset(), message.key(), message.value()) for message in found]
 
     def _committed(self, topic: str) -> TopicPartition:
         asked = [ConsumerGroupTopicPartitions(f"group-{topic}", [TopicPartition(topic, 0)])]
-        (done,) = self.admin.list_consumer_group_offsets(asked).values()
+        admin = self.admin  # closed when nothing refers to it any more
+        (done,) = admin.list_consumer_group_offsets(asked).values()
         (found,) = done.result(WAIT).topic_partitions
         return found
 
     def topic_ids(self) -> dict[str, str]:
-        done = self.admin.describe_topics(_topics([*CODECS, "configured"]))
+        admin = self.admin
+        done = admin.describe_topics(_topics([*CODECS, "configured"]))
         return {name: str(found.result(WAIT).topic_id) for name, found in done.items()}
 
 
