@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from riverport.base.logging import get_logger
 from riverport.kafka.server.request import Request
+from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import WireError
 from riverport.kafka.wire.frame import read_request_header, response_head
 
@@ -44,10 +45,11 @@ _PENDING = -1
 class _Started:
     """A request whose answer is not sent: `parts` is None until it is there."""
 
-    __slots__ = ("api_key", "parts")
+    __slots__ = ("api_key", "future", "parts")
 
-    def __init__(self, api_key: int) -> None:
+    def __init__(self, api_key: int, future: "asyncio.Future[Any] | None" = None) -> None:
         self.api_key = api_key
+        self.future = future
         self.parts: list[Any] | None = None
 
 
@@ -76,6 +78,8 @@ class Connection(asyncio.BufferedProtocol):
         self._draining = False
         self._write_paused = False
         self._read_paused = False
+        self._held = False  # not let in yet
+        self._doomed = False  # it sent what is no request: closed once the requests before that are answered
 
     # --- asyncio.BufferedProtocol
 
@@ -88,15 +92,18 @@ class Connection(asyncio.BufferedProtocol):
             self.peer_host, self.peer_port = peer[0], peer[1]
         transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self.last_active_ms = self.server.now_ms()
-        if not self.listener.admit(self):
-            self.close()
+        self.listener.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._release_large()
+        for started in self._started:
+            if started.api_key == ApiKey.FETCH and started.future is not None:
+                # Nobody is left who waits for data. Other requests do something, and go on doing it.
+                started.future.cancel()
         self._started.clear()
         self._out.clear()
-        self.listener.discard(self)
+        self.listener.closed(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._large is not None:
@@ -121,6 +128,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        self.last_active_ms = self.server.now_ms()
         self._drain()
 
     # --- for the listener and handlers
@@ -139,9 +147,25 @@ class Connection(asyncio.BufferedProtocol):
         self.closed = True
         self._transport.close()
 
+    def hold(self) -> None:
+        """Start no request until `welcome`."""
+        self._held = True
+        # Not at once: while it tells us of the connection, uvloop has not begun to read, and could not be stopped.
+        asyncio.get_running_loop().call_soon(self._throttle_reading)
+
+    def welcome(self) -> None:
+        if self._held:
+            self._held = False
+            self._drain()
+
     @property
     def is_idle(self) -> bool:
         return not self._started
+
+    @property
+    def has_large(self) -> bool:
+        """Whether it has a share of the memory budget."""
+        return self._large is not None
 
     # --- reading
 
@@ -151,13 +175,16 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._draining = True
         try:
-            while not self.closed and self._next_frame():
+            while not self.closed and not self._doomed and not self._held and self._next_frame():
                 pass
         except WireError as error:
             log.info("connection closed for what it sent", peer=self.peer_host, port=self.peer_port, error=error)
-            self.close()
+            self._doomed = True
         finally:
             self._draining = False
+        if self._doomed and not self._started:
+            self.finish()
+            return
         self._flush()
         self._throttle_reading()
 
@@ -227,7 +254,7 @@ class Connection(asyncio.BufferedProtocol):
         return api_key == _PRODUCE and self._started[-1].api_key == _PRODUCE and len(self._started) < MAX_STARTED
 
     def _throttle_reading(self) -> None:
-        """Stop reading when the buffer is full of requests that may not start yet."""
+        """Stop reading when the buffer is full of requests that may not start yet, or when nothing more is to come."""
         if self.closed or self._transport is None:
             return
         if self._large is not None:
@@ -236,6 +263,7 @@ class Connection(asyncio.BufferedProtocol):
             full = self._start == 0 and self._end == RECEIVE_BUFFER
             if self._end == RECEIVE_BUFFER and self._start:
                 self._make_room()
+        full = full or self._held or self._doomed
         if full != self._read_paused:
             self._read_paused = full
             if full:
@@ -275,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
             self._out.extend(parts)
 
     def _wait_for(self, future: "asyncio.Future[Any]", request: Request, operation: "Operation") -> None:
-        started = _Started(_PENDING if request.is_pending else request.api_key)
+        started = _Started(_PENDING if request.is_pending else request.api_key, future)
         self._started.append(started)
 
         def done(future: "asyncio.Future[Any]") -> None:
@@ -290,6 +318,7 @@ class Connection(asyncio.BufferedProtocol):
                 log.error("an answer could not be encoded", api=operation.api.name, error=error)
                 self.close()
                 return
+            self.last_active_ms = self.server.now_ms()
             while self._started and (parts := self._started[0].parts) is not None:
                 self._started.popleft()
                 self._out.extend(parts)

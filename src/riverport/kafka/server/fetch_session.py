@@ -2,8 +2,9 @@
 
 A client that keeps asking for the same partitions names them once. The session remembers them in order, applies what
 each request adds, changes or forgets, and answers only with partitions that have something new. Sessions are kept in a
-cache of `max.incremental.fetch.session.cache.slots`; a full cache gives up the least recently used session that was
-idle for `MIN_EVICTION_MS`, else the client is served without one.
+cache of `max.incremental.fetch.session.cache.slots`. A full cache gives up the least recently used session if that was
+idle for EVICTION_MS, else the smallest of those that are as old and smaller than the new one, else the client is served
+without one.
 """
 
 import random
@@ -14,8 +15,8 @@ from typing import Any
 
 from riverport.kafka.wire.errors import ErrorCode
 
-MIN_EVICTION_MS = 120_000
-"""A session younger than this since its last use is not evicted for another."""
+EVICTION_MS = 120_000
+"""How long a session must not have been used, or exist, to be given up for another."""
 FINAL_EPOCH = -1
 INITIAL_EPOCH = 0
 MAX_EPOCH = 2**31 - 1
@@ -63,13 +64,13 @@ Key = tuple[str | bytes, int]
 class Session:
     """The partitions of one client, by (topic id or name, index), in the order of the next answer."""
 
-    __slots__ = ("epoch", "id", "last_used_ms", "partitions", "uses_ids")
+    __slots__ = ("created_ms", "epoch", "id", "last_used_ms", "partitions", "uses_ids")
 
     def __init__(self, session_id: int, uses_ids: bool, now_ms: float) -> None:
         self.id = session_id
         self.uses_ids = uses_ids
         self.epoch = 1
-        self.last_used_ms = now_ms
+        self.created_ms = self.last_used_ms = now_ms
         self.partitions: OrderedDict[Key, Fetched] = OrderedDict()
 
     def add(self, items: Iterable[Fetched]) -> None:
@@ -100,23 +101,26 @@ class SessionCache:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def find(self, session_id: int, epoch: int, uses_ids: bool, now_ms: float) -> Session | Refused:
-        """The session of an incremental request, its epoch moved on."""
+    def find(self, session_id: int, epoch: int, uses_ids: bool) -> Session | Refused:
+        """The session of an incremental request."""
         session = self._sessions.get(session_id)
         if session is None:
             return Refused(ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
-        if session.uses_ids != uses_ids:
-            return Refused(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
         if epoch != session.epoch:
             return Refused(ErrorCode.INVALID_FETCH_SESSION_EPOCH)
-        session.epoch = 1 if session.epoch == MAX_EPOCH else session.epoch + 1
-        session.last_used_ms = now_ms
-        self._sessions.move_to_end(session_id)
+        if session.uses_ids != uses_ids:
+            return Refused(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
         return session
 
-    def create(self, uses_ids: bool, items: Iterable[Fetched], now_ms: float) -> Session | None:
+    def touch(self, session: Session, now_ms: float) -> None:
+        """The session is used: its next request has the next epoch."""
+        session.epoch = 1 if session.epoch == MAX_EPOCH else session.epoch + 1
+        session.last_used_ms = now_ms
+        self._sessions.move_to_end(session.id)
+
+    def create(self, uses_ids: bool, items: list[Fetched], now_ms: float) -> Session | None:
         """A new session, or None where the cache is full of sessions in use."""
-        if len(self._sessions) >= self.slots and not self._evict(now_ms):
+        if len(self._sessions) >= self.slots and not self._evict(len(items), now_ms):
             return None
         session_id = 0
         while session_id == 0 or session_id in self._sessions:
@@ -129,13 +133,17 @@ class SessionCache:
     def remove(self, session_id: int) -> None:
         self._sessions.pop(session_id, None)
 
-    def _evict(self, now_ms: float) -> bool:
-        if not self.slots or not self._sessions:
+    def _evict(self, size: int, now_ms: float) -> bool:
+        """Make room for a session of as many partitions."""
+        given_up = next(iter(self._sessions.values()), None)
+        if given_up is not None and now_ms - given_up.last_used_ms <= EVICTION_MS:
+            old = (session for session in self if now_ms - session.created_ms > EVICTION_MS)
+            given_up = min(old, key=lambda session: len(session.partitions), default=None)
+            if given_up is not None and len(given_up.partitions) >= size:
+                given_up = None
+        if given_up is None:
             return False
-        session_id, oldest = next(iter(self._sessions.items()))
-        if now_ms - oldest.last_used_ms < MIN_EVICTION_MS:
-            return False
-        del self._sessions[session_id]
+        del self._sessions[given_up.id]
         return True
 
     def __iter__(self) -> Iterator[Session]:

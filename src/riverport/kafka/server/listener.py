@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from riverport.base.logging import get_logger
 from riverport.kafka.server.connection import Connection
+from riverport.kafka.server.connection_limits import ConnectionLimits
 from riverport.kafka.server.dispatch import Dispatch
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BACKLOG = 1024
+STALLED_MS = 10_000
+"""A large frame that has not grown for so long gives its memory to those who wait for some."""
 
 
 class MemoryBudget:
@@ -38,12 +41,17 @@ class MemoryBudget:
             self._waiting.append(connection)
 
     def give(self, size: int) -> None:
+        """Take `size` bytes back, and let everyone who waits try again, in order: who gets none waits on."""
         self.used -= size
-        while self._waiting and self.used < self.limit:
-            connection = self._waiting.popleft()
-            if not connection.closed:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, deque()
+            for connection in waiting:
                 asyncio.get_running_loop().call_soon(connection.budget_available)
-                return
+
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits."""
+        return any(not connection.closed for connection in self._waiting)
 
 
 class Server:
@@ -57,31 +65,38 @@ class Server:
         self.budget = MemoryBudget(limit if limit > 0 else max(256 * 1024 * 1024, 2 * self.max_request_bytes))
         self.listeners: list[Listener] = []
         self.connections: set[Connection] = set()
-        self.by_host: Counter[str] = Counter()
+        self.limits = {kind: ConnectionLimits(broker, kind) for kind in ("broker", "controller")}
         self.broker = broker
 
     def settings_changed(self) -> None:
         """Take the limits from the node's settings anew."""
         config = self.broker.config
         self.max_request_bytes = config["socket.request.max.bytes"]
+        for limits in self.limits.values():
+            limits.settings_changed()
 
     async def close(self) -> None:
         for listener in self.listeners:
             listener.stop_accepting()
         for connection in list(self.connections):
             connection.close()
+        for limits in self.limits.values():
+            limits.close()
         for listener in self.listeners:
             await listener.wait_closed()
 
     def close_idle(self) -> None:
-        """Close connections on which nothing happened for `connections.max.idle.ms`."""
+        """Close connections on which nothing happened for `connections.max.idle.ms`, and those that hold up others."""
+        now_ms = self.now_ms()
         idle_ms: int = self.broker.config["connections.max.idle.ms"]
-        if idle_ms < 0:
-            return
-        oldest = self.now_ms() - idle_ms
+        is_short = self.budget.is_short
         for connection in list(self.connections):
-            if connection.last_active_ms < oldest and connection.is_idle:
+            silent_ms = now_ms - connection.last_active_ms
+            if 0 <= idle_ms < silent_ms and connection.is_idle:
                 log.info("idle connection closed", peer=connection.peer_host, port=connection.peer_port)
+                connection.close()
+            elif is_short and connection.has_large and connection.is_idle and silent_ms > STALLED_MS:
+                log.warning("connection closed, others wait for its memory", peer=connection.peer_host)
                 connection.close()
 
 
@@ -103,6 +118,7 @@ class Listener:
         config = self.server.broker.config
         loop = asyncio.get_running_loop()
         sock = self._bind()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it, and the buffer sizes
         for option, key in (
             (socket.SO_SNDBUF, "socket.send.buffer.bytes"),
             (socket.SO_RCVBUF, "socket.receive.buffer.bytes"),
@@ -135,28 +151,13 @@ class Listener:
         sock.setblocking(False)
         return sock
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection; False where `max.connections` or `max.connections.per.ip` is reached."""
-        server, config = self.server, self.server.broker.config
-        limit_of_host = config.connections_limit_of(connection.peer_host)
-        if (
-            len(server.connections) >= config["max.connections"]
-            or server.by_host[connection.peer_host] >= limit_of_host
-        ):
-            log.warning(
-                "connection refused, too many are open", peer=connection.peer_host, open=len(server.connections)
-            )
-            return False
-        server.connections.add(connection)
-        server.by_host[connection.peer_host] += 1
-        return True
+    def opened(self, connection: Connection) -> None:
+        self.server.connections.add(connection)
+        self.server.limits[self.dispatch.kind].arrive(connection)
 
-    def discard(self, connection: Connection) -> None:
-        if connection in self.server.connections:
-            self.server.connections.discard(connection)
-            self.server.by_host[connection.peer_host] -= 1
-            if not self.server.by_host[connection.peer_host]:
-                del self.server.by_host[connection.peer_host]
+    def closed(self, connection: Connection) -> None:
+        self.server.connections.discard(connection)
+        self.server.limits[self.dispatch.kind].leave(connection)
 
     def stop_accepting(self) -> None:
         if self._asyncio_server is not None:

@@ -14,7 +14,7 @@ from riverport.kafka.replica.partition import Partition
 class WaitingFetch:
     """One fetch request that has too little to answer with yet."""
 
-    __slots__ = ("_answer", "_partitions", "_timer", "_waking", "future", "missing_bytes")
+    __slots__ = ("_look", "_partitions", "_timer", "_waking", "future", "missing_bytes")
 
     def __init__(
         self,
@@ -22,15 +22,16 @@ class WaitingFetch:
         partitions: list[Partition],
         missing_bytes: int,
         max_wait_ms: int,
-        answer: Callable[[], Any],
+        look: Callable[[bool], Any],
     ) -> None:
-        """`answer` reads again and builds the response; it runs once, at the end of the wait."""
+        """`look` reads again: it gives the answer, or the bytes that are missing; with True the answer in any case."""
         self.future: asyncio.Future[Any] = loop.create_future()
+        self.future.add_done_callback(self._over)  # also where its connection is lost, which cancels it
         self.missing_bytes = missing_bytes
-        self._answer = answer
+        self._look = look
         self._partitions = partitions
         self._waking = False
-        self._timer = loop.call_later(max_wait_ms / 1000, self._finish)
+        self._timer = loop.call_later(max_wait_ms / 1000, self._finish, True)
         for partition in partitions:
             partition.waiters[self] = None
 
@@ -39,18 +40,27 @@ class WaitingFetch:
         self.missing_bytes -= size
         if (self.missing_bytes <= 0 or size == 0) and not self._waking:
             self._waking = True
-            loop.call_soon(self._finish)
+            loop.call_soon(self._finish, False)
 
-    def _finish(self) -> None:
+    def _finish(self, at_last: bool) -> None:
         if self.future.done():
             return
+        self._waking = False
+        try:
+            found = self._look(at_last)
+        except Exception as error:
+            self.future.set_exception(error)
+            return
+        if isinstance(found, int):
+            # What came may not be read yet, as records of an open transaction, or is more than one answer may hold.
+            self.missing_bytes = found
+        else:
+            self.future.set_result(found)
+
+    def _over(self, _: "asyncio.Future[Any]") -> None:
         self._timer.cancel()
         for partition in self._partitions:
             partition.waiters.pop(self, None)
-        try:
-            self.future.set_result(self._answer())
-        except Exception as error:
-            self.future.set_exception(error)
 
 
 def wake(partition: Partition, size: int, loop: asyncio.AbstractEventLoop) -> None:

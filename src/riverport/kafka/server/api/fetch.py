@@ -5,9 +5,11 @@ is an error to tell. With a session the answer holds only partitions that have s
 """
 
 import asyncio
+import struct
 from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.log import Isolation
+from riverport.kafka.records.batch import LOG_OVERHEAD
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Refused, Session, fetched
 from riverport.kafka.server.request import Request
@@ -18,6 +20,9 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
+_HINTED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
+"""Errors that come with the leader's id and epoch (KIP-951)."""
+_BATCH_LENGTH = struct.Struct(">i")
 _TopicAnswer = m.FetchResponse.FetchableTopicResponse
 _Answer = m.FetchResponse.PartitionData
 
@@ -26,31 +31,25 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
     if request.connection.listener.dispatch.kind == "controller":
         return broker.metadata_fetches.fetch(request)
     body: m.FetchRequest = request.body
-    now_ms = request.received_ms
-    session: Session | None = None
+    sessions, by_id, now_ms = broker.fetch_sessions, request.version >= 13, request.received_ms
     requested = _requested(broker, request)
-    if body.session_epoch > INITIAL_EPOCH:
-        found = broker.fetch_sessions.find(body.session_id, body.session_epoch, request.version >= 13, now_ms)
-        if isinstance(found, Refused):
-            return m.FetchResponse(error_code=found.code)
-        session = found
-        session.add(_updated(session, requested))
-        _forget(broker, request, session)
-        if not session.partitions:
-            # Nothing left to fetch ends the session.
-            broker.fetch_sessions.remove(session.id)
-        wanted = list(session.partitions.values())
-    else:
+    if body.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
         if body.session_id:
-            broker.fetch_sessions.remove(body.session_id)
-        wanted = requested
-        if body.session_epoch == INITIAL_EPOCH and wanted and request.version >= 7:
-            session = broker.fetch_sessions.create(request.version >= 13, wanted, now_ms)
-            if session is not None:
-                return _Fetch(broker, request, wanted, session, full=True).start()
-    if body.session_epoch == FINAL_EPOCH:
-        session = None
-    return _Fetch(broker, request, wanted, session, full=session is None).start()
+            sessions.remove(body.session_id)
+        opens = body.session_epoch == INITIAL_EPOCH and request.version >= 7
+        session = sessions.create(by_id, requested, now_ms) if opens else None
+        return _Fetch(broker, request, requested, session, full=True).start()
+    found = sessions.find(body.session_id, body.session_epoch, by_id)
+    if isinstance(found, Refused):
+        return m.FetchResponse(error_code=found.code)
+    found.add(_updated(found, requested))
+    _forget(request, found)
+    if not found.partitions:
+        # Nothing left to fetch ends the session.
+        sessions.remove(found.id)
+        return _Fetch(broker, request, requested, None, full=True).start()
+    sessions.touch(found, now_ms)
+    return _Fetch(broker, request, list(found.partitions.values()), found, full=False).start()
 
 
 def _requested(broker: "Broker", request: Request) -> list[Fetched]:
@@ -77,7 +76,7 @@ def _updated(session: Session, items: list[Fetched]) -> list[Fetched]:
     return new
 
 
-def _forget(broker: "Broker", request: Request, session: Session) -> None:
+def _forget(request: Request, session: Session) -> None:
     for topic in request.body.forgotten_topics_data:
         name = topic.topic_id if session.uses_ids else topic.topic
         for index in topic.partitions:
@@ -102,61 +101,51 @@ class _Fetch:
 
     def start(self) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
         body = self._body
-        answers, size, at_once = self._read()
-        if at_once or size >= body.min_bytes or body.max_wait_ms <= 0 or not self._wanted:
-            return self._respond(answers)
-        found = (self._broker.partitions.get((item.topic or "", item.index)) for item in self._wanted)
-        partitions = [partition for partition in found if partition is not None]
+        found = self._look(at_last=body.max_wait_ms <= 0 or not self._wanted)
+        if not isinstance(found, int):
+            return found
+        partitions = [self._broker.partitions.get((item.topic or "", item.index)) for item in self._wanted]
         waiting = WaitingFetch(
             self._broker.loop,
-            partitions,
-            body.min_bytes - size,
+            [partition for partition in partitions if partition is not None],
+            found,
             body.max_wait_ms,
-            lambda: self._respond(self._read()[0]),
+            self._look,
         )
         return waiting.future
 
+    def _look(self, at_last: bool) -> m.FetchResponse | int:
+        """The answer, or how many bytes are missing until there may be one."""
+        answers, size, at_once = self._read()
+        if at_last or at_once or size >= self._body.min_bytes:
+            return self._respond(answers)
+        return self._body.min_bytes - size
+
     def _read(self) -> tuple[list[tuple[Fetched, _Answer]], int, bool]:
-        """Read every wanted partition: (answers, bytes of records, whether one has an error to tell)."""
-        broker, version = self._broker, self._request.version
-        left = min(self._body.max_bytes, broker.fetch_max_bytes)
+        """Read every wanted partition: (answers, bytes of records, whether one cannot wait to be told)."""
+        left = min(self._body.max_bytes, self._broker.fetch_max_bytes)
         answers: list[tuple[Fetched, _Answer]] = []
         total, at_once = 0, False
         for item in self._wanted:
-            if item.topic is None and self._session is not None:
-                item.topic = broker.topic_names.get(item.topic_id)
-            partition = broker.partitions.get((item.topic, item.index)) if item.topic is not None else None
-            if partition is None:
-                unknown = ErrorCode.UNKNOWN_TOPIC_ID if version >= 13 and item.topic is None else None
-                answer = _failed(item, unknown or ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-            else:
-                answer = self._read_one(partition, item, max(left, 0), total == 0)
+            answer = self._read_one(item, max(left, 0), total == 0)
             size = len(answer.records) if answer.records is not None else 0
-            if answer.error_code:
-                at_once = True
+            at_once = at_once or answer.error_code != 0 or answer.diverging_epoch.epoch >= 0
             total += size
             left -= size
             answers.append((item, answer))
         return answers, total, at_once
 
-    def _read_one(self, partition: Partition, item: Fetched, max_bytes: int, min_one: bool) -> _Answer:
+    def _read_one(self, item: Fetched, max_bytes: int, min_one: bool) -> _Answer:
+        partition: Partition | None = None
         try:
-            if (
-                self._request.version < 10
-                and partition.log is not None
-                and partition.log.config.compression_type == "zstd"
-            ):
-                raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
-            if self._body.replica_id >= 0 or self._body.replica_state.replica_id >= 0:
-                # Only members of the partition's replica set may fetch as followers.
-                raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            partition = self._partition(item)
             log = partition.leader_log(item.leader_epoch)
             if item.last_fetched_epoch >= 0 and (diverging := _diverging(log, item)) is not None:
                 return diverging
             info = log.read(item.offset, min(max_bytes, item.max_bytes), isolation=self._isolation, min_one=min_one)
         except ApiError as error:
-            answer = _failed(item, error.code)
-            if error.code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH):
+            answer = _failed(item, self._code(error))
+            if partition is not None and error.code in _HINTED:
                 answer.current_leader = m.FetchResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
             return answer
         answer = _Answer(
@@ -165,7 +154,7 @@ class _Fetch:
             info.high_watermark,
             info.last_stable_offset,
             info.log_start_offset,
-            records=info.records,
+            records=_from_whole_batch(info.records),
             aborted_transactions=None,
         )
         if self._isolation is Isolation.LAST_STABLE:
@@ -173,6 +162,28 @@ class _Fetch:
                 m.FetchResponse.AbortedTransaction(producer_id, first) for producer_id, first in info.aborted or ()
             ]
         return answer
+
+    def _partition(self, item: Fetched) -> Partition:
+        """Raises ApiError where this broker has no such partition, or not for this request."""
+        broker, version = self._broker, self._request.version
+        if item.topic is None:
+            item.topic = broker.topic_names.get(item.topic_id)  # a session may know an id before we do
+            if item.topic is None:
+                raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
+        partition = broker.partition(item.topic, item.index)
+        if version >= 13 and partition.topic_id != item.topic_id:
+            raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)  # a session's topic was deleted, and made anew
+        if version < 10 and partition.log is not None and partition.log.config.compression_type == "zstd":
+            raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
+        if self._body.replica_id >= 0 or self._body.replica_state.replica_id >= 0:
+            # Only members of the partition's replica set may fetch as followers.
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return partition
+
+    def _code(self, error: ApiError) -> ErrorCode:
+        if error.code == ErrorCode.KAFKA_STORAGE_ERROR and self._request.version <= 5:
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER  # clients of that time know no other that makes them try again
+        return error.code
 
     def _respond(self, answers: list[tuple[Fetched, _Answer]]) -> m.FetchResponse:
         session = self._session
@@ -205,12 +216,20 @@ class _Fetch:
                 item.high_watermark = -1  # tell the watermark again once the error is over
             if has_news:
                 news.append((item, answer))
-        session.rotate(item for item, answer in news if answer.records)
+        if not self._full:
+            session.rotate(item for item, answer in news if answer.records)
         return news
 
 
 def _failed(item: Fetched, code: ErrorCode) -> _Answer:
     return _Answer(item.index, code, -1, -1, -1, records=b"")
+
+
+def _from_whole_batch(records: bytes | memoryview) -> bytes | memoryview:
+    """Nothing where not even the first batch is whole: no client could make progress with it (KIP-74)."""
+    if len(records) < LOG_OVERHEAD or LOG_OVERHEAD + _BATCH_LENGTH.unpack_from(records, 8)[0] > len(records):
+        return b""
+    return records
 
 
 def _diverging(log: Any, item: Fetched) -> _Answer | None:
