@@ -10,6 +10,8 @@ OffsetsByPartition = dict[tuple[str, int], int]
 
 _Entry = TypeVar("_Entry")
 
+MAX_OFFSET = 2**63 - 2**32
+"""A greater one in a file is damage: the offsets of a whole segment must fit above each."""
 PARSE = "parse"
 """The operation of the StorageError for a file that is there and is no checkpoint."""
 
@@ -49,7 +51,7 @@ def _epoch_entry(line: str) -> tuple[int, int]:
 
 def _count(digits: str) -> int:
     number = int(digits)
-    if not 0 <= number < 2**63:
+    if not 0 <= number <= MAX_OFFSET:
         raise ValueError(f"{number} is out of range")
     return number
 

@@ -171,7 +171,7 @@ class Log:
                 return AppendInfo(
                     duplicate.first_offset,
                     duplicate.last_offset,
-                    validated.log_append_time_ms,
+                    duplicate.timestamp,
                     self.log_start_offset,
                     True,
                 )
@@ -458,7 +458,11 @@ class Log:
         while len(self.segments) > 1 and self.active.base_offset > offset:
             self.drop_segments([self.active])
         self.active.truncate(offset)
-        self.log_end_offset = max((h.next_offset for h in self.active.headers()), default=self.active.base_offset)
+        self.log_end_offset = self.active.base_offset
+        for header in self.active.headers():
+            self.log_end_offset = max(header.next_offset, self.log_end_offset)
+        # A batch that was cut may have held the log start.
+        self.log_start_offset = min(self.log_start_offset, self.log_end_offset)
         self.leader_epochs.truncate_from_end(self.log_end_offset)
         self.aborted.truncate_from_end(self.log_end_offset)
         if self.files.exists(self.active.path_of(".txnindex")):

@@ -17,6 +17,7 @@ from crc32c import crc32c
 
 from riverport.base.files import Files
 from riverport.base.logging import get_logger
+from riverport.kafka.log.checkpoints import MAX_OFFSET
 from riverport.kafka.log.config import LogConfig
 from riverport.kafka.log.log import MAX_RELATIVE_OFFSET, Log
 from riverport.kafka.log.producers import CorruptSnapshot
@@ -40,7 +41,6 @@ SCAN_BYTES = 4 * 1024 * 1024
 _SEGMENT = re.compile(r"([0-9]{20})\.log", re.ASCII)
 _DERIVED = re.compile(r"([0-9]{20})\.(?:index|timeindex|txnindex)", re.ASCII)
 _SNAPSHOT = re.compile(r"([0-9]{20})\.snapshot", re.ASCII)
-_MAX_OFFSET = 2**63 - 1
 
 
 def open_log(
@@ -87,7 +87,7 @@ def open_log(
 def _offsets(pattern: "re.Pattern[str]", names: list[str]) -> list[int]:
     """The offsets in the names of one kind, ascending."""
     found = [match for match in map(pattern.fullmatch, names) if match]
-    return sorted(offset for match in found if (offset := int(match[1])) <= _MAX_OFFSET)
+    return sorted(offset for match in found if (offset := int(match[1])) <= MAX_OFFSET)
 
 
 def _tidy(files: Files, dir: str, names: list[str]) -> list[str]:
@@ -128,10 +128,15 @@ def _trust(opened: Log, names: list[str], recovery_point: int) -> bool:
 
 
 def _end_of(segment: Segment) -> int:
-    end = segment.base_offset
-    for header in segment.headers(segment.offset_index.position_of(MAX_RELATIVE_OFFSET)):
-        end = header.next_offset
-    return end
+    """Where a segment's offsets end, from its last index entry on. Raises RecordError where that cannot be right."""
+    next_offset = segment.base_offset
+    end = position = segment.offset_index.position_of(MAX_RELATIVE_OFFSET)
+    for header in segment.headers(position):
+        _check_order(header, next_offset, segment.base_offset + MAX_RELATIVE_OFFSET + 1)
+        end, next_offset = header.end, header.next_offset
+    if end != segment.size:
+        raise corrupt("the last batch is not whole")
+    return next_offset
 
 
 # --- after any other

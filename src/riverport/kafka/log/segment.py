@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from riverport.base.files import Buffer, File, Files, StorageError
 from riverport.kafka.log.index import OffsetIndex, TimeIndex, read_if_there
 from riverport.kafka.records.batch import BatchHeader, iter_headers, read_header
+from riverport.kafka.records.errors import corrupt
 
 HEADER_BYTES = 61
 SUFFIXES = (".log", ".index", ".timeindex", ".txnindex")
@@ -155,9 +156,14 @@ class Segment:
                 self.max_timestamp = index.timestamps[-1]
                 self.max_timestamp_offset = index.offsets[-1] + self.base_offset
                 start = self.offset_index.position_of(index.offsets[-1])
+            end = start
             for header in self.headers(start):
+                end = header.end
                 if header.max_timestamp > self.max_timestamp:
                     self.max_timestamp, self.max_timestamp_offset = header.max_timestamp, header.last_offset
+            if end != self.size:
+                # Whoever asks may be about to append: nothing may follow a torn batch, it could not be read.
+                raise corrupt(f"{self.path} ends in a part of a batch")
             self._max_is_known = True
         return self.max_timestamp
 
