@@ -68,6 +68,14 @@ class Cluster:
                     f"The broker wants a version between {low} and {high}, inclusive.",
                 )
 
+    def unregister_broker(self, id_: int) -> Outcome:
+        """Forget a broker, alive or not: one that is alive is a stranger from now on, until it is started again."""
+        node = self._image.brokers.get(id_)
+        if node is None:
+            raise ApiError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker ID {id_} is not currently registered")
+        records = [*self._loss_records(id_), m.UnregisterBrokerRecord(id_, node.epoch)]
+        return Outcome(m.UnregisterBrokerResponse(error_message=""), records)
+
     def register_controller(self, request: m.ControllerRegistrationRequest) -> Outcome:
         record = m.RegisterControllerRecord(
             request.controller_id,
@@ -141,7 +149,9 @@ class Cluster:
 
     def fence_records(self, id_: int) -> list[Any]:
         """A broker is gone: partitions of which it was the last in-sync replica lose their leader, and it is fenced."""
-        node = self._image.brokers[id_]
+        return [*self._loss_records(id_), self._change(self._image.brokers[id_], fenced=1)]
+
+    def _loss_records(self, id_: int) -> list[Any]:
         records: list[Any] = []
         elr = self._image.features.get("eligible.leader.replicas.version", 0) > 0
         for topic in self._image.topics.values():
@@ -153,7 +163,6 @@ class Cluster:
                         change.eligible_leader_replicas = [id_]
                         change.last_known_elr = [id_]
                     records.append(change)
-        records.append(self._change(node, fenced=1))
         return records
 
     def _unfence_records(self, id_: int) -> list[Any]:

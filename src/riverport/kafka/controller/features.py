@@ -36,6 +36,12 @@ SUPPORTED: dict[str, tuple[int, int]] = {
 }
 """The levels that this code understands, by feature."""
 
+RECORDS_CHANGED = (7, 8, 11, 13, 14, 15, 17, 23, 30, 32, 33)
+"""Levels with records or fields that the level before did not have: no way leads back below them."""
+
+DEPENDENCIES: dict[tuple[str, int], dict[str, int]] = {(ELR_VERSION, 1): {METADATA_VERSION: 23}}
+"""What other features must have reached before a feature may have a level (KIP-1022)."""
+
 _BOOTSTRAP: dict[str, dict[int, int]] = {
     TRANSACTION_VERSION: {1: 24, 2: 24},
     GROUP_VERSION: {1: 22},

@@ -14,3 +14,4 @@ class Outcome:
 
     response: Any
     records: list[Any] = field(default_factory=list)
+    control: list[Any] = field(default_factory=list)  # records of the quorum's own, written before the others

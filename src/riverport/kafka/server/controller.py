@@ -5,15 +5,19 @@ its records are committed. A quorum of one is active from its start to its end.
 """
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from riverport.base.logging import get_logger
 from riverport.kafka.controller import features
+from riverport.kafka.controller.client_quotas import ClientQuotas
 from riverport.kafka.controller.cluster import Cluster
 from riverport.kafka.controller.elections import Elections
+from riverport.kafka.controller.feature_updates import FeatureUpdates
 from riverport.kafka.controller.heartbeats import Heartbeats
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.reassignments import Reassignments
+from riverport.kafka.controller.scram import Scram
 from riverport.kafka.controller.topics import UNKNOWN_PARTITION
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.wire import messages as m
@@ -48,6 +52,11 @@ class Controller:
         self.cluster = Cluster(metadata.pending, node.cluster_id)
         self.elections = Elections(metadata.pending)
         self.reassignments = Reassignments(metadata.pending, node.topic_decisions, self.elections)
+        self.feature_updates = FeatureUpdates(
+            metadata.pending, node.node_id, lambda: int(node.config["min.insync.replicas"])
+        )
+        self.client_quotas = ClientQuotas(metadata.pending, _resolves)
+        self.scram = Scram(metadata.pending)
         self.heartbeats = Heartbeats(node.config["broker.session.timeout.ms"])
         self.replicas: dict[tuple[int, bytes], Replica] = {}
 
@@ -78,7 +87,39 @@ class Controller:
         )
         return self._metadata.submit(lambda: self.cluster.register_controller(request))
 
+    # --- features
+
+    def update_features(self, request: m.UpdateFeaturesRequest, version: int) -> "asyncio.Future[Any]":
+        metadata = self._metadata
+
+        def decide() -> Outcome:
+            outcome = self.feature_updates.update(request, version, metadata.kraft_version)
+            if outcome.control:
+                # A quorum that speaks the newer protocol keeps its voters in its log.
+                outcome.control.append(self._voters())
+            return outcome
+
+        return metadata.submit(decide)
+
+    def _voters(self) -> m.VotersRecord:
+        """This node, the only voter."""
+        of, node = m.VotersRecord, self._node
+        endpoints = [
+            of.Endpoint(e.listener, *reachable(e, node.ports)) for e in node.config.advertised_controller_listeners
+        ]
+        known = of.KRaftVersionFeature(*features.SUPPORTED[features.KRAFT_VERSION])
+        directory = node.directory_id(node.config.metadata_log_dir)
+        return of(0, [of.Voter(node.node_id, directory, endpoints, known)])
+
     # --- brokers
+
+    def unregister_broker(self, id_: int) -> "asyncio.Future[Any]":
+        def decide() -> Outcome:
+            outcome = self.cluster.unregister_broker(id_)
+            self.heartbeats.end(id_)
+            return outcome
+
+        return self._metadata.submit(decide)
 
     def register_broker(self, request: m.BrokerRegistrationRequest) -> "asyncio.Future[Any]":
         def decide() -> Outcome:
@@ -178,6 +219,14 @@ class Controller:
             current_voters=[own],
             observers=observers,
         )
+
+
+def _resolves(host: str) -> bool:
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 SECURITY_PROTOCOLS = {"PLAINTEXT": 0, "SSL": 1, "SASL_PLAINTEXT": 2, "SASL_SSL": 3}

@@ -45,6 +45,8 @@ FORWARDED = frozenset(
         ApiKey.UPDATE_FEATURES,
         ApiKey.DESCRIBE_QUORUM,
         ApiKey.UNREGISTER_BROKER,
+        ApiKey.CREATE_ACLS,
+        ApiKey.DELETE_ACLS,
     )
 )
 """APIs that only the active controller decides; a broker hands their requests on in an envelope (KIP-590)."""

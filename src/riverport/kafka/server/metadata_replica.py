@@ -50,8 +50,13 @@ class MetadataReplica:
         self.replayer = Replayer(self.image)
         self.kraft_version = 0
         self.voters: m.VotersRecord | None = None  # of a dynamic quorum (kraft.version 1)
-        self.voter_directory = ZERO_UUID
         self.snapshot: SnapshotId | None = None  # the newest checkpoint
+
+    @property
+    def voter_directory(self) -> bytes:
+        """This node's directory id as the voters know it; the voters of a static quorum have none (KIP-853)."""
+        voters = self.voters.voters if self.voters is not None else []
+        return next((voter.voter_directory_id for voter in voters if voter.voter_id == self._node_id), ZERO_UUID)
 
     # --- the log
 

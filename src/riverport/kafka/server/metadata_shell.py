@@ -39,6 +39,10 @@ log = get_logger(__name__)
 MAX_BATCH_RECORDS = 10_000
 
 
+class MetadataEncodeError(Exception):
+    """A decision of the controller that its own records cannot express: a defect, and never the client's."""
+
+
 @dataclass(slots=True)
 class _Uncommitted:
     """Records that are appended and not yet on the disk, and who waits for them."""
@@ -167,10 +171,17 @@ class MetadataShell(MetadataReplica):
         except Exception as error:
             answer.set_exception(error)
             return answer
-        if not outcome.records and not self._uncommitted:
+        if not outcome.records and not outcome.control and not self._uncommitted:
             answer.set_result(outcome.response)
             return answer
-        self._append(outcome.records, answer, outcome.response)
+        try:
+            encoded = self._encoded(outcome.records)
+        except Exception as error:
+            # The records are ours: that they cannot be written is no fault of who asked, whatever it looks like.
+            answer.set_exception(MetadataEncodeError(f"a metadata record cannot be encoded: {error}"))
+            return answer
+        self._append_control(outcome.control)
+        self._append(outcome.records, encoded, answer, outcome.response)
         self._flush_soon()
         return answer
 
@@ -180,25 +191,45 @@ class MetadataShell(MetadataReplica):
             self._append([m.NoOpRecord()])
             self._flush_soon()
 
-    def _append(self, records: list[Any], answer: "asyncio.Future[Any] | None" = None, response: Any = None) -> None:
+    def _encoded(self, records: list[Any]) -> list[bytes]:
+        """The records as the present level writes them; those that it has no room for are made to fit, in place."""
+        level = self._level_for(records)
+        fitted = (features.fit_to_level(record, level) for record in records)
+        return [encode_record(record, features.record_version(type(record).__name__, level)) for record in fitted]
+
+    def _append(
+        self,
+        records: list[Any],
+        encoded: list[bytes] | None = None,
+        answer: "asyncio.Future[Any] | None" = None,
+        response: Any = None,
+    ) -> None:
+        """Append and replay; `encoded` are the same records, where they are encoded already."""
         now_ms = self._clock.wall_ms()
         delta = MetadataDelta()
         kept: list[tuple[Any, int]] = []
+        values = self._encoded(records) if encoded is None else encoded
         for start in range(0, len(records), MAX_BATCH_RECORDS):
-            chunk = records[start : start + MAX_BATCH_RECORDS]
             offset = self.log.log_end_offset
-            level = self._level_for(chunk)
-            chunk = [features.fit_to_level(record, level) for record in chunk]
-            encoded = [
-                NewRecord(None, encode_record(r, features.record_version(type(r).__name__, level)), timestamp=now_ms)
-                for r in chunk
-            ]
-            self.log.append_as_leader(build_batch(encoded), self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
-            for at, record in enumerate(chunk):
+            batch = build_batch(
+                [NewRecord(None, v, timestamp=now_ms) for v in values[start : start + MAX_BATCH_RECORDS]]
+            )
+            self.log.append_as_leader(batch, self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
+            for at, record in enumerate(records[start : start + MAX_BATCH_RECORDS]):
                 self.pending.apply(record, delta, offset + at)
                 kept.append((record, offset + at))
         self.pending.offset = self.log.log_end_offset - 1
         self._uncommitted.append(_Uncommitted(self.log.log_end_offset, kept, answer, response))
+
+    def _append_control(self, messages: list[Any]) -> None:
+        """Records of the quorum's own; they are no part of the image."""
+        if not messages:
+            return
+        now_ms = self._clock.wall_ms()
+        batch = raft_control_batch(messages, timestamp=now_ms)
+        self.log.append_as_leader(batch, self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
+        for message in messages:
+            self._note_control(message)
 
     def _level_for(self, records: list[Any]) -> int:
         """The metadata.version that decides record versions: of the batch itself where it sets it first."""

@@ -15,7 +15,6 @@ from riverport.testing import Broker
 
 THEIRS: dict[str, list[Any]] = json.loads(ANSWERS.read_text())
 NEWEST_OF_4_3 = 30
-CHAPTERS = ("topics", "partitions", "metadata", "records", "delete", "leaders")
 
 
 async def ports_of(node: Node) -> dict[str, int]:
@@ -46,7 +45,12 @@ def test_the_whole_conversation_was_had(ours: dict[str, list[Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chapter", "index"), [(chapter, index) for chapter in CHAPTERS for index in range(len(THEIRS[chapter]))]
+    ("chapter", "index"), [(chapter, index) for chapter in THEIRS for index in range(len(THEIRS[chapter]))]
 )
 def test_the_answer_is_that_of_kafka(ours: dict[str, list[Any]], chapter: str, index: int) -> None:
-    assert ours[chapter][index] == THEIRS[chapter][index]
+    assert without_apis(ours[chapter][index]) == without_apis(THEIRS[chapter][index])
+
+
+def without_apis(answer: Any) -> Any:
+    """Which APIs there are, and in which versions, is a matter of `test_served_apis.py`."""
+    return {name: value for name, value in answer.items() if name != "api_keys"} if "api_keys" in answer else answer
