@@ -148,10 +148,10 @@ def make_topic(address: tuple[str, int], *, partitions: int = 1, **configs: obje
         (topic,) = wire.ask(made([made.CreatableTopic(name, partitions, 1, configs=entries)])).topics
         assert topic.error_code == 0, topic
         deadline = time.monotonic() + SECONDS
-        asked = m.MetadataRequest([m.MetadataRequest.MetadataRequestTopic(NO_ID, name)], False)
+        everything = fetch([((name, topic.topic_id), [asked(index) for index in range(partitions)])])
         while time.monotonic() < deadline:
-            (found,) = wire.ask(asked).topics
-            if len(found.partitions) == partitions and all(p.leader_id >= 0 for p in found.partitions):
+            (found,) = wire.ask(everything).responses
+            if not any(partition.error_code for partition in found.partitions):
                 return name, topic.topic_id
             time.sleep(0.02)
     raise TimeoutError(f"{name} has no leader")

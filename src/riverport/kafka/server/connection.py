@@ -79,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         self._write_paused = False
         self._read_paused = False
         self._held = False  # not let in yet
-        self._doomed = False  # it sent what is no request: closed once the requests before that are answered
+        self._doomed = False  # no further request is started, and once the last is answered it is closed
 
     # --- asyncio.BufferedProtocol
 
@@ -140,12 +140,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def finish(self) -> None:
-        """Close once the answers given so far are sent; what is received from now on is ignored."""
-        if self.closed or self._transport is None:
-            return
-        self._flush()
-        self.closed = True
-        self._transport.close()
+        """Close once all that was started is answered and sent; what is received from now on is ignored."""
+        self._doomed = True
+        if not self._draining:
+            self._drain()
 
     def hold(self) -> None:
         """Start no request until `welcome`."""
@@ -182,10 +180,11 @@ class Connection(asyncio.BufferedProtocol):
             self._doomed = True
         finally:
             self._draining = False
-        if self._doomed and not self._started:
-            self.finish()
-            return
         self._flush()
+        if self._doomed and not self._started and not self.closed and self._transport is not None:
+            self.closed = True
+            self._transport.close()  # once what was written is sent
+            return
         self._throttle_reading()
 
     def _next_frame(self) -> bool:

@@ -7,6 +7,7 @@ only where the topic asks for a flush before it (`flush.messages`) or in-sync fo
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from riverport.kafka.records.batch import CODEC_MASK, CURRENT_MAGIC, iter_headers
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.replica.partition import Partition
@@ -24,13 +25,24 @@ _RecordAnswer = m.ProduceResponse.BatchIndexAndErrorMessage
 
 ADMIN_CLIENT = "__admin_client"
 """The client id that may write to internal topics, as in Apache Kafka."""
-_CODEC_AT = 22  # the low byte of a batch's attributes
+_ATTRIBUTES_AT = 22  # their low byte
+_TRANSACTIONAL = 0x10
+_REFUSED_BY_LOG = frozenset(
+    (
+        ErrorCode.INVALID_RECORD,
+        ErrorCode.INVALID_TIMESTAMP,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+        ErrorCode.INVALID_TXN_STATE,
+    )
+)
+"""Errors that come with the log's start."""
 
 
 def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Future[m.ProduceResponse] | None:
     body: m.ProduceRequest = request.body
     acks, now_ms = body.acks, broker.clock.wall_ms()
-    valid_acks = -1 <= acks <= 1
+    refusal = _refusal_of_all(body)
     by_id = request.version >= 13
     topics: list[_TopicAnswer] = []
     flushes: list[asyncio.Future[None]] = []
@@ -39,8 +51,8 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
         answers: list[_Answer] = []
         name = broker.topic_names.get(topic.topic_id) if by_id else topic.name
         for data in topic.partition_data:
-            if not valid_acks:
-                answer = _Answer(data.index, ErrorCode.INVALID_REQUIRED_ACKS, -1)
+            if refusal:
+                answer = _Answer(data.index, refusal, -1)
             else:
                 partition = broker.partitions.get((name, data.index)) if name is not None else None
                 answer = _append(broker, request, partition, name, data, acks, now_ms, flushes)
@@ -50,12 +62,23 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
     if acks == 0:
         if failed:
             # There is no answer to put the error in: closing makes the producer look at its metadata again.
-            request.connection.close()
+            request.connection.finish()
         return None
     response = m.ProduceResponse(topics)
     if flushes:
         return _after(flushes, response, broker.loop)
     return response
+
+
+def _refusal_of_all(body: m.ProduceRequest) -> int:
+    """The error of a request of which nothing may be appended, 0 where there is none."""
+    if body.transactional_id is None:
+        for topic in body.topic_data:
+            for data in topic.partition_data:
+                records = data.records
+                if records is not None and len(records) > _ATTRIBUTES_AT and records[_ATTRIBUTES_AT] & _TRANSACTIONAL:
+                    return ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+    return 0
 
 
 def _append(
@@ -81,9 +104,10 @@ def _append(
         info = partition.append(records, acks, now_ms)
     except RecordError as error:
         rejected = [_RecordAnswer(at, message) for at, message in error.record_errors]
-        return _Answer(index, error.code, -1, record_errors=rejected, error_message=error.message)
+        start = _start_told(partition, error, records)
+        return _Answer(index, error.code, -1, -1, start, record_errors=rejected, error_message=error.message)
     except ApiError as error:
-        answer = _Answer(index, error.code, -1, error_message=error.message)
+        answer = _Answer(index, error.code, -1, -1, _start_told(partition, error, records), error_message=error.message)
         if error.code == ErrorCode.NOT_LEADER_OR_FOLLOWER:
             answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
         return answer
@@ -96,17 +120,23 @@ def _append(
     return _Answer(index, 0, info.first_offset, info.log_append_time_ms, info.log_start_offset)
 
 
+def _start_told(partition: Partition, error: ApiError, records: memoryview | None) -> int:
+    """The log's start, where it was the log that refused a batch; -1 where none came so far."""
+    if partition.log is None or records is None or error.code not in _REFUSED_BY_LOG:
+        return -1
+    if error.code == ErrorCode.INVALID_RECORD and [header.magic for header in iter_headers(records)] != [CURRENT_MAGIC]:
+        return -1  # a request must hold one batch for a partition
+    return partition.log.log_start_offset
+
+
 def _check_request(request: Request, records: memoryview | None) -> None:
     """What depends on the request around a batch; the batch itself is the log's to check."""
     if records is None or len(records) == 0:
         raise ApiError(ErrorCode.INVALID_RECORD, "A produce request must have exactly one record batch per partition")
-    if len(records) <= _CODEC_AT:
-        return
-    attributes = records[_CODEC_AT]
-    if request.version < 7 and attributes & 7 == Codec.ZSTD:
+    if not -1 <= request.body.acks <= 1:
+        raise ApiError(ErrorCode.INVALID_REQUIRED_ACKS)
+    if request.version < 7 and len(records) > _ATTRIBUTES_AT and records[_ATTRIBUTES_AT] & CODEC_MASK == Codec.ZSTD:
         raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "Produce requests with version < 7 cannot use ZStandard")
-    if attributes & 0x10 and request.body.transactional_id is None:
-        raise ApiError(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
 
 
 def _after(
