@@ -6,7 +6,7 @@ fails is taken back (the file is cut to its old end), so that a later append nev
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -18,6 +18,7 @@ from riverport.kafka.log.epochs import LeaderEpochs
 from riverport.kafka.log.flush import FlushJob
 from riverport.kafka.log.producers import Producers, ProducerState
 from riverport.kafka.log.segment import DELETED, HEADER_BYTES, Segment, file_name
+from riverport.kafka.log.swap import Swap
 from riverport.kafka.log.transactions import AbortedTransactions
 from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, patch, read_header
 from riverport.kafka.records.codecs import Codec
@@ -91,6 +92,7 @@ class Log:
         self.is_future = False
         self.is_deleted = False
         self.is_being_cleaned = False
+        self.swap: Swap | None = None  # a cleaned segment that is about to take its place
         self.failed: Exception | None = None  # set once the directory is lost
         self.segments: list[Segment] = []
         self.dropped: list[Segment] = []  # readable still, their files not yet removed
@@ -451,7 +453,10 @@ class Log:
             self.recovery_point = max(self.recovery_point, offset)
 
     def truncate_to(self, offset: int) -> None:
-        """Drop records from `offset` on; what is left ends on a batch boundary at or below it."""
+        """Drop records from `offset` on; what is left ends on a batch boundary at or below it.
+
+        Before anything is appended again the recovery point is to be checkpointed: the one on the disk may lie above.
+        """
         if offset >= self.log_end_offset:
             return
         self._forget_what_is_synced()
@@ -488,6 +493,7 @@ class Log:
 
     def _forget_what_is_synced(self) -> None:
         """Before a truncation: files go, and until the directory is synced a power cut may bring them back."""
+        self.abandon_swap()
         self.truncations += 1
         self.snapshot_offset = -1
         self.place_is_synced = False
@@ -528,6 +534,33 @@ class Log:
         """The segments dropped since the last call: the caller removes their files, `file.delete.delay.ms` from now."""
         dropped, self.dropped = self.dropped, []
         return dropped
+
+    # --- compaction
+
+    def adopt_swap(self, kept: Collection[int]) -> None:
+        """Step 4 of the pending swap: the cleaned segment is the log's, those that it stands for are dropped.
+
+        Of the aborted transactions that end in it, those with a last offset in `kept` are still there.
+        """
+        swap, self.swap = self.swap, None
+        assert swap is not None, "no swap is pending"
+        start = self.segments.index(swap.old[0])
+        end = start + len(swap.old)
+        assert self.segments[start:end] == swap.old, (self.segments[start:end], swap.old)
+        for segment in swap.old:
+            segment.rename(DELETED)
+            if segment.base_offset > swap.new.base_offset:
+                self.files.remove(f"{self.dir}/{file_name(segment.base_offset, '.snapshot')}")
+        self.dropped.extend(swap.old)
+        self.aborted.retain(swap.new.base_offset, self._bases[end], kept)
+        self.segments[start:end] = [swap.new]
+        self._bases[start:end] = [swap.new.base_offset]
+
+    def abandon_swap(self) -> None:
+        """Drop a pending swap, if there is one: the log stays as it is."""
+        swap, self.swap = self.swap, None
+        if swap is not None:
+            swap.undo()
 
     # --- disk
 

@@ -53,12 +53,10 @@ def _drop_by_size(log_: Log, now_ms: int) -> int:
 
 
 def _droppable(log_: Log) -> bool:
-    """The first segment has something, and nothing of it lies above the high watermark."""
-    first = log_.segments[0]
-    if not first.size:
-        return False
-    end = log_.segments[1].base_offset if len(log_.segments) > 1 else log_.log_end_offset
-    return end <= log_.high_watermark
+    """Nothing of the first segment lies above the high watermark. An empty one goes too, unless it is all there is."""
+    if len(log_.segments) == 1:
+        return log_.active.size > 0 and log_.log_end_offset <= log_.high_watermark
+    return log_.segments[1].base_offset <= log_.high_watermark
 
 
 def _drop_first(log_: Log, reason: str) -> int:

@@ -16,7 +16,6 @@ file system may bring renames to the disk in any order:
     6. loop     drop `.swap` from the names
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from riverport.base.files import Files
@@ -33,10 +32,11 @@ _DIGITS = 20
 
 @dataclass(slots=True)
 class Swap:
-    """A cleaned segment and those it stands for; pending from step 2 to step 4."""
+    """A cleaned segment and those it stands for, which are neighbours; pending from step 2 to step 4."""
 
+    files: Files
     new: Segment
-    old: Sequence[Segment]
+    old: list[Segment]
 
     def announce(self) -> None:
         """Step 2."""
@@ -48,9 +48,15 @@ class Swap:
             self.new.rename("")
 
     def undo(self) -> None:
-        """Before step 4: as if nothing had been cleaned."""
+        """Before step 4: as if nothing had been cleaned.
+
+        The log goes last: indexes that were left alone would be taken for those of the segment of their name.
+        """
         self.new.release()
-        self.new.remove_files()
+        for kind in SUFFIXES[1:]:
+            self.files.remove(self.new.path_of(kind))
+        self.files.sync_dir(self.new.dir)
+        self.files.remove(self.new.path)
 
 
 def finish_swaps(files: Files, dir: str) -> list[str]:
