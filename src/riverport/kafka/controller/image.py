@@ -106,6 +106,13 @@ class MetadataImage:
         self.acls: dict[bytes, Any] = {}
         self.tokens: dict[str, Any] = {}
 
+    def copy(self) -> "MetadataImage":
+        """An image that stays as it is now: what is in the tables is replaced, never changed."""
+        made = MetadataImage()
+        for name, value in vars(self).items():
+            setattr(made, name, dict(value) if isinstance(value, dict) else value)
+        return made
+
     def topic_by_id(self, topic_id: bytes) -> TopicImage | None:
         name = self.topic_names.get(topic_id)
         return None if name is None else self.topics[name]

@@ -58,7 +58,7 @@ class Quorum:
         assert node_id in voters, (node_id, voters)
         self.node_id = node_id
         self.voters = voters
-        self.data_version = state.data_version if state is not None else data_version
+        self.data_version = max(state.data_version, data_version) if state is not None else data_version
         self.epoch = state.leader_epoch if state is not None else 0
         self.leader_id = -1
         self.high_watermark = 0

@@ -19,6 +19,9 @@ from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.metadata_records import decode_record
 
 _NAME = re.compile(r"(\d{20})-(\d{10})\.checkpoint")
+_LEFTOVER = re.compile(r"\d{20}-\d{10}.*\.checkpoint\.(tmp|part|deleted)")
+HEAD_BYTES = 16 * 1024
+"""More than the first batch of a checkpoint takes, which has the header and the voters."""
 BATCH_RECORDS = 1_000
 """Data records of one batch of a checkpoint."""
 READ_ONLY = 0o400
@@ -49,6 +52,29 @@ def snapshots_in(files: Files, dir: str) -> list[SnapshotId]:
     """The ids of all checkpoints in a directory, oldest first."""
     found = [_NAME.fullmatch(name) for name in files.listdir(dir)]
     return sorted(SnapshotId(int(name[1]), int(name[2])) for name in found if name)
+
+
+def remove_leftovers(files: Files, dir: str) -> None:
+    """Remove what a process that died left of checkpoints that it was writing or removing, ours or Apache Kafka's."""
+    for name in files.listdir(dir):
+        if _LEFTOVER.fullmatch(name):
+            files.remove(f"{dir}/{name}")
+
+
+def last_contained_timestamp(files: Files, path: str) -> int | None:
+    """When the newest record that a checkpoint stands for was written; None where the file does not say."""
+    file = files.open(path)
+    try:
+        raw = file.pread(HEAD_BYTES, 0)
+    finally:
+        file.close()
+    for header in iter_headers(raw):
+        for record in iter_records(raw, header):
+            message = raft_control_message(record) if header.is_control else None
+            if isinstance(message, m.SnapshotHeaderRecord):
+                return message.last_contained_log_timestamp
+        break
+    return None
 
 
 def read_snapshot(files: Files, path: str) -> Snapshot:

@@ -41,6 +41,7 @@ from riverport.kafka.server.listener import Listener, Server
 from riverport.kafka.server.metadata_fetch import MetadataFetches
 from riverport.kafka.server.metadata_observer import MetadataObserver
 from riverport.kafka.server.metadata_shell import MetadataShell
+from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
 from riverport.kafka.server.settings import BrokerConfig
@@ -104,6 +105,7 @@ class Broker:
         self.metadata_fetches = MetadataFetches(self)
         self.lifecycle = Lifecycle(self)
         self._groups: GroupShell | None = None
+        self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
         self.controller: Controller | None = None  # with the controller role only
         self.metadata: MetadataShell | MetadataObserver
         self.channel: ControllerChannel
@@ -132,6 +134,7 @@ class Broker:
             self.controller.start()
             if (registered := self.controller.register_itself()) is not None:
                 await registered
+        self._snapshots = MetadataSnapshots(self.metadata, self.files, self.loop, self._executor, config)
         await self._accept("controller")
         if self.is_broker:
             await self._join()
@@ -165,6 +168,7 @@ class Broker:
             segment_bytes=self.config["metadata.log.segment.bytes"],
             segment_ms=self.config["metadata.log.segment.ms"],
             max_message_bytes=8 * 1024 * 1024,
+            delete=False,  # what goes is what a snapshot stands for
         )
 
     def _open_metadata(self) -> None:
@@ -242,6 +246,8 @@ class Broker:
     def _start_duties(self) -> None:
         config, every = self.config, self.housekeeping.every
         every("idle connections", lambda: 10_000, self.server.close_idle)
+        if self._snapshots is not None:
+            every("metadata retention", lambda: 60_000, self._snapshots.clean)
         if self.controller is not None:
             every("metadata no-op", lambda: config["metadata.max.idle.interval.ms"] or 500, self._metadata_noop)
             every("broker sessions", lambda: config["broker.session.timeout.ms"] // 8, self.controller.fence_expired)
@@ -273,6 +279,8 @@ class Broker:
             await self.lifecycle.leave()
         if hasattr(self, "channel"):
             await self.channel.close()
+        if self._snapshots is not None:
+            await self._snapshots.close()
         if hasattr(self, "metadata"):
             await self.metadata.close()
         self.logs.close(self.broker_epoch)
@@ -379,7 +387,10 @@ class Broker:
         return features.SUPPORTED
 
     def finalized_features(self) -> dict[str, int]:
-        return self.metadata.image.features
+        """The quorum's own level is told once it is above the lowest, as that of other features is."""
+        kraft_version = self.metadata.kraft_version
+        levels = self.metadata.image.features
+        return {**levels, features.KRAFT_VERSION: kraft_version} if kraft_version > 0 else levels
 
     def finalized_features_epoch(self) -> int:
         return self.metadata.image.offset

@@ -92,7 +92,7 @@ class MetadataObserver(MetadataReplica):
             await asyncio.gather(self._task, return_exceptions=True)
         if self._connection is not None:
             await self._connection[1].close()
-        self.log.close()
+        self._close_log()
 
     async def _run(self) -> None:
         while True:
@@ -129,7 +129,7 @@ class MetadataObserver(MetadataReplica):
     async def _perform(self, effect: Effect) -> None:
         match effect:
             case Append(records):
-                self.log.append_as_follower(records, self._clock.wall_ms())
+                self.log.append_as_follower(records, self.clock.wall_ms())
             case Committed(offset):
                 self._commit(min(offset, self.log.log_end_offset))
                 self._told = ""
@@ -197,10 +197,11 @@ class MetadataObserver(MetadataReplica):
     def _install_snapshot(self, end_offset: int, epoch: int, content: bytes) -> None:
         from riverport.kafka.raft.snapshots import READ_ONLY, SnapshotId
 
-        self.snapshot = SnapshotId(end_offset, epoch)
-        self._files.replace(f"{self._dir}/{self.snapshot.file_name}", content, mode=READ_ONLY)
+        id_ = SnapshotId(end_offset, epoch)
+        self._files.replace(self.snapshot_path(id_), content, mode=READ_ONLY)
+        self.snapshots.append(id_)
         self.image.clear()
         self._load_snapshot(self.image)
-        self.log.truncate_fully_and_start_at(end_offset, self._clock.wall_ms())
+        self.log.truncate_fully_and_start_at(end_offset, self.clock.wall_ms())
         self.log.start_leader_epoch(epoch)
         self._published(MetadataDelta(everything=True))

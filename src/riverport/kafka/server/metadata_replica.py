@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from riverport.base.clock import Clock
-from riverport.base.files import Files
+from riverport.base.files import Files, StorageError
 from riverport.base.ids import METADATA_TOPIC_ID, ZERO_UUID, uuid_text
 from riverport.base.logging import get_logger
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.replay import Replayer
 from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.log.recovery import open_log
-from riverport.kafka.raft.snapshots import SnapshotId, read_snapshot, snapshots_in
+from riverport.kafka.raft.snapshots import SnapshotId, read_snapshot, remove_leftovers, snapshots_in
 from riverport.kafka.records.batch import iter_headers
 from riverport.kafka.records.control import raft_control_message
 from riverport.kafka.records.record import iter_records
@@ -37,7 +37,7 @@ class MetadataReplica:
         self, files: Files, clock: Clock, loop: asyncio.AbstractEventLoop, root: str, node_id: int, config: LogConfig
     ) -> None:
         self._files = files
-        self._clock = clock
+        self.clock = clock
         self._loop = loop
         self._root = root
         self._dir = f"{root}/{TOPIC}-0"
@@ -50,7 +50,9 @@ class MetadataReplica:
         self.replayer = Replayer(self.image)
         self.kraft_version = 0
         self.voters: m.VotersRecord | None = None  # of a dynamic quorum (kraft.version 1)
-        self.snapshot: SnapshotId | None = None  # the newest checkpoint
+        self.snapshots: list[SnapshotId] = []  # the checkpoints in the directory, oldest first
+        self.committed_bytes = 0  # of the batches that are in the image, counted from the start of this process
+        self.last_timestamp = 0  # of the newest of them
 
     @property
     def voter_directory(self) -> bytes:
@@ -67,25 +69,34 @@ class MetadataReplica:
         if not self._files.exists(f"{self._dir}/partition.metadata"):
             text = f"version: 0\ntopic_id: {uuid_text(METADATA_TOPIC_ID)}"
             self._files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
-        now_ms = self._clock.wall_ms()
+        remove_leftovers(self._files, self._dir)
+        now_ms = self.clock.wall_ms()
         self.log = open_log(self._files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean)
-        found = snapshots_in(self._files, self._dir)
-        if not found:
-            return
-        self.snapshot = found[-1]
-        self._load_snapshot(self.image)
-        if self.log.log_end_offset < self.snapshot.end_offset:
-            self.log.truncate_fully_and_start_at(self.snapshot.end_offset, now_ms)
+        self.snapshots = snapshots_in(self._files, self._dir)
+        end_offset = 0
+        if self.snapshots:
+            self._load_snapshot(self.image)
+            end_offset = self.snapshots[-1].end_offset
+            if self.log.log_end_offset < end_offset:
+                self.log.truncate_fully_and_start_at(end_offset, now_ms)
+        if self.log.log_start_offset > end_offset:
+            reason = f"the metadata log begins at {self.log.log_start_offset}, its newest snapshot ends at {end_offset}"
+            raise StorageError("open", self._dir, 0, reason)
+
+    def snapshot_path(self, id_: SnapshotId) -> str:
+        return f"{self._dir}/{id_.file_name}"
 
     def _load_snapshot(self, image: MetadataImage) -> None:
-        assert self.snapshot is not None
-        content = read_snapshot(self._files, f"{self._dir}/{self.snapshot.file_name}")
+        """The newest checkpoint becomes the image."""
+        newest = self.snapshots[-1]
+        content = read_snapshot(self._files, self.snapshot_path(newest))
         self.kraft_version, self.voters = content.kraft_version, content.voters
         delta = MetadataDelta(everything=True)
         for record in content.records:
             image.apply(record, delta)
-        image.offset = self.snapshot.end_offset - 1
-        image.epoch = self.snapshot.epoch
+        image.offset = newest.end_offset - 1
+        image.epoch = newest.epoch
+        self.last_timestamp = content.last_contained_timestamp
 
     def _records(self, start: int, end: int) -> Iterator[tuple[Any, int]]:
         """(record, offset) of the log from `start` up to `end`; control records are taken note of on the way."""
@@ -94,11 +105,17 @@ class MetadataReplica:
                 return
             raw = segment.file.pread(header.size, header.position)
             first = next(iter_headers(raw))
+            self._count(header.size, header.max_timestamp)
             for record in iter_records(raw, first):
                 if header.is_control:
                     self._note_control(raft_control_message(record))
                 elif start <= record.offset < end:
                     yield decode_record(record.value or b"")[0], record.offset
+
+    def _count(self, size: int, timestamp: int) -> None:
+        """A batch is in the image from now on."""
+        self.committed_bytes += size
+        self.last_timestamp = max(self.last_timestamp, timestamp)
 
     def _note_control(self, message: Any) -> None:
         match message:
@@ -133,4 +150,9 @@ class MetadataReplica:
         await self.until(lambda image: image.offset >= offset)
 
     def newest_snapshot(self) -> SnapshotId | None:
-        return self.snapshot
+        return self.snapshots[-1] if self.snapshots else None
+
+    def _close_log(self) -> None:
+        """A start that failed early has none."""
+        if hasattr(self, "log"):
+            self.log.close()

@@ -51,6 +51,8 @@ class _Uncommitted:
     records: list[tuple[Any, int]]  # (record, its offset)
     answer: "asyncio.Future[Any] | None"
     response: Any
+    size: int  # bytes in the log
+    timestamp: int
 
 
 class MetadataShell(MetadataReplica):
@@ -89,10 +91,10 @@ class MetadataShell(MetadataReplica):
 
     def open(self, *, clean: bool) -> None:
         """Recover the log, replay it into both images, and begin a new epoch as its leader."""
-        now_ms = self._clock.wall_ms()
+        now_ms = self.clock.wall_ms()
         self._open_log(clean=clean)
         pending = Replayer(self.pending)
-        if self.snapshot is not None:
+        if self.snapshots:
             self._load_snapshot(self.pending)
         delta = MetadataDelta(everything=True)
         for record, offset in self._records(self.image.offset + 1, self.log.log_end_offset):
@@ -205,9 +207,10 @@ class MetadataShell(MetadataReplica):
         response: Any = None,
     ) -> None:
         """Append and replay; `encoded` are the same records, where they are encoded already."""
-        now_ms = self._clock.wall_ms()
+        now_ms = self.clock.wall_ms()
         delta = MetadataDelta()
         kept: list[tuple[Any, int]] = []
+        size = 0
         values = self._encoded(records) if encoded is None else encoded
         for start in range(0, len(records), MAX_BATCH_RECORDS):
             offset = self.log.log_end_offset
@@ -215,17 +218,18 @@ class MetadataShell(MetadataReplica):
                 [NewRecord(None, v, timestamp=now_ms) for v in values[start : start + MAX_BATCH_RECORDS]]
             )
             self.log.append_as_leader(batch, self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
+            size += len(batch)
             for at, record in enumerate(records[start : start + MAX_BATCH_RECORDS]):
                 self.pending.apply(record, delta, offset + at)
                 kept.append((record, offset + at))
         self.pending.offset = self.log.log_end_offset - 1
-        self._uncommitted.append(_Uncommitted(self.log.log_end_offset, kept, answer, response))
+        self._uncommitted.append(_Uncommitted(self.log.log_end_offset, kept, answer, response, size, now_ms))
 
     def _append_control(self, messages: list[Any]) -> None:
         """Records of the quorum's own; they are no part of the image."""
         if not messages:
             return
-        now_ms = self._clock.wall_ms()
+        now_ms = self.clock.wall_ms()
         batch = raft_control_batch(messages, timestamp=now_ms)
         self.log.append_as_leader(batch, self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
         for message in messages:
@@ -270,6 +274,7 @@ class MetadataShell(MetadataReplica):
             entry = self._uncommitted.popleft()
             for record, offset in entry.records:
                 self.replayer.apply(record, delta, offset)
+            self._count(entry.size, entry.timestamp)
             self.image.offset = entry.end_offset - 1
             self.image.epoch = self.quorum.epoch
             done.append(entry)
@@ -279,4 +284,4 @@ class MetadataShell(MetadataReplica):
                 entry.answer.set_result(entry.response)
 
     async def close(self) -> None:
-        self.log.close()
+        self._close_log()

@@ -52,6 +52,7 @@ HANDLERS: dict[int, str] = {
     ApiKey.DESCRIBE_DELEGATION_TOKEN: "describe_delegation_token",
     ApiKey.SASL_HANDSHAKE: "sasl_handshake",
     ApiKey.SASL_AUTHENTICATE: "sasl_authenticate",
+    ApiKey.FETCH_SNAPSHOT: "fetch_snapshot",
     ApiKey.ENVELOPE: "envelope",
     ApiKey.BROKER_REGISTRATION: "broker_registration",
     ApiKey.BROKER_HEARTBEAT: "broker_heartbeat",
