@@ -165,16 +165,14 @@ class _Fetch:
 
     def _partition(self, item: Fetched) -> Partition:
         """Raises ApiError where this broker has no such partition, or not for this request."""
-        broker, version = self._broker, self._request.version
+        broker = self._broker
         if item.topic is None:
             item.topic = broker.topic_names.get(item.topic_id)  # a session may know an id before we do
             if item.topic is None:
                 raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
         partition = broker.partition(item.topic, item.index)
-        if version >= 13 and partition.topic_id != item.topic_id:
+        if self._request.version >= 13 and partition.topic_id != item.topic_id:
             raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)  # a session's topic was deleted, and made anew
-        if version < 10 and partition.log is not None and partition.log.config.compression_type == "zstd":
-            raise ApiError(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE)
         if self._body.replica_id >= 0 or self._body.replica_state.replica_id >= 0:
             # Only members of the partition's replica set may fetch as followers.
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
