@@ -57,8 +57,8 @@ def _topics(broker: "Broker", request: Request) -> list[_Topic]:
     listener = request.connection.listener.name
     if body.topics is None or (request.version == 0 and not body.topics):
         return [view.topic_metadata(name, listener) for name in view.topic_names()]
-    if any(topic.topic_id != ZERO_UUID for topic in body.topics):
-        return [_by_id(broker, topic.topic_id, listener) for topic in body.topics]
+    if ids := dict.fromkeys(topic.topic_id for topic in body.topics if topic.topic_id != ZERO_UUID):
+        return [_by_id(broker, topic_id, listener) for topic_id in ids]  # names are then passed over
     answers, missing = [], []
     for name in dict.fromkeys(topic.name for topic in body.topics):
         if broker.has_topic(name):
