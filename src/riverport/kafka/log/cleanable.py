@@ -27,6 +27,7 @@ class Cleanable:
     clean_bytes: int
     dirty_bytes: int
     is_overdue: bool
+    truncations: int  # of the log when this was found
 
     @property
     def ratio(self) -> float:
@@ -48,12 +49,18 @@ def cleanable_part(log_: Log, now_ms: int) -> Cleanable:
     first_dirty = _first_dirty(log_)
     inactive = log_.segments[:-1]
     if not inactive:
-        return Cleanable(log_, first_dirty, first_dirty, 0, 0, False)
+        return Cleanable(log_, first_dirty, first_dirty, 0, 0, False, log_.truncations)
     end = _first_uncleanable(log_, first_dirty, now_ms)
     clean = sum(segment.size for segment in inactive if segment.base_offset < first_dirty)
     dirty = [segment for segment in _from(log_, first_dirty) if segment.base_offset < end]
     return Cleanable(
-        log_, first_dirty, end, clean, sum(segment.size for segment in dirty), _is_overdue(log_, first_dirty, now_ms)
+        log_,
+        first_dirty,
+        end,
+        clean,
+        sum(segment.size for segment in dirty),
+        _is_overdue(log_, first_dirty, now_ms),
+        log_.truncations,
     )
 
 

@@ -8,10 +8,10 @@ that met them (KIP-534).
 Decisions and renames happen on the loop, reading and writing on a thread. While a thread works the log goes on living:
 appends touch only the active segment, readers hold on to segments that are replaced under their feet, and a group whose
 segments are no longer all there when it is done (truncated, deleted) is thrown away. Retention leaves the log alone.
-One cleaning runs at a time, whatever `log.cleaner.threads` says: in one interpreter a second one would not be faster.
+Several logs may be cleaned at a time: in one interpreter that is hardly faster, but a large log holds up no small ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -67,22 +67,23 @@ class Step:
 
 
 class LogCleaner:
-    """Cleans one log after the other. `pace(bytes)` is called on the thread and may sleep there."""
+    """Cleans logs. `pace(bytes)` is called on the thread and may sleep there."""
 
     def __init__(self, manager: LogManager, limits: Callable[[], CleanerLimits], pace: Callable[[int], None]) -> None:
         self._manager = manager
         self._limits = limits
         self._pace = pace
         self._stopping = False
-        self._truncations = 0  # of the log that is being cleaned, at the beginning
         self.uncleanable: dict[Log, str] = {}  # why each of them is left alone until the broker starts again
 
     def stop(self) -> None:
         """The running step comes to an end soon; nothing is begun any more."""
         self._stopping = True
 
-    def clean_dirtiest(self, now_ms: int) -> Iterator[Step] | None:
+    def clean_dirtiest(self, now_ms: int) -> Generator[Step, None, None] | None:
         """Clean the log that needs it most; None where none does. Each step is to be run on a thread before the next.
+
+        Who asks begins at once: from the first step on the log is known as taken.
 
         A log that cannot be cleaned becomes uncleanable; a directory that cannot be used goes offline.
         """
@@ -95,14 +96,19 @@ class LogCleaner:
         }
         parts = []
         for found in self._manager:
-            if found.config.compact and found.failed is None and found not in self.uncleanable:
+            if self._may_be_cleaned(found):
                 try:
                     parts.append(cleanable_part(found, now_ms))
                 except (RecordError, StorageError) as error:
                     self._failed(found, error)
         return parts
 
-    def _clean(self, chosen: Cleanable, now_ms: int) -> Iterator[Step]:
+    def _may_be_cleaned(self, found: Log) -> bool:
+        if found in self.uncleanable or found.is_being_cleaned:
+            return False
+        return found.config.compact and found.failed is None
+
+    def _clean(self, chosen: Cleanable, now_ms: int) -> Generator[Step, None, None]:
         found = chosen.log
         found.is_being_cleaned = True
         try:
@@ -136,15 +142,14 @@ class LogCleaner:
 
     def _steps(self, chosen: Cleanable, now_ms: int) -> Iterator[Step]:
         found = chosen.log
-        self._truncations = found.truncations
         work = self._describe(chosen, now_ms)
         yield (prepared := Step(work.prepare))
         for group in prepared.take():
-            old = self._still_there(found, group)
+            old = self._still_there(chosen, group)
             work.last_batches = _last_batches(found)
             yield (cleaned := Step(partial(work.clean, group)))
-            yield from self._replace(found, group, old, *cleaned.take())
-        self._check_wanted(found)
+            yield from self._replace(chosen, group, old, *cleaned.take())
+        self._check_wanted(chosen)
         found.cleaned_to = work.end_offset
         stats = work.stats
         log.info(
@@ -161,30 +166,36 @@ class LogCleaner:
         )
 
     def _replace(
-        self, found: Log, group: list[Source], old: list[Segment], new: Segment, aborted: list[AbortedTransaction]
+        self,
+        chosen: Cleanable,
+        group: list[Source],
+        old: list[Segment],
+        new: Segment,
+        aborted: list[AbortedTransaction],
     ) -> Iterator[Step]:
         """The steps 2 to 6 of a swap."""
+        found = chosen.log
         try:
-            self._still_there(found, group)
+            self._still_there(chosen, group)
         except CleaningAborted:
             discard(new)
             raise
         swap = found.swap = Swap(self._manager.files, new, old)
         swap.announce()
-        yield from self._sync_dir(found)
+        yield from self._sync_dir(chosen)
         found.adopt_swap({entry[0] for entry in aborted})
-        yield from self._sync_dir(found)
+        yield from self._sync_dir(chosen)
         swap.finish()
 
-    def _sync_dir(self, found: Log) -> Iterator[Step]:
-        yield (synced := Step(lambda: self._manager.files.sync_dir(found.dir)))
+    def _sync_dir(self, chosen: Cleanable) -> Iterator[Step]:
+        yield (synced := Step(lambda: self._manager.files.sync_dir(chosen.log.dir)))
         synced.take()
-        self._check_wanted(found)
+        self._check_wanted(chosen)
 
-    def _still_there(self, found: Log, group: list[Source]) -> list[Segment]:
+    def _still_there(self, chosen: Cleanable, group: list[Source]) -> list[Segment]:
         """The segments that a group was made of. Raises CleaningAborted where one is gone."""
-        self._check_wanted(found)
-        by_base = {segment.base_offset: segment for segment in found.segments[:-1]}
+        self._check_wanted(chosen)
+        by_base = {segment.base_offset: segment for segment in chosen.log.segments[:-1]}
         old = [by_base[source.base_offset] for source in group if source.base_offset in by_base]
         if len(old) != len(group):
             raise CleaningAborted("segments are gone")
@@ -193,10 +204,10 @@ class LogCleaner:
     def _is_wanted(self, found: Log) -> bool:
         return not self._stopping and not found.is_deleted and found.failed is None
 
-    def _check_wanted(self, found: Log) -> None:
-        if not self._is_wanted(found):
+    def _check_wanted(self, chosen: Cleanable) -> None:
+        if not self._is_wanted(chosen.log):
             raise CleaningAborted("the log is gone, or the broker stops")
-        if found.truncations != self._truncations:
+        if chosen.log.truncations != chosen.truncations:
             # Keys may have been mapped to records that are gone.
             raise CleaningAborted("the log was truncated")
 

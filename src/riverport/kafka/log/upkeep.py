@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from riverport.base.files import Files, StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.log import checkpoints
+from riverport.kafka.log.flush import FlushJob
 from riverport.kafka.log.log import Log
 from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.retention import drop_old_segments
@@ -57,6 +58,23 @@ class RemovalJob:
 
     def fail(self, error: Exception) -> None:
         log.warning("deleted files could not be removed, the next start tries again", error=error)
+
+
+@dataclass(slots=True)
+class RolledJob:
+    """The flush of a log's segments behind the active one."""
+
+    flush: FlushJob
+    failed: Callable[[Exception], None]
+
+    def run(self) -> None:
+        self.flush.run()
+
+    def finish(self) -> None:
+        self.flush.finish()
+
+    def fail(self, error: Exception) -> None:
+        self.failed(error)
 
 
 class Upkeep:
@@ -127,6 +145,14 @@ class Upkeep:
         for found in due:
             found.last_flush_ms = now_ms
         return due
+
+    def flush_rolled(self) -> list[RolledJob]:
+        """Flush what will not change any more, so that a recovery need not read it."""
+        return [
+            RolledJob(FlushJob(found, found.active.base_offset), self._failed_in(found.dir.rpartition("/")[0]))
+            for found in self._manager
+            if found.failed is None and found.recovery_point < found.active.base_offset
+        ]
 
     def expire_producers(self, older_than_ms: int) -> None:
         """Forget producers that have written nothing since a time, except in an open transaction."""

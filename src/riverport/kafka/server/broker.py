@@ -27,6 +27,7 @@ from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.log.manager import HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, LogManager
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.compaction import Compaction
 from riverport.kafka.server.configs import Configs
 from riverport.kafka.server.controller import Controller
 from riverport.kafka.server.controller_channel import ControllerChannel, LocalChannel, RemoteChannel
@@ -58,7 +59,7 @@ log = get_logger(__name__)
 INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
 """Topics that only coordinators write to."""
 IO_THREADS = 2
-"""Threads for fsync, compaction and deletion: as many as a small machine has cores."""
+"""Threads for fsync, checkpoints and deletion: as many as a small machine has cores."""
 
 
 class Broker:
@@ -98,6 +99,7 @@ class Broker:
         self.server = Server(self)
         self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
         self.upkeep = Upkeep(self.logs)
+        self.compaction = Compaction(self)
         self._topics = Topics(self)
         self.configs = Configs(self, config)
         self._topic_defaults = topic_settings.broker_defaults(config.values)
@@ -261,10 +263,22 @@ class Broker:
         ):
             every(name, lambda key=key: config[key], lambda name=name: self.upkeep.checkpoint(name))  # type: ignore[misc]
         every("deletion", lambda: 1_000, lambda: self.upkeep.remove_dropped(self.clock.mono_ms()))
+        every("rolled segments", lambda: 1_000, self.upkeep.flush_rolled)
+        every("flushes by age", lambda: config["log.flush.scheduler.interval.ms"], self._flush_old)
+        every("producers", lambda: config["producer.id.expiration.check.interval.ms"], self._expire_producers)
+        self.compaction.start()
 
     def _metadata_noop(self) -> None:
         if self.config["metadata.max.idle.interval.ms"] > 0 and isinstance(self.metadata, MetadataShell):
             self.metadata.write_noop()
+
+    def _flush_old(self) -> None:
+        for found in self.upkeep.due_flushes(self.clock.wall_ms()):
+            # Who fails is told to `_flush_failed`; nobody waits for this one.
+            self.flusher.flush(found).add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def _expire_producers(self) -> None:
+        self.upkeep.expire_producers(self.clock.wall_ms() - self.config["producer.id.expiration.ms"] + 1)
 
     def _retention(self) -> None:
         self.upkeep.apply_retention(self.clock.wall_ms(), compacted=False)
@@ -273,6 +287,7 @@ class Broker:
         """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
         await self.server.close()
         await self.housekeeping.stop()
+        await self.compaction.stop()
         if self._groups is not None:
             await self._groups.close()
         if not self.failed.done():
@@ -307,6 +322,7 @@ class Broker:
         if not self.configs.follow(delta):
             return
         self.server.settings_changed()
+        self.compaction.settings_changed()
         self._topic_defaults = topic_settings.broker_defaults(self.config.values)
         for name in image.topics:
             self.logs.update_config(name, self.log_config(name))

@@ -40,12 +40,7 @@ class Housekeeping:
 
     async def run(self, job: Any) -> None:
         """Run one job off the loop, then let it take its result on the loop."""
-        try:
-            await self._loop.run_in_executor(self._executor, job.run)
-        except Exception as error:
-            job.fail(error)
-        else:
-            job.finish()
+        await run_job(self._loop, self._executor, job)
 
     async def stop(self) -> None:
         """End every duty; a job that is running on a thread is waited for."""
@@ -53,3 +48,17 @@ class Housekeeping:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+
+
+async def run_job(loop: asyncio.AbstractEventLoop, executor: Executor, job: Any) -> None:
+    """Run a job on a thread, then let it take its result on the loop. Being cancelled waits for the thread."""
+    running = loop.run_in_executor(executor, job.run)
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
+    except Exception as error:
+        job.fail(error)
+    else:
+        job.finish()

@@ -98,7 +98,7 @@ ROWS = (
     Setting("log.cleaner.enable", BOOLEAN, True, None,
             "Whether compacted topics are cleaned. Switching this off is meant for tests only."),
     Setting("log.cleaner.threads", INT, 1, at_least(0),
-            "Threads that compact logs.", MEDIUM, CLUSTER_WIDE, effect=False),
+            "Threads that compact logs, each one log at a time.", MEDIUM, CLUSTER_WIDE),
     Setting("log.cleaner.io.max.bytes.per.second", DOUBLE, DOUBLE_MAX, None,
             "The most bytes that compaction reads and writes in a second.", MEDIUM, CLUSTER_WIDE),
     Setting("log.cleaner.dedupe.buffer.size", LONG, 134_217_728, None,

@@ -1,0 +1,130 @@
+"""The cleaner's workers: one for each of `log.cleaner.threads`, each with a thread for its reading and writing.
+
+A worker cleans the dirtiest log that no other is at, writes down how far it came, and rests for
+`log.cleaner.backoff.ms` once nothing is due. Retention of compacted logs is its business too, so that the two never
+meet at one log. The settings may change while it works: the rate changes at once, memory with the next cleaning, the
+number of workers when they are done with theirs.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from riverport.base.clock import Clock
+from riverport.base.logging import get_logger
+from riverport.kafka.log.cleaner import CleanerLimits, LogCleaner
+from riverport.kafka.log.manager import CLEANED
+from riverport.kafka.server.housekeeping import run_job
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+MOST_THREADS = 1024
+"""More are never started, whatever the setting says."""
+SHORTEST_REST_MS = 50
+"""Shorter ones are saved up: the system's sleep is not exact."""
+
+
+class Throttle:
+    """`log.cleaner.io.max.bytes.per.second`, of all workers together."""
+
+    def __init__(self, clock: Clock, bytes_per_second: Callable[[], float]) -> None:
+        self._clock = clock
+        self._bytes_per_second = bytes_per_second
+        self._stopped = Event()
+        self._paid_until_ms = 0.0
+
+    def pace(self, size: int) -> None:
+        """Wait as long as `size` more bytes need; on a worker's thread. Of two that meet here one may not count."""
+        now_ms = self._clock.mono_ms()
+        rate = max(self._bytes_per_second(), 1.0)
+        self._paid_until_ms = max(self._paid_until_ms, now_ms) + 1000.0 * size / rate
+        if self._paid_until_ms - now_ms >= SHORTEST_REST_MS:
+            self._stopped.wait((self._paid_until_ms - now_ms) / 1000)
+
+    def stop(self) -> None:
+        """Nobody waits any more."""
+        self._stopped.set()
+
+
+class Compaction:
+    """Runs `LogCleaner` for a broker."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self._throttle = Throttle(broker.clock, lambda: broker.config["log.cleaner.io.max.bytes.per.second"])
+        self._executor = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="riverport-cleaner")
+        self._workers: dict[int, asyncio.Task[None]] = {}
+        self._checkpoint = asyncio.Lock()  # a checkpoint has one temporary file
+        self._running = False
+        self.cleaner = LogCleaner(broker.logs, self._limits, self._throttle.pace)
+
+    def start(self) -> None:
+        self._running = bool(self._broker.config["log.cleaner.enable"])
+        self.settings_changed()
+
+    def settings_changed(self) -> None:
+        """Start the workers that there are to be; those that are too many end by themselves."""
+        if not self._running:
+            return
+        for number in range(self._threads):
+            if number not in self._workers:
+                self._workers[number] = self._broker.loop.create_task(self._work(number))
+
+    async def stop(self) -> None:
+        """Give up what is being cleaned; done once no thread is at it any more."""
+        self._running = False
+        self.cleaner.stop()
+        self._throttle.stop()
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self._executor.shutdown()
+
+    @property
+    def _threads(self) -> int:
+        wanted: int = self._broker.config["log.cleaner.threads"]
+        return min(wanted, MOST_THREADS)
+
+    def _limits(self) -> CleanerLimits:
+        config, threads = self._broker.config, max(self._threads, 1)
+        return CleanerLimits(
+            dedupe_buffer_bytes=config["log.cleaner.dedupe.buffer.size"] // threads,
+            load_factor=config["log.cleaner.io.buffer.load.factor"],
+            io_buffer_bytes=config["log.cleaner.io.buffer.size"] // threads,
+        )
+
+    async def _work(self, number: int) -> None:
+        try:
+            while number < self._threads:
+                if not await self._round():
+                    await asyncio.sleep(self._broker.config["log.cleaner.backoff.ms"] / 1000)
+        finally:
+            del self._workers[number]
+
+    async def _round(self) -> bool:
+        """Whether a log was cleaned."""
+        broker = self._broker
+        try:
+            steps = self.cleaner.clean_dirtiest(broker.clock.wall_ms())
+            if steps is not None:
+                with closing(steps):
+                    for step in steps:
+                        await self._run(step)
+            async with self._checkpoint:
+                for job in broker.upkeep.checkpoint(CLEANED):
+                    await self._run(job)
+            broker.upkeep.apply_retention(broker.clock.wall_ms(), compacted=True)
+        except Exception:
+            log.exception("a round of the cleaner failed")
+            return False
+        return steps is not None
+
+    async def _run(self, job: Any) -> None:
+        await run_job(self._broker.loop, self._executor, job)
