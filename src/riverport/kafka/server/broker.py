@@ -247,7 +247,7 @@ class Broker:
 
     def _start_duties(self) -> None:
         config, every = self.config, self.housekeeping.every
-        every("idle connections", lambda: 10_000, self.server.close_idle)
+        every("idle connections", lambda: self.server.idle_check_ms, self.server.close_idle)
         if self._snapshots is not None:
             every("metadata retention", lambda: 60_000, self._snapshots.clean)
         if self.controller is not None:

@@ -75,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         self._large_filled = 0
         self._started: deque[_Started] = deque()
         self._out: list[Any] = []  # chunks of answers to be written when this turn of reading ends
+        self._out_bytes = 0
         self._draining = False
         self._write_paused = False
         self._read_paused = False
@@ -299,7 +300,14 @@ class Connection(asyncio.BufferedProtocol):
             done.parts = parts
             self._started.append(done)
         else:
-            self._out.extend(parts)
+            self._put_out(parts)
+
+    def _put_out(self, parts: list[Any]) -> None:
+        for part in parts:
+            self._out_bytes += len(part)
+        self._out.extend(parts)
+        if self._out_bytes > WRITE_HIGH_WATER:
+            self._flush()  # the transport may now say that this is enough for the moment
 
     def _wait_for(self, future: "asyncio.Future[Any]", request: Request, operation: "Operation") -> None:
         started = _Started(_PENDING if request.is_pending else request.api_key, future)
@@ -320,7 +328,7 @@ class Connection(asyncio.BufferedProtocol):
             self.last_active_ms = self.server.now_ms()
             while self._started and (parts := self._started[0].parts) is not None:
                 self._started.popleft()
-                self._out.extend(parts)
+                self._put_out(parts)
             self._drain()
 
         future.add_done_callback(done)
@@ -331,7 +339,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.write(self._out[0])
             else:
                 self._transport.writelines(self._out)
-            self._out = []
+            self._out, self._out_bytes = [], 0
 
 
 def framed(flexible: bool, correlation_id: int, parts: list[Any]) -> list[Any]:

@@ -85,6 +85,12 @@ class Server:
         for listener in self.listeners:
             await listener.wait_closed()
 
+    @property
+    def idle_check_ms(self) -> int:
+        """How often to call `close_idle`: a connection may outlive its time by half of it, and by no more than 10 s."""
+        idle_ms: int = self.broker.config["connections.max.idle.ms"]
+        return min(max(idle_ms // 2, 50), 10_000) if idle_ms >= 0 else 10_000
+
     def close_idle(self) -> None:
         """Close connections on which nothing happened for `connections.max.idle.ms`, and those that hold up others."""
         now_ms = self.now_ms()
