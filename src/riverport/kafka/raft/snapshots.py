@@ -14,8 +14,10 @@ from riverport.base.files import Files, StorageError
 from riverport.kafka.records.batch import check_crc, iter_headers
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.control import raft_control_batch, raft_control_message
+from riverport.kafka.records.errors import RecordError
 from riverport.kafka.records.record import iter_records
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import WireError
 from riverport.kafka.wire.metadata_records import decode_record
 
 _NAME = re.compile(r"(\d{20})-(\d{10})\.checkpoint")
@@ -79,7 +81,14 @@ def last_contained_timestamp(files: Files, path: str) -> int | None:
 
 def read_snapshot(files: Files, path: str) -> Snapshot:
     """Raises StorageError for a checkpoint that is damaged or not whole."""
-    snapshot, raw = Snapshot(), files.read(path)
+    try:
+        return _parsed(files.read(path), path)
+    except (RecordError, WireError) as error:
+        raise StorageError("parse", path, 0, f"the checkpoint is damaged: {error}") from error
+
+
+def _parsed(raw: bytes, path: str) -> Snapshot:
+    snapshot = Snapshot()
     footer = False
     end = 0
     for header in iter_headers(raw):
