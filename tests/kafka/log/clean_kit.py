@@ -1,6 +1,7 @@
 """Compacted logs on a simulated disk, and cleanings of them without threads."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -73,13 +74,15 @@ def clean(manager: LogManager, now_ms: int = NOW_MS, limits: CleanerLimits = LIM
     """One cleaning of the dirtiest log, if one is due."""
     cleaner = cleaner_of(manager, limits)
     steps = cleaner.clean_dirtiest(now_ms)
-    run(steps if steps is not None else iter(()))
+    if steps is not None:
+        run(steps)
     return cleaner
 
 
-def run(steps: Iterator[Step]) -> None:
-    for step in steps:
-        run_step(step)
+def run(steps: Generator[Step, None, None]) -> None:
+    with closing(steps):
+        for step in steps:
+            run_step(step)
 
 
 def run_step(step: Step) -> None:

@@ -116,7 +116,11 @@ class LogCleaner:
         except CleaningAborted as reason:
             log.info("cleaning was given up", log=found, reason=reason)
         except Exception as error:
-            self._failed(found, error)
+            # Files that were cut or dropped while they were being read are not what they should be.
+            if found.truncations != chosen.truncations:
+                log.info("cleaning was given up", log=found, reason=error)
+            else:
+                self._failed(found, error)
         finally:
             found.is_being_cleaned = False
             self._give_up_swap(found)
