@@ -6,6 +6,7 @@ from riverport.kafka.records import batch
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.control import end_txn_marker
+from riverport.kafka.records.errors import RecordError
 from riverport.kafka.records.record import Record, iter_records
 from riverport.kafka.records.retain import Retained, retain
 
@@ -111,3 +112,12 @@ def test_log_append_time_survives() -> None:
     header, records = opened(cleaned(buf, {501}))
     assert header.is_log_append_time
     assert (header.max_timestamp, records[0].timestamp) == (7_777, 7_777)
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+def test_a_time_that_no_batch_can_hold_is_damage(codec: Codec) -> None:
+    damaged = ten(codec)
+    damaged[batch.BASE_TIMESTAMP_AT : batch.BASE_TIMESTAMP_AT + 8] = (2**63 - 10).to_bytes(8, "big")
+    batch.write_crc(damaged, 0)
+    with pytest.raises(RecordError, match="no batch can hold"):
+        cleaned(damaged, {502, 505})

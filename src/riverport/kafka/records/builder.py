@@ -1,5 +1,6 @@
 """Batches made here: by coordinators, the controller, our own clients, recompression and compaction."""
 
+import struct
 from collections.abc import Iterable, Sequence
 
 from riverport.kafka.records.batch import (
@@ -20,6 +21,7 @@ from riverport.kafka.records.batch import (
     write_crc,
 )
 from riverport.kafka.records.codecs import Codec, compress
+from riverport.kafka.records.errors import invalid
 from riverport.kafka.records.record import Header, Record, encode_record
 
 
@@ -142,25 +144,32 @@ def assemble(
     producer_epoch: int,
     base_sequence: int,
 ) -> bytearray:
-    """A header in front of an encoded (and compressed) records section, with its checksum."""
+    """A header in front of an encoded (and compressed) records section, with its checksum.
+
+    Raises RecordError for a time or an offset that no batch can hold.
+    """
     batch = bytearray(BATCH_OVERHEAD + len(section))
-    HEADER.pack_into(
-        batch,
-        0,
-        base_offset,
-        len(batch) - LOG_OVERHEAD,
-        leader_epoch,
-        CURRENT_MAGIC,
-        0,
-        attributes,
-        last_offset_delta,
-        base_timestamp,
-        max_timestamp,
-        producer_id,
-        producer_epoch,
-        base_sequence,
-        count,
-    )
+    try:
+        HEADER.pack_into(
+            batch,
+            0,
+            base_offset,
+            len(batch) - LOG_OVERHEAD,
+            leader_epoch,
+            CURRENT_MAGIC,
+            0,
+            attributes,
+            last_offset_delta,
+            base_timestamp,
+            max_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            count,
+        )
+    except struct.error as error:
+        # Times and offsets are sums, of a base and a delta: those of a damaged batch need not fit.
+        raise invalid("A time or an offset that no batch can hold") from error
     batch[BATCH_OVERHEAD:] = section
     write_crc(batch, 0)
     return batch
