@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
+from itertools import count
 from typing import Any
 
 from riverport.base.files import Files
@@ -24,6 +24,8 @@ ROOT = "/data"
 DIR = f"{ROOT}/t-0"
 SMALL = LogConfig(segment_bytes=1_000, index_interval_bytes=100)
 """Several segments after a dozen batches, several index entries in each."""
+
+_IDS = count(1)
 
 
 def disk_with(*roots: str) -> SimDisk:
@@ -62,7 +64,9 @@ def append(log: Log, *values: bytes, epoch: int = 0, now_ms: int = NOW_MS, **opt
     return info.first_offset
 
 
-def end_transaction(log: Log, producer_id: int, *, commit: bool, epoch: int = 0, coordinator_epoch: int = 0) -> int:
+def end_transaction(
+    log: Log, producer_id: int, *, commit: bool, epoch: int = 0, coordinator_epoch: int = 0, leader_epoch: int = 0
+) -> int:
     """Append the marker; its offset."""
     marker = end_txn_marker(
         commit,
@@ -71,7 +75,7 @@ def end_transaction(log: Log, producer_id: int, *, commit: bool, epoch: int = 0,
         producer_epoch=epoch,
         timestamp=NOW_MS,
     )
-    info = log.append_as_leader(marker, 0, NOW_MS, origin=Origin.COORDINATOR)
+    info = log.append_as_leader(marker, leader_epoch, NOW_MS, origin=Origin.COORDINATOR)
     log.update_high_watermark(log.log_end_offset)
     return info.first_offset
 
@@ -160,8 +164,7 @@ def filled(disk: SimDisk, batches: int = 30, config: LogConfig = SMALL, dir: str
 
 def manager_of(files: Files, roots: Sequence[str] = (ROOT,), config: LogConfig = SMALL, **options: Any) -> LogManager:
     """All logs of the directories, opened as a start of the broker opens them."""
-    rng = Random(len(roots))
-    manager = LogManager(files, list(roots), lambda: rng.randbytes(16), **options)
+    manager = LogManager(files, list(roots), lambda: next(_IDS).to_bytes(16, "big"), **options)
     manager.lock({root: bytes([n]) * 16 for n, root in enumerate(roots, 1)})
     manager.load(lambda topic: config, NOW_MS)
     return manager

@@ -9,7 +9,8 @@ from riverport.kafka.log import checkpoints
 class LeaderEpochs:
     """Ascending (epoch, start offset) pairs, kept in `leader-epoch-checkpoint`.
 
-    `is_damaged` while the file could not be read as such: the log has to be asked then (`begin_anew`, `assign`).
+    `is_damaged` while the file could not be read, or does not fit the log: the log has to be asked then (`begin_anew`,
+    `assign`).
     """
 
     __slots__ = ("_files", "_path", "entries", "is_damaged")

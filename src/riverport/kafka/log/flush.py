@@ -27,6 +27,9 @@ class FlushJob:
         start, bases = log.recovery_point, [segment.base_offset for segment in log.segments]
         first = max(bisect_right(bases, start) - 1, 0)
         last = first if self.offset <= start else max(bisect_right(bases, self.offset - 1), first)
+        if not log.place_is_synced and self.offset == log.log_end_offset:
+            last = len(bases)  # an empty one, too: it may have been cut, at a start or by a truncation
+        self._is_all = last == len(bases)
         self._segments = log.segments[first:last]
         self._new = [segment for segment in self._segments if segment.base_offset >= start]
         self._with_aborted = [segment for segment in self._segments if log.has_aborted_in(segment)]
@@ -57,7 +60,7 @@ class FlushJob:
     def finish(self) -> None:
         if self._log.truncations == self._truncations:
             self._log.flushed(self.offset)
-            self._log.place_is_synced = True
+            self._log.place_is_synced = self._log.place_is_synced or self._is_all
 
     def fail(self, error: Exception) -> None:
         self._log.failed = error

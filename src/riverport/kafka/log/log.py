@@ -1,8 +1,8 @@
 """One partition's log: append, read, look up, truncate, delete.
 
-Invariants: log_start <= recovery_point <= log_end, high_watermark <= log_end, segments ascend and the last one is
-active, and nothing is visible before it is written: `log_end_offset` moves behind a successful write only. A write that
-fails is taken back (the file is cut to its old end), so that a later append never follows a torn batch.
+Invariants: log_start <= log_end, recovery_point <= log_end, high_watermark <= log_end, segments ascend and the last one
+is active, and nothing is visible before it is written: `log_end_offset` moves behind a successful write only. A write
+that fails is taken back (the file is cut to its old end), so that a later append never follows a torn batch.
 """
 
 from bisect import bisect_right
@@ -450,7 +450,6 @@ class Log:
             self.log_start_offset = offset
             self.leader_epochs.truncate_from_start(offset)
             self.aborted.truncate_from_start(offset)
-            self.recovery_point = max(self.recovery_point, offset)
 
     def truncate_to(self, offset: int) -> None:
         """Drop records from `offset` on; what is left ends on a batch boundary at or below it.

@@ -171,8 +171,7 @@ def _check_segment(opened: Log, segment: Segment, following: int | None) -> bool
     try:
         for header in _sound_batches(segment, following):
             segment.note(header, header.position, opened.config.index_interval_bytes)
-            if header.leader_epoch > opened.leader_epochs.latest:
-                opened.leader_epochs.assign(header.leader_epoch, header.base_offset)
+            _note_epoch(opened, header)
             end, next_offset = header.end, header.next_offset
     except RecordError as error:
         reason = error.message or repr(error)
@@ -182,6 +181,15 @@ def _check_segment(opened: Log, segment: Segment, following: int | None) -> bool
         segment.size = end
     opened.log_end_offset = next_offset
     return not reason
+
+
+def _note_epoch(opened: Log, header: BatchHeader) -> None:
+    epochs, epoch, last = opened.leader_epochs, header.leader_epoch, header.last_offset
+    if epoch > epochs.latest:
+        epochs.assign(epoch, header.base_offset)
+    elif epoch >= 0 and last >= opened.log_start_offset and epochs.epoch_of(last) != epoch:
+        # Epochs are on the disk at once, batches are not: a truncation that a power cut has undone brings old ones.
+        epochs.is_damaged = True
 
 
 def _sound_batches(segment: Segment, following: int | None) -> Iterator[BatchHeader]:
@@ -272,8 +280,8 @@ def _replay_producers(opened: Log, newest: int) -> None:
     for segment, end in zip(opened.segments, ends, strict=True):
         if end <= start:
             continue  # its batches are in the snapshot already
-        if segment.base_offset > start and segment.base_offset not in snapshots:
-            # The next recovery need not come this far back.
+        if segment.base_offset > start and (segment.base_offset > newest or segment.base_offset not in snapshots):
+            # The next recovery need not come this far back. A snapshot above `newest` may be older than the batches.
             opened.files.write(segment.path_of(".snapshot"), opened.producers.encode(), sync=False)
         try:
             opened.replay_segment(segment, start)
@@ -306,7 +314,7 @@ def _settle_epochs(opened: Log) -> None:
     """Bring the leader epochs to what the log has; from its batches where their file was damaged."""
     epochs = opened.leader_epochs
     if epochs.is_damaged:
-        log.warning("a leader epoch checkpoint is damaged, it is made anew from the log", log=opened)
+        log.warning("a leader epoch checkpoint does not fit its log, it is made anew", log=opened)
         epochs.begin_anew()
         for segment in opened.segments:
             try:
