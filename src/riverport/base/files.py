@@ -71,12 +71,16 @@ class Files(Protocol):
     def disk_usage(self, path: str) -> tuple[int, int]: ...
 
 
+def _failure(operation: str, path: str, error: OSError) -> StorageError:
+    return StorageError(operation, path, error.errno or 0, error.strerror or str(error))
+
+
 @contextlib.contextmanager
 def _wrapped(operation: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(operation, path, error.errno or 0, error.strerror or str(error)) from error
+        raise _failure(operation, path, error) from error
 
 
 class OsFile:
@@ -89,12 +93,15 @@ class OsFile:
         self._fd = fd
         self._end = os.lseek(fd, 0, os.SEEK_END)
 
+    # `append` and `pread` have no `with _wrapped(...)`: it takes 1.5 us, a tenth of what a small append takes in all.
+
     def append(self, chunks: Sequence[Buffer]) -> int:
-        with _wrapped("write", self.path):
-            wanted = sum(map(len, chunks))
-            written = self._write(chunks, wanted)
-            self._end += written
-            return written
+        try:
+            written = self._write(chunks, sum(map(len, chunks)))
+        except OSError as error:
+            raise _failure("write", self.path, error) from error
+        self._end += written
+        return written
 
     def _write(self, chunks: Sequence[Buffer], wanted: int) -> int:
         fd, end = self._fd, self._end
@@ -115,8 +122,10 @@ class OsFile:
         return done
 
     def pread(self, size: int, offset: int) -> bytes:
-        with _wrapped("read", self.path):
+        try:
             return os.pread(self._fd, size, offset)
+        except OSError as error:
+            raise _failure("read", self.path, error) from error
 
     def size(self) -> int:
         return self._end
