@@ -15,6 +15,7 @@ from riverport.base.files import Files, OsFiles
 from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
 from riverport.base.rng import Rng, system_rng
+from riverport.base.settings import ConfigError
 from riverport.kafka.admin import topic_settings
 from riverport.kafka.admin.decisions import ConfigDecisions
 from riverport.kafka.admin.resources import Resource, ResourceType
@@ -46,6 +47,7 @@ from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
 from riverport.kafka.server.settings import BrokerConfig
+from riverport.kafka.server.settings_rules import unserved
 from riverport.kafka.server.topics import Topics
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
@@ -119,6 +121,8 @@ class Broker:
     async def start(self) -> None:
         """Come up, or raise: ConfigError, StorageError, OSError for an address that cannot be bound."""
         config = self.config
+        if wrong := unserved(config):
+            raise ConfigError(wrong)
         identities = load_identities(self.files, (*config.log_dirs, config.metadata_log_dir), config.node_id)
         self.cluster_id = next(iter(identities.values())).cluster_id
         self._directory_ids = {dir: identity.directory_id for dir, identity in identities.items()}

@@ -15,6 +15,7 @@ from riverport.kafka.controller.cluster import Cluster
 from riverport.kafka.controller.elections import Elections
 from riverport.kafka.controller.feature_updates import FeatureUpdates
 from riverport.kafka.controller.heartbeats import Heartbeats
+from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.reassignments import Reassignments
 from riverport.kafka.controller.scram import Scram
@@ -65,6 +66,12 @@ class Controller:
         now_ms = self._node.clock.mono_ms()
         unfenced = [broker.id for broker in self._metadata.pending.brokers.values() if not broker.fenced]
         self.heartbeats.begin(unfenced, now_ms)
+        self._metadata.subscribe(self._followed)
+
+    def _followed(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        """An upgrade may have brought a record for what could not be told before."""
+        if delta.features and self._node.node_id not in self._metadata.pending.controllers:
+            self.register_itself()
 
     def register_itself(self) -> "asyncio.Future[Any] | None":
         """Note this controller's address and features in the metadata log, where the release has a record for it."""

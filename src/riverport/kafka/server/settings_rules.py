@@ -50,8 +50,19 @@ SMALLER = (
     ("group.share.heartbeat.interval.ms", "group.share.session.timeout.ms"),
     ("group.streams.heartbeat.interval.ms", "group.streams.session.timeout.ms"),
 )
+SERVED_PROTOCOLS = ("PLAINTEXT",)
 _COMPRESSION_CODECS = range(5)
 _DEDUPE_BYTES_PER_THREAD = 1 << 20
+
+
+def unserved(config: "BrokerConfig") -> list[str]:
+    """What is right for Apache Kafka and cannot be had here; a node that was told so does not start."""
+    return [
+        f"listeners: {endpoint.listener} has the security protocol {endpoint.protocol}, by its name or by "
+        f"listener.security.protocol.map; allowed here: {', '.join(SERVED_PROTOCOLS)}"
+        for endpoint in config.listeners
+        if endpoint.protocol not in SERVED_PROTOCOLS
+    ]
 
 
 def problems_of(config: "BrokerConfig") -> list[str]:
