@@ -14,10 +14,11 @@ from riverport.base.logging import get_logger
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.server.dispatch import handler_of
+from riverport.kafka.server.refusals import refuse
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import codec, frame
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.api import apis
+from riverport.kafka.wire.api import Api, apis
 from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ class LocalChannel:
     def send(self, body: Any) -> "asyncio.Future[Any]":
         api = apis()[body._message.key]
         request = Request(api.key, api.stable_high, 0, "broker", body, None, self._broker.clock.mono_ms())  # type: ignore[arg-type]
-        return self._as_future(handler_of(api.key)(self._broker, request))
+        try:
+            result = handler_of(api.key)(self._broker, request)
+        except ApiError as refused:
+            result = refuse(api, body, refused)
+        return self._as_future(result, api, body)
 
     def forward(self, request: Request, body: Any) -> Any:
         local = Request(
@@ -67,12 +72,27 @@ class LocalChannel:
         )
         return handler_of(request.api_key)(self._broker, local)
 
-    def _as_future(self, result: Any) -> "asyncio.Future[Any]":
-        if isinstance(result, asyncio.Future):
-            return result
-        future = self._broker.loop.create_future()
-        future.set_result(result)
-        return future
+    def _as_future(self, result: Any, api: Api, body: Any) -> "asyncio.Future[Any]":
+        """What was refused is an answer, as it is from a controller elsewhere."""
+        answer: asyncio.Future[Any] = self._broker.loop.create_future()
+        if not isinstance(result, asyncio.Future):
+            answer.set_result(result)
+            return answer
+
+        def done(result: "asyncio.Future[Any]") -> None:
+            if answer.done():
+                return
+            if result.cancelled():
+                answer.cancel()
+            elif isinstance(error := result.exception(), ApiError):
+                answer.set_result(refuse(api, body, error))
+            elif error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(result.result())
+
+        result.add_done_callback(done)
+        return answer
 
     async def close(self) -> None:
         """Nothing is open."""
