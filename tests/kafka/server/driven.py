@@ -48,6 +48,7 @@ async def converse(node: Any, pieces: Iterable[bytes], patience: int) -> bytes:
     connection = Connection(node.server.listeners[0])
     connection.connection_made(transport)
     for piece in pieces:
+        await asyncio.sleep(0)  # others may receive in between
         left = memoryview(piece)
         while left:
             await _until(lambda: transport.is_closed or not transport.is_paused, patience)
@@ -61,7 +62,6 @@ async def converse(node: Any, pieces: Iterable[bytes], patience: int) -> bytes:
             left = left[size:]
     await _until(lambda: transport.is_closed or connection.is_idle, patience)
     connection.connection_lost(None)
-    assert node.server.budget.used == 0
     return bytes(transport.written)
 
 
@@ -74,4 +74,19 @@ async def _until(condition: Callable[[], bool], patience: int) -> None:
 
 
 def answers(broker: Broker, pieces: Iterable[bytes], *, patience: int = 1_000_000) -> bytes:
-    return broker.run(lambda node: converse(node, pieces, patience))
+    """What one connection is answered."""
+    (found,) = answers_side_by_side(broker, [pieces], patience=patience)
+    return found
+
+
+def answers_side_by_side(
+    broker: Broker, conversations: Iterable[Iterable[bytes]], *, patience: int = 1_000_000
+) -> list[bytes]:
+    """What several connections are answered whose pieces come in turns."""
+
+    async def all_of_them(node: Any) -> list[bytes]:
+        found = await asyncio.gather(*(converse(node, pieces, patience) for pieces in conversations))
+        assert node.server.budget.used == 0
+        return found
+
+    return broker.run(all_of_them)

@@ -286,3 +286,19 @@ def test_many_connections_leave_nothing_behind(make: Make) -> None:
 
     assert eventually(lambda: broker.run(counts) == (0, 0, 0))
     assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= files)
+
+
+def test_connection_that_says_nothing_has_no_buffer_of_its_own(make: Make, connect: Connect) -> None:
+    broker = make()
+    wires = [connect(broker) for _ in range(20)]
+    assert all(is_served(wire) for wire in wires)
+    wires[0].send(frame(PING)[:7])  # only this one has something to keep
+
+    async def own_buffers(node: Any) -> int:
+        server = node.server
+        return sum(connection._buffer is not server.receive_buffer for connection in server.connections)
+
+    assert eventually(lambda: broker.run(own_buffers) == 1)
+    wires[0].send(frame(PING)[7:])
+    assert is_served_at_last(wires[0])
+    assert broker.run(own_buffers) == 0

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.kafka.server.driven import answers
+from tests.kafka.server.driven import answers, answers_side_by_side
 from tests.kafka.server.wire import NO_ID, asked, batch, fetch, frame, produce
 
 from riverport.kafka.server.connection import RECEIVE_BUFFER
@@ -55,20 +55,33 @@ def expected(broker: Broker) -> bytes:
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 13, 100, RECEIVE_BUFFER - 1, RECEIVE_BUFFER, RECEIVE_BUFFER + 1, 10**6])
 
 
+def cut(stream: bytes, sizes: list[int]) -> list[bytes]:
+    """The stream in pieces of these sizes, over and over; the rest in one after a few thousand."""
+    pieces, at = [], 0
+    while at < len(stream):
+        size = sizes[len(pieces) % len(sizes)] if len(pieces) < 3_000 else len(stream)
+        pieces.append(stream[at : at + size])
+        at += size
+    return pieces
+
+
+CUTS = st.lists(SIZES | st.integers(1, 3 * RECEIVE_BUFFER), min_size=1, max_size=40)
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.lists(SIZES | st.integers(1, 3 * RECEIVE_BUFFER), min_size=1, max_size=40), order=st.randoms())
-def test_answers_do_not_depend_on_how_the_stream_is_cut(
-    broker: Broker, expected: bytes, sizes: list[int], order: Any
+@given(sizes=CUTS)
+def test_answers_do_not_depend_on_how_the_stream_is_cut(broker: Broker, expected: bytes, sizes: list[int]) -> None:
+    assert answers(broker, cut(b"".join(conversation()), sizes)) == expected
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(CUTS, min_size=2, max_size=4))
+def test_connections_do_not_meet_in_the_buffer_they_share(
+    broker: Broker, expected: bytes, cuts: list[list[int]]
 ) -> None:
-    stream, pieces = b"".join(conversation()), []
-    while stream:
-        size = sizes[len(pieces) % len(sizes)]
-        pieces.append(stream[:size])
-        stream = stream[size:]
-        if len(pieces) > 3_000:
-            pieces.append(stream)
-            break
-    assert answers(broker, pieces) == expected
+    stream = b"".join(conversation())
+    found = answers_side_by_side(broker, [cut(stream, sizes) for sizes in cuts])
+    assert found == [expected] * len(cuts)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

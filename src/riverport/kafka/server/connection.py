@@ -5,8 +5,10 @@ A handler that returns a future blocks the connection until it is done, as Apach
 exception: Produce requests behind a waiting Produce are started (their order in the log is their order on the wire),
 and their answers wait for their turn.
 
-Small frames are parsed where they were received. A frame larger than the receive buffer gets a buffer of its own size,
-taken from the server's memory budget, and is received straight into it; nothing is copied on the way to the log.
+Small frames are parsed where they were received: in a buffer that all connections share, since what is received is
+parsed before anybody else receives. Only a connection with a part of a request, or with requests that have to wait, has
+a buffer of its own. A frame larger than that gets one of its own size, taken from the server's memory budget, and is
+received straight into it; nothing is copied on the way to the log.
 
 Everything is bounded: the receive buffer, a frame (`socket.request.max.bytes`), all large frames together (the budget),
 started requests (MAX_STARTED), and answers that a slow reader has not taken (WRITE_HIGH_WATER, then no further request
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 RECEIVE_BUFFER = 64 * 1024
-"""Bytes of the receive buffer; frames up to this size are parsed in place."""
+"""Bytes of a receive buffer; frames up to this size are parsed in place."""
 MAX_STARTED = 32
 """Most requests of one connection whose answers are not sent yet."""
 WRITE_HIGH_WATER = 4 * 1024 * 1024
@@ -67,8 +69,8 @@ class Connection(asyncio.BufferedProtocol):
         self.last_active_ms = 0.0
         self.closed = False
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray(RECEIVE_BUFFER)
-        self._view = memoryview(self._buffer)
+        self._buffer = self.server.receive_buffer  # shared, or our own while a part of a request is in it
+        self._view = self.server.receive_view
         self._start = 0  # of the bytes in the buffer that are not parsed yet
         self._end = 0
         self._large: bytearray | None = None  # a frame that outgrew the buffer
@@ -109,8 +111,6 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._large is not None:
             return memoryview(self._large)[self._large_filled :]
-        if self._start == self._end:
-            self._start = self._end = 0
         return self._view[self._end :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -181,6 +181,7 @@ class Connection(asyncio.BufferedProtocol):
             self._doomed = True
         finally:
             self._draining = False
+            self._settle()
         self._flush()
         if self._doomed and not self._started and not self.closed and self._transport is not None:
             self.closed = True
@@ -215,6 +216,17 @@ class Connection(asyncio.BufferedProtocol):
         self._start = start + 4 + size
         self._process(self._view[start + 4 : start + 4 + size])
         return True
+
+    def _settle(self) -> None:
+        """Leave the shared buffer to the next connection; what is not parsed yet is kept in one of our own."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            self._buffer, self._view = self.server.receive_buffer, self.server.receive_view
+        elif self._buffer is self.server.receive_buffer:
+            own, left = bytearray(RECEIVE_BUFFER), self._end - self._start
+            own[:left] = self._view[self._start : self._end]
+            self._buffer, self._view = own, memoryview(own)
+            self._start, self._end = 0, left
 
     def _make_room(self) -> None:
         """Move a partial frame to the front when the rest of the buffer could not hold it."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from riverport.base.logging import get_logger
-from riverport.kafka.server.connection import Connection
+from riverport.kafka.server.connection import RECEIVE_BUFFER, Connection
 from riverport.kafka.server.connection_limits import ConnectionLimits
 from riverport.kafka.server.dispatch import Dispatch
 
@@ -63,6 +63,8 @@ class Server:
         self.max_request_bytes: int = config["socket.request.max.bytes"]
         limit: int = config["queued.max.request.bytes"]
         self.budget = MemoryBudget(limit if limit > 0 else max(256 * 1024 * 1024, 2 * self.max_request_bytes))
+        self.receive_buffer = bytearray(RECEIVE_BUFFER)
+        self.receive_view = memoryview(self.receive_buffer)
         self.listeners: list[Listener] = []
         self.connections: set[Connection] = set()
         self.limits = {kind: ConnectionLimits(broker, kind) for kind in ("broker", "controller")}
