@@ -55,7 +55,7 @@ class Promise:
     batches: list[Written] = field(default_factory=list)
     end: int = 0  # where the log ends; above the last batch only where a power cut has left an empty segment
     flushed: int = 0  # acknowledged after a flush: the end of what must survive everything
-    ever: dict[tuple[int, int, int], Written] = field(default_factory=dict)  # what may be at an offset
+    ever: dict[tuple[int, int, int, int], Written] = field(default_factory=dict)  # what may be at an offset
     epoch: int = 0
     lost: list[Written] = field(default_factory=list)  # by the last start
 
@@ -66,7 +66,7 @@ class Promise:
     def add(self, written: Written) -> None:
         self.batches.append(written)
         self.end = written.last + 1
-        self.ever[(written.base, written.last, written.crc)] = written
+        self.ever[(written.base, written.last, written.crc, written.epoch)] = written
 
     def next_sequence(self, producer: int) -> int:
         mine = [batch.last_sequence for batch in self.batches if batch.producer == producer and batch.marker is None]
@@ -251,7 +251,7 @@ class PromisedLogs(RuleBasedStateMachine):
             promise.epoch = max(promise.epoch, log.leader_epochs.latest)
 
     def _check(self, log: Log, promise: Promise) -> None:
-        found = [promise.ever.get((h.base_offset, h.last_offset, h.crc)) for h in headers_in(log)]
+        found = [promise.ever.get((h.base_offset, h.last_offset, h.crc, h.leader_epoch)) for h in headers_in(log)]
         assert None not in found, "a batch that was never written here"
         batches = [batch for batch in found if batch is not None]
         must = [batch for batch in promise.batches if batch.last < promise.flushed]

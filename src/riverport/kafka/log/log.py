@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 from zlib import crc32
 
-from riverport.base.files import Files, StorageError
+from riverport.base.files import Files, FileSlice, StorageError
 from riverport.kafka.log.config import LogConfig
 from riverport.kafka.log.epochs import LeaderEpochs
 from riverport.kafka.log.flush import FlushJob
@@ -60,7 +60,7 @@ class AppendInfo:
 class ReadInfo:
     """`records` starts with the batch that holds the wanted offset and may end in a part of a batch."""
 
-    records: bytes | memoryview
+    records: bytes | FileSlice
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
@@ -320,9 +320,12 @@ class Log:
     def segment_of(self, offset: int) -> Segment:
         return self.segments[max(bisect_right(self._bases, offset) - 1, 0)]
 
-    def read(self, offset: int, max_bytes: int, *, isolation: Isolation, min_one: bool) -> ReadInfo:
+    def read(
+        self, offset: int, max_bytes: int, *, isolation: Isolation, min_one: bool, to_send: bool = False
+    ) -> ReadInfo:
         """Bytes from the batch that holds `offset` on, at most `max_bytes` unless `min_one` asks for a whole batch.
 
+        With `to_send` many bytes may be a slice of the file instead, which is good until the loop's next turn.
         Raises ApiError OFFSET_OUT_OF_RANGE below the log start or above the log end.
         """
         end = self.log_end_offset
@@ -333,18 +336,19 @@ class Log:
             )
         stable = self.last_stable_offset if isolation is Isolation.LAST_STABLE else self.high_watermark
         limit = end if isolation is Isolation.LOG_END else stable
-        records: bytes | memoryview = b""
+        records: bytes | FileSlice = b""
         aborted: list[tuple[int, int]] | None = [] if isolation is Isolation.LAST_STABLE else None
         if offset < limit:
-            records = self._read(offset, limit, max_bytes, min_one)
-            if aborted is not None and records and len(self.aborted):
+            must_look = aborted is not None and len(self.aborted) > 0
+            records = self._read(offset, limit, max_bytes, min_one, to_send and not must_look)
+            if must_look and isinstance(records, bytes) and records:
                 last = offset
                 for header in iter_headers(records):
                     last = header.last_offset
                 aborted = self.aborted.between(offset, last + 1)
         return ReadInfo(records, self.high_watermark, self.last_stable_offset, self.log_start_offset, aborted)
 
-    def _read(self, offset: int, limit: int, max_bytes: int, min_one: bool) -> bytes | memoryview:
+    def _read(self, offset: int, limit: int, max_bytes: int, min_one: bool, to_send: bool) -> bytes | FileSlice:
         at = max(bisect_right(self._bases, offset) - 1, 0)
         while at < len(self.segments):
             segment = self.segments[at]
@@ -353,9 +357,9 @@ class Log:
             if limit < self.log_end_offset and at == max(bisect_right(self._bases, limit) - 1, 0):
                 found = segment.find(limit)
                 end = found[0] if found is not None else end
-            data = self._read_segment(segment, position, end, offset, max_bytes, min_one)
-            if data is not None:
-                return data
+            found_at = segment.locate(offset, position, end)
+            if found_at is not None:
+                return segment.read_batches(*found_at, end, max_bytes, min_one, to_send)
             at += 1  # compaction may have taken the rest of this segment
         return b""
 
@@ -472,7 +476,8 @@ class Log:
         if self.files.exists(self.active.path_of(".txnindex")):
             self._write_aborted()
         self._remove_snapshots_above(self.log_end_offset)
-        self.recovery_point = min(self.recovery_point, self.log_end_offset)
+        # The next flush has to bring the cut to the disk, too.
+        self.recovery_point = min(self.recovery_point, self.active.base_offset)
         self.high_watermark = min(self.high_watermark, self.log_end_offset)
         self.cleaned_to = min(self.cleaned_to, self.log_end_offset)
         self.producers.clear()

@@ -73,8 +73,9 @@ def open_log(
         opened.recovery_point = opened.log_end_offset
         opened.place_is_synced = recovery_point > 0
     else:
-        _recover(opened, names, recovery_point)
-        opened.recovery_point = min(recovery_point, opened.log_end_offset)
+        is_cut = _recover(opened, names, recovery_point)
+        # The next flush has to bring a cut to the disk, too.
+        opened.recovery_point = min(recovery_point, opened.active.base_offset if is_cut else opened.log_end_offset)
     if opened.log_end_offset < log_start:
         log.warning("a log that ends below its start is begun anew", log=opened, end=opened.log_end_offset)
         opened.truncate_fully_and_start_at(log_start, now_ms)
@@ -142,14 +143,16 @@ def _end_of(segment: Segment) -> int:
 # --- after any other
 
 
-def _recover(opened: Log, names: list[str], recovery_point: int) -> None:
-    """Check the segments that may hold unsynced batches: from the one of the recovery point on."""
+def _recover(opened: Log, names: list[str], recovery_point: int) -> bool:
+    """Check the segments that may hold unsynced batches: from the one of the recovery point on. True if one was cut."""
+    is_cut = False
     bases = [segment.base_offset for segment in opened.segments]
     first = max((at for at, base in enumerate(bases) if base <= recovery_point), default=0)
     for at in range(first, len(bases)):
         segment = opened.segments[at]
         following = bases[at + 1] if at + 1 < len(bases) else None
         if not _check_segment(opened, segment, following):
+            is_cut = True
             doomed = opened.segments[at + 1 :]
             if doomed:
                 log.warning("segments behind a damaged one are dropped", log=opened, first=doomed[0].base_offset)
@@ -162,6 +165,7 @@ def _recover(opened: Log, names: list[str], recovery_point: int) -> None:
             opened.files.remove(f"{opened.dir}/{file_name(offset, '.snapshot')}")
     sound = _load_aborted(opened, opened.segments[:first])
     _rebuild_aborted(opened, first if sound else 0)
+    return is_cut
 
 
 def _check_segment(opened: Log, segment: Segment, following: int | None) -> bool:
