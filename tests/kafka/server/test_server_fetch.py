@@ -125,6 +125,35 @@ def test_leader_epoch_newer_than_ours_is_unknown(wire: Wire, topic: Topic, epoch
     assert entry.error_code == code
 
 
+@pytest.mark.parametrize("level", [2, -1])
+def test_isolation_level_that_means_nothing_is_refused(wire: Wire, topic: Topic, level: int) -> None:
+    answer = wire.ask(fetch([(topic, [asked()])], isolation_level=level))
+    assert (answer.error_code, answer.responses) == (ErrorCode.UNKNOWN_SERVER_ERROR, [])
+
+
+def test_negative_size_is_refused(wire: Wire, topic: Topic) -> None:
+    for request in (
+        fetch([(topic, [asked(0, 0, partition_max_bytes=-1)])]),
+        fetch([(topic, [asked(0, 0)])], max_bytes=-1),
+    ):
+        entry = fetched(wire.ask(request))
+        assert (entry.error_code, entry.high_watermark) == (ErrorCode.UNKNOWN_SERVER_ERROR, -1)
+
+
+def test_last_word_counts_where_a_partition_is_named_twice(wire: Wire, topic: Topic) -> None:
+    entry = fetched(wire.ask(fetch([(topic, [asked(0, 0), asked(0, 8)])])))
+    assert first_bytes(entry.records) == [b"8", b"9"]
+    answer = wire.ask(fetch([(topic, [asked(0, 0)]), (topic, [asked(0, 9)])]))
+    assert first_bytes(fetched(answer).records) == [b"9"]
+
+
+def test_aborted_transactions_are_null_for_who_does_not_ask(wire: Wire, topic: Topic) -> None:
+    for offset in (0, 10, 99):
+        assert fetched(wire.ask(fetch([(topic, [asked(0, offset)])]))).aborted_transactions is None
+    beyond = asked(0, 15, last_fetched_epoch=0)
+    assert fetched(wire.ask(fetch([(topic, [beyond])]))).aborted_transactions is None
+
+
 def test_divergence_from_the_log_is_told_at_once(wire: Wire, topic: Topic) -> None:
     """KIP-320: a consumer who read offsets of an epoch that we do not have there."""
     ahead = asked(0, 10, last_fetched_epoch=0)

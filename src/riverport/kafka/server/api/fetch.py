@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from riverport.kafka.log import Isolation
 from riverport.kafka.records.batch import LOG_OVERHEAD
 from riverport.kafka.replica.partition import Partition
-from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Refused, Session, fetched
+from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Key, Refused, Session, fetched
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import WaitingFetch
 from riverport.kafka.wire import messages as m
@@ -20,6 +20,7 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
+_ISOLATION = {0: Isolation.HIGH_WATERMARK, 1: Isolation.LAST_STABLE}
 _HINTED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
 """Errors that come with the leader's id and epoch (KIP-951)."""
 _BATCH_LENGTH = struct.Struct(">i")
@@ -31,6 +32,8 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
     if request.connection.listener.dispatch.kind == "controller":
         return broker.metadata_fetches.fetch(request)
     body: m.FetchRequest = request.body
+    if body.isolation_level not in _ISOLATION:
+        return m.FetchResponse(error_code=ErrorCode.UNKNOWN_SERVER_ERROR)
     sessions, by_id, now_ms = broker.fetch_sessions, request.version >= 13, request.received_ms
     requested = _requested(broker, request)
     if body.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
@@ -53,13 +56,15 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
 
 
 def _requested(broker: "Broker", request: Request) -> list[Fetched]:
+    """What the request names; of a partition that it names twice, the last word."""
     by_id = request.version >= 13
-    items = []
+    items: dict[Key, Fetched] = {}
     for topic in request.body.topics:
         name = broker.topic_names.get(topic.topic_id) if by_id else topic.topic
+        key = topic.topic_id if by_id else topic.topic
         for partition in topic.partitions:
-            items.append(fetched(name, topic.topic_id, partition))
-    return items
+            items[key, partition.partition] = fetched(name, topic.topic_id, partition)
+    return list(items.values())
 
 
 def _updated(session: Session, items: list[Fetched]) -> list[Fetched]:
@@ -97,7 +102,7 @@ class _Fetch:
         self._wanted = wanted
         self._session = session
         self._full = full  # every partition is answered, also those without news
-        self._isolation = Isolation.LAST_STABLE if self._body.isolation_level else Isolation.HIGH_WATERMARK
+        self._isolation = _ISOLATION[self._body.isolation_level]
 
     def start(self) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
         body = self._body
@@ -127,11 +132,11 @@ class _Fetch:
         answers: list[tuple[Fetched, _Answer]] = []
         total, at_once = 0, False
         for item in self._wanted:
-            answer = self._read_one(item, max(left, 0), total == 0)
+            answer = self._read_one(item, left, total == 0)
             size = len(answer.records) if answer.records is not None else 0
             at_once = at_once or answer.error_code != 0 or answer.diverging_epoch.epoch >= 0
             total += size
-            left -= size
+            left = max(left - size, 0) if size else left
             answers.append((item, answer))
         return answers, total, at_once
 
@@ -142,7 +147,10 @@ class _Fetch:
             log = partition.leader_log(item.leader_epoch)
             if item.last_fetched_epoch >= 0 and (diverging := _diverging(log, item)) is not None:
                 return diverging
-            info = log.read(item.offset, min(max_bytes, item.max_bytes), isolation=self._isolation, min_one=min_one)
+            most = min(max_bytes, item.max_bytes)
+            if most < 0:
+                raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
+            info = log.read(item.offset, most, isolation=self._isolation, min_one=min_one)
         except ApiError as error:
             answer = _failed(item, self._code(error))
             if partition is not None and error.code in _HINTED:
@@ -220,7 +228,7 @@ class _Fetch:
 
 
 def _failed(item: Fetched, code: ErrorCode) -> _Answer:
-    return _Answer(item.index, code, -1, -1, -1, records=b"")
+    return _Answer(item.index, code, -1, -1, -1, aborted_transactions=None, records=b"")
 
 
 def _from_whole_batch(records: bytes | memoryview) -> bytes | memoryview:
@@ -236,7 +244,9 @@ def _diverging(log: Any, item: Fetched) -> _Answer | None:
     if epoch < 0 or end_offset < 0:
         raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
     if epoch < item.last_fetched_epoch or end_offset < item.offset:
-        answer = _Answer(item.index, 0, log.high_watermark, log.last_stable_offset, log.log_start_offset, records=b"")
+        answer = _failed(item, ErrorCode.NONE)
+        answer.high_watermark, answer.last_stable_offset = log.high_watermark, log.last_stable_offset
+        answer.log_start_offset = log.log_start_offset
         answer.diverging_epoch = m.FetchResponse.EpochEndOffset(epoch, end_offset)
         return answer
     return None
