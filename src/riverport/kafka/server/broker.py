@@ -28,6 +28,7 @@ from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.log.manager import HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, LogManager
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.client_quotas import ClientQuotas
 from riverport.kafka.server.compaction import Compaction
 from riverport.kafka.server.configs import Configs
 from riverport.kafka.server.controller import Controller
@@ -108,6 +109,7 @@ class Broker:
         self._creating: set[str] = set()  # topics that are being made for clients that asked for them
         self.metadata_fetches = MetadataFetches(self)
         self.lifecycle = Lifecycle(self)
+        self.client_quotas = ClientQuotas(self)
         self._groups: GroupShell | None = None
         self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
         self.controller: Controller | None = None  # with the controller role only
@@ -158,6 +160,7 @@ class Broker:
         self._settings_changed(self.metadata.image, MetadataDelta(everything=True))
         self._topics.apply_all(self.metadata.image)
         self.view.changed(self.metadata.image, None)
+        self.client_quotas.changed(self.metadata.image, MetadataDelta(everything=True))
         self.metadata.subscribe(self._metadata_changed)
         if self.has_topic("__consumer_offsets"):
             self.groups.follow()
@@ -317,6 +320,7 @@ class Broker:
             self.groups.follow()
         if delta.deleted_topics and self._groups is not None:
             self._groups.topics_deleted(list(delta.deleted_topics.values()))
+        self.client_quotas.changed(image, delta)
         for kind, name in sorted(delta.configs):
             if kind == TOPIC_RESOURCE:
                 self.logs.update_config(name, self.log_config(name))

@@ -55,12 +55,15 @@ FORWARDED = frozenset(
 class Operation:
     """One API in one version on one listener."""
 
-    __slots__ = ("_broker", "_decoder", "_encoder", "_flexible", "_handler", "_request_class", "api", "version")
+    __slots__ = (
+        "_broker", "_decoder", "_encoder", "_flexible", "_handler", "_quotas", "_request_class", "api", "version",
+    )  # fmt: skip
 
-    def __init__(self, broker: "Broker", api: Api, version: int, handler: Handler) -> None:
+    def __init__(self, broker: "Broker", api: Api, version: int, handler: Handler, *, for_clients: bool) -> None:
         self.api = api
         self.version = version
         self._broker = broker
+        self._quotas = broker.client_quotas if for_clients else None
         self._handler = handler
         self._request_class = api.request
         self._decoder = codec.decoder_for(api.request, version)
@@ -77,7 +80,12 @@ class Operation:
     def handle(self, request: Request) -> Any:
         """The answer, a future of it, or None where there is none (acks=0)."""
         if self._broker.request_filter is not None:
-            return self._broker.request_filter(request, self.api, lambda: self._call(request))
+            return self._broker.request_filter(request, self.api, lambda: self._serve(request))
+        return self._serve(request)
+
+    def _serve(self, request: Request) -> Any:
+        if self._quotas is not None and self._quotas.active:
+            return self._quotas.serve(request, self._call)
         return self._call(request)
 
     def _call(self, request: Request) -> Any:
@@ -159,10 +167,10 @@ class Dispatch:
         if api is not None and self._serves(api):
             low, high = self.served()[api_key]
             if low <= version <= high:
-                found = Operation(self._broker, api, version, self._handler(api_key))
+                found = Operation(self._broker, api, version, self._handler(api_key), for_clients=self.kind == "broker")
             elif api_key == ApiKey.API_VERSIONS:
                 # A client that is newer than the broker asks with an unknown version and is told the range in v0.
-                found = Operation(self._broker, api, 0, _unsupported_version)
+                found = Operation(self._broker, api, 0, _unsupported_version, for_clients=False)
         if len(self._operations) < 4096:  # versions are a peer's bytes: do not let it fill the table
             self._operations[index] = found
         return found

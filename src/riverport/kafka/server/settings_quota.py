@@ -14,9 +14,8 @@ from riverport.base.settings import (
 )
 
 ROWS = (
-    Setting("quota.window.num", INT, 11, at_least(1), "Samples kept to measure client quotas.", LOW, effect=False),
-    Setting("quota.window.size.seconds", INT, 1, at_least(1),
-            "Length of one sample of client quotas.", LOW, effect=False),
+    Setting("quota.window.num", INT, 11, at_least(1), "Samples kept to measure client quotas.", LOW),
+    Setting("quota.window.size.seconds", INT, 1, at_least(1), "Length of one sample of client quotas.", LOW),
     Setting("replication.quota.window.num", INT, 11, at_least(1),
             "Samples kept to measure replication quotas.", LOW, effect=False, source="KIP-73"),
     Setting("replication.quota.window.size.seconds", INT, 1, at_least(1),
