@@ -5,12 +5,12 @@ missing.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from random import Random
 
 import pytest
-from tests.kafka.log.clean_kit import COMPACT, clean, cleaner_of, compacted, put, roll, rows, run_step
+from tests.kafka.log.clean_kit import COMPACT, batches, clean, cleaner_of, compacted, put, roll, rows, run_step
 from tests.kafka.log.kit import (
     NOW_MS,
     ROOT,
@@ -25,9 +25,12 @@ from tests.kafka.log.kit import (
 )
 
 from riverport.base.files import StorageError
-from riverport.kafka.log import Log
-from riverport.kafka.log.manager import LogManager
+from riverport.kafka.log import Isolation, Log
+from riverport.kafka.log.cleaner import Step
+from riverport.kafka.log.manager import RECOVERY_POINTS, LogManager
 from riverport.kafka.log.swap import finish_swaps
+from riverport.kafka.log.upkeep import Upkeep
+from riverport.kafka.records.batch import iter_headers
 from riverport.sim.disk import SimDisk
 
 RECORDS = 40
@@ -57,18 +60,26 @@ class KillingDisk(SimDisk):
 
 
 def dirty_log() -> tuple[KillingDisk, LogManager, Log]:
-    """Several segments on the disk, with aborted records; some become empty."""
+    """Small segments from a cleaning, which the next one merges, and large ones with aborted records behind them."""
     disk = KillingDisk()
     disk.mkdir(ROOT)
     disk.sync_dir("/")
     manager, log = compacted(disk)
-    for n in range(RECORDS):
-        put(log, f"k{n % 4}" if n < 30 else f"last{n}", f"{n}")
+    for n in range(RECORDS // 2):
+        put(log, f"k{n % 4}" if n % 3 else f"first{n}", f"{n}")
+    roll(log)
+    clean(manager)
+    for n in range(RECORDS // 2, RECORDS):
+        put(log, f"k{n % 4}" if n % 3 else f"last{n}", f"{n}")
     put(log, "k0", "aborted", producer=(9, 0, 0), transactional=True)
     end_transaction(log, 9, commit=False)
     roll(log)
     put(log, "k1", "in the active segment")
     log.flush()
+    upkeep = Upkeep(manager)
+    for job in (*upkeep.checkpoint(RECOVERY_POINTS), *upkeep.remove_dropped(1e9), *upkeep.remove_dropped(2e9)):
+        job.run()
+    disk.sync_dir(log.dir)
     return disk, manager, log
 
 
@@ -76,17 +87,17 @@ def contents(log: Log) -> dict[int, bytes]:
     return {segment.base_offset: bytes(segment.file.pread(1 << 20, 0)) for segment in log.segments}
 
 
-def expected() -> tuple[Rows, Rows, dict[int, bytes], dict[int, bytes], int]:
-    """Rows and files without a cleaning and with one, and the operations that one takes."""
+def expected() -> tuple[Rows, Rows, dict[int, bytes], dict[int, bytes], int, Log]:
+    """Rows and files without a cleaning and with one, the operations that one takes, and the log after it."""
     disk, manager, log = dirty_log()
     old_rows, old_files = rows(log), contents(log)
     disk.done = 0
     clean(manager)
     operations = disk.done
-    return old_rows, rows(log), old_files, contents(log), operations
+    return old_rows, rows(log), old_files, contents(log), operations, log
 
 
-OLD_ROWS, NEW_ROWS, OLD_FILES, NEW_FILES, OPERATIONS = expected()
+OLD_ROWS, NEW_ROWS, OLD_FILES, NEW_FILES, OPERATIONS, SHOWN = expected()
 
 
 def check_is_old_or_new(log: Log) -> None:
@@ -100,6 +111,14 @@ def check_is_old_or_new(log: Log) -> None:
     assert temporary == []
 
 
+def check_indexes(log: Log) -> None:
+    """Whether every record that is left is found by its offset."""
+    for header, kept in batches(log):
+        for record in kept:
+            read = log.read(record.offset, 1, isolation=Isolation.LOG_END, min_one=True)
+            assert next(iter_headers(read.records)).base_offset == header.base_offset, record
+
+
 def check_next_start(disk: SimDisk) -> None:
     """The log is sound, and cleaning it again leaves what one cleaning would have left."""
     manager = manager_of(disk, config=COMPACT)
@@ -107,6 +126,7 @@ def check_next_start(disk: SimDisk) -> None:
     assert log is not None
     log.update_high_watermark(log.log_end_offset)
     check_is_old_or_new(log)
+    check_indexes(log)
     log.cleaned_to = -1
     clean(manager)
     assert rows(log) == NEW_ROWS
@@ -114,10 +134,9 @@ def check_next_start(disk: SimDisk) -> None:
 
 
 def test_the_story_has_all_that_it_is_to_have() -> None:
-    assert len(OLD_FILES) > 5
-    assert len(NEW_FILES) == len(OLD_FILES)
-    assert b"" in NEW_FILES.values()
-    assert 10 < len(NEW_ROWS) < len(OLD_ROWS) - 10
+    assert len(OLD_FILES) > len(NEW_FILES) > 2
+    assert 10 < len(NEW_ROWS) < len(OLD_ROWS) - 5
+    assert any(".txnindex" in name for name in names(SHOWN.files, SHOWN.dir))
     assert OPERATIONS > 50
 
 
@@ -174,6 +193,49 @@ def test_a_disk_that_fails_at_any_operation_goes_offline() -> None:
         assert not log.is_being_cleaned
         disk.kill()
         check_next_start(disk)
+
+
+def pending_swap(merged: bool) -> tuple[KillingDisk, LogManager, Log, Generator[Step, None, None]]:
+    """A cleaning right before the rename of what a cleaned segment stands for: several ones, or a single one."""
+    disk, manager, log = dirty_log()
+    steps = cleaner_of(manager).clean_dirtiest(NOW_MS)
+    assert steps is not None
+    while log.swap is None or (len(log.swap.old) > 1) is not merged:
+        run_step(next(steps))
+    return disk, manager, log, steps
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_killed_while_a_swap_is_abandoned(merged: bool) -> None:
+    ends = 0
+    for at in range(1, 20):
+        disk, _, log, steps = pending_swap(merged)
+        disk.done, disk.kill_at = 0, at
+        with suppress(Killed):
+            log.abandon_swap()
+            ends += 1
+        with suppress(Killed):
+            steps.close()
+        disk.kill_at = -1
+        disk.crash(Random(at))
+        check_next_start(disk)
+    assert 0 < ends < 19
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_cut_is_not_undone_by_a_swap_that_was_pending(merged: bool) -> None:
+    disk, _, log, steps = pending_swap(merged)
+    log.truncate_to(RECORDS // 4)
+    end, left = log.log_end_offset, rows(log)
+    log.flush()
+    disk.kill_at = 1
+    with suppress(Killed):
+        steps.close()
+    disk.kill_at = -1
+    disk.crash(Random(1))
+    again = manager_of(disk, config=COMPACT).get("t", 0)
+    assert again is not None
+    assert (again.log_end_offset, rows(again)) == (end, left)
 
 
 # --- the log goes on living

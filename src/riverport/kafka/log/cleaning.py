@@ -183,7 +183,6 @@ class Cleaning:
             if kept:
                 self.files.write(target.path_of(".txnindex"), encode_entries(kept))
             target.sync()
-            self.files.sync_dir(first.dir)
         except BaseException:
             discard(target)
             raise

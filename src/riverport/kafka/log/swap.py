@@ -8,7 +8,7 @@ The files of a swap are valid if and only if none of the same or a lower base of
 steps are Kafka's, so that either broker completes what the other began. Between them the directory is synced, since a
 file system may bring renames to the disk in any order:
 
-    1. thread   write and sync `.cleaned`, sync the directory
+    1. thread   write and sync `.cleaned`
     2. loop     rename to `.swap`
     3. thread   sync the directory
     4. loop     rename the replaced to `.deleted`; the log reads the `.swap` files from now on
