@@ -151,12 +151,11 @@ def _recover(opened: Log, names: list[str], recovery_point: int) -> bool:
     for at in range(first, len(bases)):
         segment = opened.segments[at]
         following = bases[at + 1] if at + 1 < len(bases) else None
-        if not _check_segment(opened, segment, following):
+        end, reason = _check_segment(opened, segment, following)
+        if reason:
+            log.warning("a log is cut at its first bad batch", log=opened, position=end, of=segment.size, reason=reason)
+            _cut(opened, segment, end)
             is_cut = True
-            doomed = opened.segments[at + 1 :]
-            if doomed:
-                log.warning("segments behind a damaged one are dropped", log=opened, first=doomed[0].base_offset)
-                opened.drop_segments(list(doomed))
             break
         if following is not None:
             segment.write_indexes()
@@ -168,8 +167,11 @@ def _recover(opened: Log, names: list[str], recovery_point: int) -> bool:
     return is_cut
 
 
-def _check_segment(opened: Log, segment: Segment, following: int | None) -> bool:
-    """Read a segment to its end or to its first bad batch, cut it there, build its indexes. True if it was whole."""
+def _check_segment(opened: Log, segment: Segment, following: int | None) -> tuple[int, str]:
+    """Read a segment to its end or to its first bad batch, build its indexes as far.
+
+    Returns the position where its good batches end, and what is wrong with the one there, "" where nothing is.
+    """
     end, next_offset, reason = 0, segment.base_offset, ""
     segment.clear_indexes()
     try:
@@ -179,12 +181,18 @@ def _check_segment(opened: Log, segment: Segment, following: int | None) -> bool
             end, next_offset = header.end, header.next_offset
     except RecordError as error:
         reason = error.message or repr(error)
-    if reason:
-        log.warning("a log is cut at its first bad batch", log=opened, position=end, of=segment.size, reason=reason)
-        segment.file.truncate(end)
-        segment.size = end
     opened.log_end_offset = next_offset
-    return not reason
+    return end, reason
+
+
+def _cut(opened: Log, segment: Segment, end: int) -> None:
+    """Drop what lies behind a position of a segment, from the log's end on: dying on the way leaves no hole."""
+    doomed = opened.segments[opened.segments.index(segment) + 1 :]
+    if doomed:
+        log.warning("segments behind a damaged one are dropped", log=opened, first=doomed[0].base_offset)
+        opened.drop_segments(doomed[::-1])
+    segment.file.truncate(end)
+    segment.size = end
 
 
 def _note_epoch(opened: Log, header: BatchHeader) -> None:

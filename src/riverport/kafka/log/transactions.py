@@ -70,7 +70,7 @@ class AbortedTransactions:
         loaded = []
         newest = self._entries[-1][0] if self._entries else -1
         for version, producer, first, last, stable in _ENTRY.iter_unpack(raw):
-            if version != 0 or producer < 0 or not 0 <= first <= last or last <= newest or stable < 0:
+            if version != 0 or producer < 0 or not 0 <= first < last or last <= newest or stable < 0:
                 return False
             loaded.append((last, first, producer, stable))
             newest = last
