@@ -123,11 +123,11 @@ class Lifecycle:
         return bool(response.is_fenced)
 
     async def leave(self) -> None:
-        """Give up leaderships and get fenced, if the controller can be asked."""
+        """Give up leaderships and get fenced, if the controller can be asked and that is wanted."""
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
-        if self.epoch < 0:
+        if self.epoch < 0 or not self._broker.config["controlled.shutdown.enable"]:
             return
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT_MS / 1000):

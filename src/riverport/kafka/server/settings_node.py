@@ -37,7 +37,7 @@ ROWS = (
             "Threads that move replicas between log directories; unset means one per directory.",
             HIGH, effect=False, source="KIP-113"),
     Setting("request.timeout.ms", INT, 30_000, None,
-            "How long this node waits for the answer to a request it sent itself.", HIGH),
+            "How long this node waits for the answer to a request it sent itself.", HIGH, effect=False),
     Setting("server.max.startup.time.ms", LONG, LONG_MAX, at_least(0),
             "Give up starting after this long.", effect=False, internal=True),
     Setting("initial.broker.registration.timeout.ms", INT, 60_000, None,

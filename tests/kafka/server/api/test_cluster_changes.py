@@ -154,3 +154,15 @@ def test_a_listener_that_nobody_could_be_let_in_at_is_refused(protocol: str) -> 
     }
     with pytest.raises(ConfigError, match=f"SECURE has the security protocol {protocol}.*allowed here: PLAINTEXT"):
         Broker(config).start()
+
+
+def test_a_broker_that_is_stopped_without_leaving_leads_again(tmp_path: Path) -> None:
+    async def leader(node: Node) -> tuple[int, int]:
+        partition = node.metadata.image.topics["t"].partitions[0]
+        return partition.leader, partition.leader_epoch
+
+    with Broker({"controlled.shutdown.enable": False}, dir=tmp_path) as broker:
+        broker.create_topic("t")
+        before = broker.run(leader)
+        broker.restart()
+        assert broker.run(leader) == before == (1, 0)
