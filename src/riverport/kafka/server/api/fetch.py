@@ -12,6 +12,7 @@ from riverport.kafka.log import Isolation
 from riverport.kafka.records.batch import LOG_OVERHEAD
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Key, Refused, Session, fetched
+from riverport.kafka.server.leader_hints import leader_endpoints
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import WaitingFetch
 from riverport.kafka.wire import messages as m
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _ISOLATION = {0: Isolation.HIGH_WATERMARK, 1: Isolation.LAST_STABLE}
 _HINTED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
 """Errors that come with the leader's id and epoch (KIP-951)."""
+_HINTS_SINCE, _ENDPOINTS_SINCE = 12, 16  # the versions that can carry them
 _BATCH_LENGTH = struct.Struct(">i")
 _TopicAnswer = m.FetchResponse.FetchableTopicResponse
 _Answer = m.FetchResponse.PartitionData
@@ -153,7 +155,7 @@ class _Fetch:
             info = log.read(item.offset, most, isolation=self._isolation, min_one=min_one)
         except ApiError as error:
             answer = _failed(item, self._code(error))
-            if partition is not None and error.code in _HINTED:
+            if partition is not None and error.code in _HINTED and self._request.version >= _HINTS_SINCE:
                 answer.current_leader = m.FetchResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
             return answer
         answer = _Answer(
@@ -202,8 +204,12 @@ class _Fetch:
             if topic is None:
                 topic = topics[key] = _TopicAnswer(key[0], key[1], [])
             topic.partitions.append(answer)
-        session_id = 0 if session is None else session.id
-        return m.FetchResponse(0, 0, session_id, list(topics.values()))
+        response = m.FetchResponse(0, 0, 0 if session is None else session.id, list(topics.values()))
+        hinted = [answer.current_leader.leader_id for _, answer in answers if answer.error_code]
+        if hinted and self._request.version >= _ENDPOINTS_SINCE:
+            make = m.FetchResponse.NodeEndpoint
+            response.node_endpoints = leader_endpoints(self._broker, self._request, hinted, make)
+        return response
 
     def _news(self, session: Session, answers: list[tuple[Fetched, _Answer]]) -> list[tuple[Fetched, _Answer]]:
         """What the client is told: data, errors, and moved watermarks; the rest it knows already."""

@@ -11,6 +11,7 @@ from riverport.kafka.records.batch import CODEC_MASK, CURRENT_MAGIC, iter_header
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.leader_hints import leader_endpoints
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
@@ -27,6 +28,7 @@ ADMIN_CLIENT = "__admin_client"
 """The client id that may write to internal topics, as in Apache Kafka."""
 _ATTRIBUTES_AT = 22  # their low byte
 _TRANSACTIONAL = 0x10
+_HINTS_SINCE = 10  # the version whose answers say who leads instead (KIP-951)
 _REFUSED_BY_LOG = frozenset(
     (
         ErrorCode.INVALID_RECORD,
@@ -65,6 +67,9 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
             request.connection.finish()
         return None
     response = m.ProduceResponse(topics)
+    if failed and request.version >= _HINTS_SINCE:
+        hinted = {answer.current_leader.leader_id for topic in topics for answer in topic.partition_responses}
+        response.node_endpoints = leader_endpoints(broker, request, hinted, m.ProduceResponse.NodeEndpoint)
     if flushes:
         return _after(flushes, response, broker.loop)
     return response
@@ -108,7 +113,7 @@ def _append(
         return _Answer(index, error.code, -1, -1, start, record_errors=rejected, error_message=error.message)
     except ApiError as error:
         answer = _Answer(index, error.code, -1, -1, _start_told(partition, error, records), error_message=error.message)
-        if error.code == ErrorCode.NOT_LEADER_OR_FOLLOWER:
+        if error.code == ErrorCode.NOT_LEADER_OR_FOLLOWER and request.version >= _HINTS_SINCE:
             answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
         return answer
     log = partition.log
