@@ -27,6 +27,47 @@ class StorageError(Exception):
         self.errno = number
 
 
+class FileSlice:
+    """A stretch of an open file, to be sent without being read. `hold` keeps it usable when the file is closed."""
+
+    __slots__ = ("_fd", "_is_held", "path", "position", "size")
+
+    def __init__(self, path: str, fd: int, size: int, position: int) -> None:
+        self.path = path
+        self.size = size
+        self.position = position
+        self._fd = fd
+        self._is_held = False
+
+    def __len__(self) -> int:
+        return self.size
+
+    def read(self) -> bytes:
+        try:
+            return os.pread(self._fd, self.size, self.position)
+        except OSError as error:
+            raise _failure("read", self.path, error) from error
+
+    def send(self, socket_fd: int, most: int) -> int:
+        """Send some of it, and keep the rest; returns the bytes sent. Raises OSError, of socket or file."""
+        sent = os.sendfile(socket_fd, self._fd, self.position, min(self.size, most))
+        if sent == 0:
+            raise OSError(errno.EIO, f"{self.path} ends before {self.position + self.size}")
+        self.position += sent
+        self.size -= sent
+        return sent
+
+    def hold(self) -> None:
+        if not self._is_held:
+            self._fd = os.dup(self._fd)
+            self._is_held = True
+
+    def release(self) -> None:
+        if self._is_held:
+            os.close(self._fd)
+            self._fd, self._is_held = -1, False
+
+
 class File(Protocol):
     """An open file. Not shared between threads, except `sync`, which a thread may call while the loop appends."""
 
@@ -38,6 +79,10 @@ class File(Protocol):
 
     def pread(self, size: int, offset: int) -> bytes:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        ...
+
+    def slice(self, size: int, offset: int) -> FileSlice | bytes:
+        """Bytes that are there, to be sent: not read where a file can be sent from. Good until the file is closed."""
         ...
 
     def size(self) -> int: ...
@@ -126,6 +171,9 @@ class OsFile:
             return os.pread(self._fd, size, offset)
         except OSError as error:
             raise _failure("read", self.path, error) from error
+
+    def slice(self, size: int, offset: int) -> FileSlice:
+        return FileSlice(self.path, self._fd, size, offset)
 
     def size(self) -> int:
         return self._end

@@ -387,6 +387,9 @@ class SimFile:
         self._disk.reads.append(self.path)
         return bytes(self._node.written[offset : offset + size])
 
+    def slice(self, size: int, offset: int) -> bytes:
+        return self.pread(size, offset)
+
     def size(self) -> int:
         return len(self._node.written)
 

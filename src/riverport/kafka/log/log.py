@@ -28,6 +28,10 @@ from riverport.kafka.records.validation import ValidationPolicy, validate
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 MAX_RELATIVE_OFFSET = 2**31 - 1
+SLICE_BYTES = 64 * 1024
+"""As much and more is sent from the file; below that, reading it takes less than what sending a slice takes around."""
+LOOK_AHEAD_BYTES = 8 * 1024
+"""Read to find a batch: index entries are `index.interval.bytes` apart, and a batch."""
 _CODECS = {"uncompressed": Codec.NONE, "gzip": Codec.GZIP, "snappy": Codec.SNAPPY, "lz4": Codec.LZ4, "zstd": Codec.ZSTD}
 
 
@@ -60,7 +64,7 @@ class AppendInfo:
 class ReadInfo:
     """`records` starts with the batch that holds the wanted offset and may end in a part of a batch."""
 
-    records: bytes | FileSlice
+    records: Any  # bytes; or, where it was asked for, a FileSlice
     high_watermark: int
     last_stable_offset: int
     log_start_offset: int
@@ -350,25 +354,29 @@ class Log:
 
     def _read(self, offset: int, limit: int, max_bytes: int, min_one: bool, to_send: bool) -> bytes | FileSlice:
         at = max(bisect_right(self._bases, offset) - 1, 0)
-        while at < len(self.segments):
+        last = max(bisect_right(self._bases, limit) - 1, 0)
+        while at <= last:
             segment = self.segments[at]
             position = segment.offset_index.position_of(offset - segment.base_offset)
             end = segment.size
-            if limit < self.log_end_offset and at == max(bisect_right(self._bases, limit) - 1, 0):
+            if at == last and limit < self.log_end_offset:
                 found = segment.find(limit)
                 end = found[0] if found is not None else end
-            found_at = segment.locate(offset, position, end)
-            if found_at is not None:
-                return segment.read_batches(*found_at, end, max_bytes, min_one, to_send)
+            data = self._read_segment(segment, position, end, offset, max_bytes, min_one, to_send)
+            if data is not None:
+                return data
             at += 1  # compaction may have taken the rest of this segment
         return b""
 
     def _read_segment(
-        self, segment: Segment, position: int, end: int, offset: int, max_bytes: int, min_one: bool
-    ) -> bytes | memoryview | None:
+        self, segment: Segment, position: int, end: int, offset: int, max_bytes: int, min_one: bool, to_send: bool
+    ) -> bytes | FileSlice | None:
         """None where every batch from `position` to `end` lies below `offset`."""
+        ahead = max(max_bytes, HEADER_BYTES)
+        if to_send and end - position >= SLICE_BYTES:
+            ahead = min(ahead, LOOK_AHEAD_BYTES)
         while position < end:
-            data = segment.file.pread(min(max(max_bytes, HEADER_BYTES), end - position), position)
+            data = segment.file.pread(min(ahead, end - position), position)
             if len(data) < HEADER_BYTES:
                 return b"" if data else None
             skip = 0
@@ -381,16 +389,15 @@ class Log:
             if header.last_offset < offset:
                 position += skip
                 continue
-            if skip:
-                data = segment.file.pread(min(max(max_bytes, HEADER_BYTES), end - position - skip), position + skip)
+            size = max(min(max_bytes, end - position - skip), 0)
             if header.size > max_bytes:
-                if not min_one:
-                    return b"" if max_bytes <= 0 else data[:max_bytes]
-                if header.size > len(data):
-                    data = segment.file.pread(header.size, position + skip)
-                else:
-                    data = data[: header.size]
-            return data
+                # Without a whole batch there is nothing that a client could go on with (KIP-74).
+                size = header.size if min_one else 0 if to_send else size
+            if skip + size <= len(data):
+                return data[skip : skip + size]
+            if to_send and size >= SLICE_BYTES:
+                return segment.file.slice(size, position + skip)
+            return segment.file.pread(size, position + skip)
         return None
 
     # --- looking up

@@ -20,8 +20,10 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
+from riverport.base.files import FileSlice, StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.server.request import Request
+from riverport.kafka.server.slice_sender import SliceSender
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import WireError
 from riverport.kafka.wire.frame import read_request_header, response_head
@@ -78,6 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._started: deque[_Started] = deque()
         self._out: list[Any] = []  # chunks of answers to be written when this turn of reading ends
         self._out_bytes = 0
+        self._sender: SliceSender | None = None  # from the first answer on that holds a slice of a file
         self._draining = False
         self._write_paused = False
         self._read_paused = False
@@ -106,6 +109,8 @@ class Connection(asyncio.BufferedProtocol):
                 started.future.cancel()
         self._started.clear()
         self._out.clear()
+        if self._sender is not None:
+            self._sender.close()
         self.listener.closed(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -159,7 +164,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def is_idle(self) -> bool:
-        return not self._started
+        return not self._started and not self._is_sending
 
     @property
     def has_large(self) -> bool:
@@ -183,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
             self._draining = False
             self._settle()
         self._flush()
-        if self._doomed and not self._started and not self.closed and self._transport is not None:
+        if self._doomed and self.is_idle and not self.closed and self._transport is not None:
             self.closed = True
             self._transport.close()  # once what was written is sent
             return
@@ -346,12 +351,36 @@ class Connection(asyncio.BufferedProtocol):
         future.add_done_callback(done)
 
     def _flush(self) -> None:
-        if self._out and self._transport is not None and not self.closed:
-            if len(self._out) == 1:
-                self._transport.write(self._out[0])
-            else:
-                self._transport.writelines(self._out)
-            self._out, self._out_bytes = [], 0
+        if not self._out or self._transport is None or self.closed or self._is_sending:
+            return
+        out, self._out, self._out_bytes = self._out, [], 0
+        if len(out) == 1:
+            self._transport.write(out[0])
+        elif any(type(chunk) is FileSlice for chunk in out):
+            self._send_slices(out)
+        else:
+            self._transport.writelines(out)
+
+    @property
+    def _is_sending(self) -> bool:
+        """Whether an answer with slices of files is on its way, past the transport."""
+        return self._sender is not None and self._sender.is_busy
+
+    def _send_slices(self, out: list[Any]) -> None:
+        assert self._transport is not None
+        try:
+            if self._transport.get_write_buffer_size() or self._transport.get_extra_info("socket") is None:
+                # Behind what waits there.
+                self._transport.writelines([chunk.read() if type(chunk) is FileSlice else chunk for chunk in out])
+                return
+            if self._sender is None:
+                self._sender = SliceSender(self.server.broker.loop, self._transport, self.resume_writing)
+        except (StorageError, OSError) as error:
+            log.error("connection closed, its answer cannot be sent", peer=self.peer_host, error=error)
+            self.close()
+            return
+        self._sender.send(out)
+        self._write_paused = self._sender.is_busy
 
 
 def framed(flexible: bool, correlation_id: int, parts: list[Any]) -> list[Any]:

@@ -5,11 +5,9 @@ is an error to tell. With a session the answer holds only partitions that have s
 """
 
 import asyncio
-import struct
 from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.log import Isolation
-from riverport.kafka.records.batch import LOG_OVERHEAD
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Key, Refused, Session, fetched
 from riverport.kafka.server.leader_hints import leader_endpoints
@@ -25,7 +23,6 @@ _ISOLATION = {0: Isolation.HIGH_WATERMARK, 1: Isolation.LAST_STABLE}
 _HINTED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
 """Errors that come with the leader's id and epoch (KIP-951)."""
 _HINTS_SINCE, _ENDPOINTS_SINCE = 12, 16  # the versions that can carry them
-_BATCH_LENGTH = struct.Struct(">i")
 _TopicAnswer = m.FetchResponse.FetchableTopicResponse
 _Answer = m.FetchResponse.PartitionData
 
@@ -152,7 +149,7 @@ class _Fetch:
             most = min(max_bytes, item.max_bytes)
             if most < 0:
                 raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
-            info = log.read(item.offset, most, isolation=self._isolation, min_one=min_one)
+            info = log.read(item.offset, most, isolation=self._isolation, min_one=min_one, to_send=True)
         except ApiError as error:
             answer = _failed(item, self._code(error))
             if partition is not None and error.code in _HINTED and self._request.version >= _HINTS_SINCE:
@@ -164,7 +161,7 @@ class _Fetch:
             info.high_watermark,
             info.last_stable_offset,
             info.log_start_offset,
-            records=_from_whole_batch(info.records),
+            records=info.records,
             aborted_transactions=None,
         )
         if self._isolation is Isolation.LAST_STABLE:
@@ -235,13 +232,6 @@ class _Fetch:
 
 def _failed(item: Fetched, code: ErrorCode) -> _Answer:
     return _Answer(item.index, code, -1, -1, -1, aborted_transactions=None, records=b"")
-
-
-def _from_whole_batch(records: bytes | memoryview) -> bytes | memoryview:
-    """Nothing where not even the first batch is whole: no client could make progress with it (KIP-74)."""
-    if len(records) < LOG_OVERHEAD or LOG_OVERHEAD + _BATCH_LENGTH.unpack_from(records, 8)[0] > len(records):
-        return b""
-    return records
 
 
 def _diverging(log: Any, item: Fetched) -> _Answer | None:
