@@ -38,9 +38,17 @@ def test_a_copy_stays_what_it_was(history: list[Any]) -> None:
     assert list(records_of(copy)) == before
 
 
-@given(histories)
-def test_an_image_that_was_replayed_twice_from_the_start_is_the_same(history: list[Any]) -> None:
-    assert content(replayed(history)) == content(replayed(history))
+@given(histories, histories)
+def test_records_of_one_commit_make_what_those_of_many_do_and_leave_what_was_there(
+    first: list[Any], second: list[Any]
+) -> None:
+    image, one_by_one = replayed(first), replayed(first + second)
+    held, before = dict(image.topics), {name: dict(topic.partitions) for name, topic in image.topics.items()}
+    delta = MetadataDelta()
+    for record in second:
+        image.apply(record, delta)
+    assert content(image) == content(one_by_one)
+    assert {name: topic.partitions for name, topic in held.items()} == before
 
 
 @pytest.mark.parametrize("level", sorted(features.RELEASES))

@@ -131,6 +131,10 @@ class MetadataImage:
 
     def change_partition(self, topic_id: bytes, index: int, delta: MetadataDelta, new: PartitionRegistration) -> None:
         topic = self.topics[self.topic_names[topic_id]]
+        if topic.name in delta.topics:
+            # The table is this delta's own already, nobody has seen it: thousands of partitions change at a time.
+            topic.partitions[index] = new
+            return
         self.topics[topic.name] = replace(topic, partitions={**topic.partitions, index: new})
         delta.topics.add(topic.name)
 
