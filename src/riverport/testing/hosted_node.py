@@ -62,6 +62,7 @@ class HostedNode:
         node = self._given_up()
         await node.server.close()
         await node.housekeeping.stop()
+        await node.compaction.stop()
         dirs = dict.fromkeys((*self._config.log_dirs, self._config.metadata_log_dir))
         for dir in dirs:
             shutil.copytree(dir, f"{dir}.killed")

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.clock import Clock
@@ -28,27 +28,40 @@ MOST_THREADS = 1024
 """More are never started, whatever the setting says."""
 SHORTEST_REST_MS = 50
 """Shorter ones are saved up: the system's sleep is not exact."""
+LONGEST_REST_MS = 1_000
+"""After that the rate is looked at again."""
 
 
 class Throttle:
-    """`log.cleaner.io.max.bytes.per.second`, of all workers together."""
+    """`log.cleaner.io.max.bytes.per.second`, of all workers together. `rest(seconds)` sleeps on the worker's thread."""
 
-    def __init__(self, clock: Clock, bytes_per_second: Callable[[], float]) -> None:
+    def __init__(
+        self, clock: Clock, bytes_per_second: Callable[[], float], rest: Callable[[float], object] | None = None
+    ) -> None:
         self._clock = clock
         self._bytes_per_second = bytes_per_second
         self._stopped = Event()
-        self._paid_until_ms = 0.0
+        self._rest = rest or self._stopped.wait
+        self._lock = Lock()
+        self._owed = 0.0  # bytes that came too early at `_seen_ms`
+        self._seen_ms = clock.mono_ms()
 
     def pace(self, size: int) -> None:
-        """Wait as long as `size` more bytes need; on a worker's thread. Of two that meet here one may not count."""
-        now_ms = self._clock.mono_ms()
-        rate = max(self._bytes_per_second(), 1.0)
-        self._paid_until_ms = max(self._paid_until_ms, now_ms) + 1000.0 * size / rate
-        if self._paid_until_ms - now_ms >= SHORTEST_REST_MS:
-            self._stopped.wait((self._paid_until_ms - now_ms) / 1000)
+        """Rest until `size` more bytes are within the rate."""
+        rest_ms = self._owe(size)
+        while rest_ms >= SHORTEST_REST_MS and not self._stopped.is_set():
+            self._rest(min(rest_ms, LONGEST_REST_MS) / 1000)
+            rest_ms = self._owe(0)
+
+    def _owe(self, size: int) -> float:
+        with self._lock:
+            now_ms, rate = self._clock.mono_ms(), max(self._bytes_per_second(), 1.0) / 1000
+            self._owed = max(self._owed - (now_ms - self._seen_ms) * rate, 0.0) + size
+            self._seen_ms = now_ms
+            return self._owed / rate
 
     def stop(self) -> None:
-        """Nobody waits any more."""
+        """Nobody rests any more."""
         self._stopped.set()
 
 
@@ -86,6 +99,11 @@ class Compaction:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         self._executor.shutdown()
+
+    @property
+    def workers(self) -> int:
+        """How many there are now."""
+        return len(self._workers)
 
     @property
     def _threads(self) -> int:

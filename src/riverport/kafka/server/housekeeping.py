@@ -53,12 +53,15 @@ class Housekeeping:
 async def run_job(loop: asyncio.AbstractEventLoop, executor: Executor, job: Any) -> None:
     """Run a job on a thread, then let it take its result on the loop. Being cancelled waits for the thread."""
     running = loop.run_in_executor(executor, job.run)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
-    except Exception as error:
-        job.fail(error)
+    cancelled = None
+    while not running.done():
+        try:
+            await asyncio.wait([running])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if (failure := running.exception()) is not None:
+        job.fail(failure)
     else:
         job.finish()
+    if cancelled is not None:
+        raise cancelled
