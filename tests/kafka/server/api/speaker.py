@@ -111,15 +111,10 @@ class Speaker:
         self._sockets[step.listener] = connection
         body = bytes(encode(request, version))
         connection.sendall(request_head(api.key, version, 1, "judge", len(body)) + body)
-        try:
-            size = self._received(connection, 4)
-        except TimeoutError:
-            size, closed = b"", "silent"
-        else:
-            closed = "closed"
+        size = self._received(connection, 4)
         if not size:
             self._sockets.pop(step.listener).close()
-            return closed
+            return "closed"
         frame = self._received(connection, struct.unpack(">i", size)[0])
         start = 5 if flexible_response(api.key, version) else 4
         answer, _ = decode(api.response, version, memoryview(frame), start)
