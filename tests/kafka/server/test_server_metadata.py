@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 import pytest
+from tests.kafka.server.conftest import address_of
 from tests.kafka.server.wire import NO_ID, Wire, make_topic, unique
 
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
+from riverport.testing import Broker
 
 Address = tuple[str, int]
 Topic = tuple[str, bytes]
@@ -149,6 +151,51 @@ def test_operations_are_told_where_they_are_asked_for(wire: Wire, topic: Topic, 
     assert entries(wire, request, version)[topic[0]].topic_authorized_operations == NOT_SAID
     request.include_topic_authorized_operations = True
     assert entries(wire, request, version)[topic[0]].topic_authorized_operations == 0b1101_1111_1000
+
+
+def test_operations_that_were_asked_for_stay_out_of_other_answers(wire: Wire, topic: Topic) -> None:
+    request = asking(topic[0])
+    request.include_topic_authorized_operations = True
+    wire.ask(request)
+    assert entries(wire, asking(topic[0]))[topic[0]].topic_authorized_operations == NOT_SAID
+
+
+def test_partitions_that_are_added_are_told(wire: Wire, address: Address) -> None:
+    name, _ = make_topic(address)
+    assert len(entries(wire, asking(name))[name].partitions) == 1
+    made = m.CreatePartitionsRequest
+    wire.ask(made([made.CreatePartitionsTopic(name, 4, None)], 10_000))
+    deadline = time.monotonic() + 20
+    while len(entries(wire, asking(name))[name].partitions) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [p.partition_index for p in entries(wire, asking(name))[name].partitions] == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("own_only")
+def test_no_topic_is_made_where_that_is_not_allowed() -> None:
+    with Broker({"auto.create.topics.enable": False}) as broker, Wire(address_of(broker)) as wire:
+        for _ in range(3):
+            found = entries(wire, asking("wanted", create=True))["wanted"]
+            assert found.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert wire.ask(m.MetadataRequest(None)).topics == []
+
+
+@pytest.mark.usefixtures("own_only")
+def test_each_listener_tells_of_its_own_addresses() -> None:
+    config = {
+        "listeners": "ONE://127.0.0.1:0,TWO://127.0.0.1:0,CONTROLLER://127.0.0.1:0",
+        "listener.security.protocol.map": "ONE:PLAINTEXT,TWO:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "ONE",
+    }
+    with Broker(config) as broker:
+
+        async def ports(node: Any) -> dict[str, int]:
+            return dict(node.ports)
+
+        found = broker.run(ports)
+        for name in ("ONE", "TWO"):
+            with Wire(("127.0.0.1", found[name])) as wire:
+                assert [each.port for each in wire.ask(asking()).brokers] == [found[name]]
 
 
 def test_api_versions_tells_what_each_version_may_know(wire: Wire) -> None:
