@@ -1,8 +1,9 @@
 """One partition on one broker: leadership checks around its log (KIP-320 epochs, KIP-516 topic ids)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from riverport.base.files import StorageError
 from riverport.kafka.log import AppendInfo, Isolation, Log, Origin, ReadInfo
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
@@ -12,7 +13,8 @@ ACKS_ALL = -1
 class Partition:
     """A partition whose replica this broker has.
 
-    `log` is None while its directory is offline: every access then answers KAFKA_STORAGE_ERROR.
+    `log` is None while its directory is offline: every access then answers KAFKA_STORAGE_ERROR. `storage_failed(log,
+    error)` is told when the disk does not do what it should: the directory is to go offline.
     """
 
     __slots__ = (
@@ -24,17 +26,27 @@ class Partition:
         "log",
         "partition_epoch",
         "replicas",
+        "storage_failed",
         "topic",
         "topic_id",
         "waiters",
     )
 
-    def __init__(self, broker_id: int, topic: str, index: int, topic_id: bytes, log: Log | None) -> None:
+    def __init__(
+        self,
+        broker_id: int,
+        topic: str,
+        index: int,
+        topic_id: bytes,
+        log: Log | None,
+        storage_failed: Callable[[Log, Exception], None],
+    ) -> None:
         self.broker_id = broker_id
         self.topic = topic
         self.index = index
         self.topic_id = topic_id
         self.log = log
+        self.storage_failed = storage_failed
         self.leader_id = -1
         self.leader_epoch = -1
         self.partition_epoch = -1
@@ -56,10 +68,15 @@ class Partition:
         changed = (leader_id, leader_epoch) != (self.leader_id, self.leader_epoch)
         self.leader_id, self.leader_epoch, self.partition_epoch = leader_id, leader_epoch, partition_epoch
         self.replicas, self.isr = replicas, isr
-        if changed and self.is_leader and self.log is not None:
-            # The epoch's first offset is known before its first record (KIP-101).
-            self.log.start_leader_epoch(leader_epoch)
-            self._advance_high_watermark(self.log)
+        log = self.log
+        if changed and self.is_leader and log is not None:
+            try:
+                # The epoch's first offset is known before its first record (KIP-101).
+                log.start_leader_epoch(leader_epoch)
+            except StorageError as error:
+                self.storage_failed(log, error)
+                return changed
+            self._advance_high_watermark(log)
         return changed
 
     def leader_log(self, current_leader_epoch: int = -1) -> Log:
@@ -90,7 +107,10 @@ class Partition:
                 f"The size of the current ISR : {len(self.isr)} is insufficient to satisfy the min.isr requirement of "
                 f"{log.config.min_insync_replicas} for partition {self}",
             )
-        info = log.append_as_leader(records, self.leader_epoch, now_ms, origin=origin)
+        try:
+            info = log.append_as_leader(records, self.leader_epoch, now_ms, origin=origin)
+        except StorageError as error:
+            raise self._lost(log, error) from error
         self._advance_high_watermark(log)
         return info
 
@@ -99,6 +119,10 @@ class Partition:
     ) -> ReadInfo:
         """Read whole batches from `offset` on. Raises ApiError, OFFSET_OUT_OF_RANGE among them."""
         return self.leader_log(current_leader_epoch).read(offset, max_bytes, isolation=isolation, min_one=min_one)
+
+    def _lost(self, log: Log, error: StorageError) -> ApiError:
+        self.storage_failed(log, error)
+        return ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
 
     def _advance_high_watermark(self, log: Log) -> None:
         if len(self.isr) <= 1:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.clock import Clock, SystemClock
-from riverport.base.files import Files, OsFiles
+from riverport.base.files import Files, OsFiles, StorageError
 from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
 from riverport.base.rng import Rng, system_rng
@@ -38,7 +38,7 @@ from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.fetch_session import SessionCache
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.housekeeping import Housekeeping
-from riverport.kafka.server.identity import load_identities
+from riverport.kafka.server.identity import give_identities, load_identities
 from riverport.kafka.server.lifecycle import Lifecycle
 from riverport.kafka.server.listener import Listener, Server
 from riverport.kafka.server.metadata_fetch import MetadataFetches
@@ -97,7 +97,7 @@ class Broker:
         self.view = MetadataView(INTERNAL_TOPICS)
         self.producer_ids = ProducerIds(self._request_producer_ids)
         self._executor = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="riverport-io")
-        self.flusher = Flusher(loop, self._executor, self._flush_failed)
+        self.flusher = Flusher(loop, self._executor, self.storage_failed)
         self.housekeeping = Housekeeping(loop, self._executor)
         self.server = Server(self)
         self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
@@ -125,10 +125,15 @@ class Broker:
         config = self.config
         if wrong := unserved(config):
             raise ConfigError(wrong)
-        identities = load_identities(self.files, (*config.log_dirs, config.metadata_log_dir), config.node_id)
+        unusable: dict[str, StorageError] = {}
+        dirs = dict.fromkeys((*config.log_dirs, config.metadata_log_dir))
+        identities = load_identities(self.files, dirs, config.node_id, unusable)
+        give_identities(self.files, identities, dirs, self.ids.uuid, unusable)
+        if config.metadata_log_dir in unusable:
+            raise unusable[config.metadata_log_dir]
         self.cluster_id = next(iter(identities.values())).cluster_id
         self._directory_ids = {dir: identity.directory_id for dir, identity in identities.items()}
-        self.logs.lock(self._directory_ids)
+        self.logs.lock(self._directory_ids, unusable)
         if self.is_controller:
             self._open_metadata()
         else:
@@ -233,7 +238,7 @@ class Broker:
         return self._directory_ids[path]
 
     def online_directory_ids(self) -> list[bytes]:
-        return [self._directory_ids[dir] for dir in self.config.log_dirs if dir in self._directory_ids]
+        return [self._directory_ids[dir] for dir in self.config.log_dirs if self.logs.is_online(dir)]
 
     def offline_directory_ids(self) -> list[bytes]:
         failed = (directory for directory in self.logs.directories.values() if directory.failed is not None)
@@ -281,7 +286,7 @@ class Broker:
 
     def _flush_old(self) -> None:
         for found in self.upkeep.due_flushes(self.clock.wall_ms()):
-            # Who fails is told to `_flush_failed`; nobody waits for this one.
+            # Who fails is told to `storage_failed`; nobody waits for this one.
             self.flusher.flush(found).add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _expire_producers(self) -> None:
@@ -449,11 +454,19 @@ class Broker:
 
     # --- failures
 
-    def _flush_failed(self, failed: Log, error: Exception) -> None:
+    def storage_failed(self, failed: Log, error: Exception) -> None:
+        """The disk did not do what a log asked of it: nothing that lies beside it is to be trusted either (KIP-112)."""
         if failed.topic == "__cluster_metadata":
+            failed.failed = error
             self._give_up(error)
             return
         self.logs.fail(self.logs.directory_of(failed).path, error)
+
+    def file_failed(self, error: StorageError) -> None:
+        """As `storage_failed`, where the log is not at hand: by the path of the file."""
+        for path in self.logs.directories:
+            if error.path.startswith(f"{path}/"):
+                self.logs.fail(path, error)
 
     def _directory_failed(self, path: str, error: Exception) -> None:
         for partition in self.partitions.values():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.server import api as api_modules
 from riverport.kafka.server.connection import framed
@@ -112,7 +113,10 @@ class Operation:
 
         Raises WireError, which closes the connection, where the answer has no place for an error.
         """
-        if not isinstance(error, ApiError):
+        if isinstance(error, StorageError):
+            self._broker.file_failed(error)
+            error = ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
+        elif not isinstance(error, ApiError):
             log.exception("a request failed", api=self.api.name, version=self.version, client=request.client_id)
             error = ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
         from riverport.kafka.server.refusals import refuse

@@ -1,5 +1,6 @@
 """`meta.properties`: which cluster, node and directory a log directory belongs to (KIP-858 directory ids)."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from riverport.base import properties
@@ -38,11 +39,20 @@ def write_identity(files: Files, dir: str, identity: Identity) -> None:
     files.replace(f"{dir}/{META_PROPERTIES}", text.encode("utf-8"))
 
 
-def load_identities(files: Files, dirs: tuple[str, ...], node_id: int) -> dict[str, Identity]:
-    """Of every directory of a node. Raises StorageError where they were not formatted, or for somebody else."""
+def load_identities(
+    files: Files, dirs: Iterable[str], node_id: int, unusable: dict[str, StorageError]
+) -> dict[str, Identity]:
+    """Of every directory of a node; those that cannot be read are put into `unusable`.
+
+    Raises StorageError where none was formatted, or one for somebody else.
+    """
     found: dict[str, Identity] = {}
     for dir in dirs:
-        identity = read_identity(files, dir)
+        try:
+            identity = read_identity(files, dir)
+        except StorageError as error:
+            unusable[dir] = error
+            continue
         if identity is None:
             continue
         if identity.node_id != node_id:
@@ -51,10 +61,34 @@ def load_identities(files: Files, dirs: tuple[str, ...], node_id: int) -> dict[s
             )
         found[dir] = identity
     if not found:
-        raise StorageError(
-            "open", dirs[0], 0, f"no {META_PROPERTIES}: the directory is not formatted (riverport kafka format)"
-        )
+        if unusable:
+            raise next(iter(unusable.values()))
+        reason = f"no {META_PROPERTIES}: the directory is not formatted (riverport kafka format)"
+        raise StorageError("open", next(iter(dirs)), 0, reason)
     clusters = sorted({identity.cluster_id for identity in found.values()})
     if len(clusters) > 1:
         raise StorageError("open", ", ".join(found), 0, f"directories of different clusters: {', '.join(clusters)}")
     return found
+
+
+def give_identities(
+    files: Files,
+    identities: dict[str, Identity],
+    dirs: Iterable[str],
+    new_id: Callable[[], bytes],
+    unusable: dict[str, StorageError],
+) -> None:
+    """Format directories that are new to a node that has others: one that was added, a disk that was replaced.
+
+    Those that cannot be written are put into `unusable`.
+    """
+    known = next(iter(identities.values()))
+    for dir in [dir for dir in dirs if dir not in identities and dir not in unusable]:
+        identity = Identity(known.cluster_id, known.node_id, new_id())
+        try:
+            files.mkdir(dir)
+            write_identity(files, dir, identity)
+        except StorageError as error:
+            unusable[dir] = error
+        else:
+            identities[dir] = identity

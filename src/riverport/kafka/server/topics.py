@@ -31,18 +31,18 @@ class Topics:
             self._delete(name, topic_id)
         for name in changed:
             if (topic := image.topics.get(name)) is not None:
-                self._follow(topic)
+                self._follow(topic, is_new=True)
 
     def apply_all(self, image: MetadataImage) -> None:
         """At the start: every topic of the image. Logs whose topics are gone are deleted."""
         for topic in image.topics.values():
-            self._follow(topic)
+            self._follow(topic, is_new=False)
         known = {topic.id for topic in image.topics.values()}
         for stray in [item for item in self._broker.logs if item.topic_id not in known]:
             log.warning("a log whose topic is gone is deleted", topic=stray.topic, partition=stray.partition)
             self._broker.logs.delete(stray.topic, stray.partition, self._broker.clock.mono_ms())
 
-    def _follow(self, topic: TopicImage) -> None:
+    def _follow(self, topic: TopicImage, *, is_new: bool) -> None:
         broker = self._broker
         broker.topic_names[topic.id] = topic.name
         for index, registration in topic.partitions.items():
@@ -53,8 +53,9 @@ class Topics:
                     self._drop(partition)
                 continue
             if partition is None:
-                opened = self._open(topic, index)
-                partition = broker.partitions[key] = Partition(broker.node_id, topic.name, index, topic.id, opened)
+                opened = self._open(topic, index, is_new=is_new)
+                partition = Partition(broker.node_id, topic.name, index, topic.id, opened, broker.storage_failed)
+                broker.partitions[key] = partition
             if partition.follow_metadata(
                 registration.leader,
                 registration.leader_epoch,
@@ -64,12 +65,11 @@ class Topics:
             ):
                 wake(partition, 0, broker.loop)
 
-    def _open(self, topic: TopicImage, index: int) -> Log | None:
+    def _open(self, topic: TopicImage, index: int, *, is_new: bool) -> Log | None:
         broker = self._broker
         try:
-            return broker.logs.get_or_create(
-                topic.name, index, topic.id, broker.log_config(topic.name), broker.clock.wall_ms()
-            )
+            config, now_ms = broker.log_config(topic.name), broker.clock.wall_ms()
+            return broker.logs.get_or_create(topic.name, index, topic.id, config, now_ms, is_new=is_new)
         except StorageError as error:
             log.error("a partition's log cannot be opened", topic=topic.name, partition=index, error=error)
             return None

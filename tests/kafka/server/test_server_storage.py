@@ -1,0 +1,243 @@
+"""A disk that fails under a broker: who is told what, what goes on, and when the node stops (KIP-112).
+
+The broker has two directories on a simulated disk. Its topics have two partitions, one in each.
+"""
+
+import asyncio
+import errno
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from tests.kafka.server import wire as w
+from tests.kafka.server.wire import Wire
+
+from riverport.base.files import StorageError
+from riverport.base.ids import SystemIds, uuid_text
+from riverport.kafka.server.broker import Broker as Node
+from riverport.kafka.server.settings import BrokerConfig, load
+from riverport.kafka.server.storage_format import format_storage
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
+from riverport.sim.disk import SimDisk
+from riverport.testing.broker import DEFAULTS
+from riverport.testing.loop_thread import LoopThread
+
+ROOTS = ("/one", "/two")
+STORAGE = ErrorCode.KAFKA_STORAGE_ERROR
+
+
+@dataclass
+class Hosted:
+    """A node in a thread of its own, on a disk that outlives it."""
+
+    disk: SimDisk
+    config: BrokerConfig
+    thread: LoopThread
+    node: Node | None = None
+
+    def start(self) -> None:
+        async def started() -> None:
+            self.node = Node(self.config, asyncio.get_running_loop(), files=self.disk)
+            await self.node.start()
+
+        self.thread.run(started, 20)
+
+    def stop(self) -> None:
+        if self.node is not None:
+            node, self.node = self.node, None
+            self.thread.run(node.stop, 20)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        assert self.node is not None
+        return "127.0.0.1", self.node.ports["PLAINTEXT"]
+
+    def where(self, topic: str) -> dict[int, str]:
+        """Partition -> its directory, for those that are online."""
+        found = {}
+        for root in ROOTS:
+            for name in self.disk.listdir(root):
+                if name in (f"{topic}-0", f"{topic}-1"):
+                    found[int(name[-1])] = root
+        return found
+
+    def until_it_gives_up(self) -> Exception:
+        node = self.node
+        assert node is not None
+
+        async def given_up() -> Exception:
+            return await asyncio.wait_for(asyncio.shield(node.failed), 10)
+
+        return self.thread.run(given_up, 20)
+
+
+@pytest.fixture
+def hosted() -> Iterator[Hosted]:
+    thread = LoopThread("node-on-a-simulated-disk")
+    disk = SimDisk()
+    for root in (*ROOTS, "/meta"):
+        disk.mkdir(root)
+    config = load({**DEFAULTS, "log.dirs": ",".join(ROOTS), "metadata.log.dir": "/meta"})
+    format_storage(disk, SystemIds(), config, uuid_text(SystemIds().uuid()), now_ms=0)
+    hosted = Hosted(disk, config, thread)
+    hosted.start()
+    try:
+        yield hosted
+    finally:
+        hosted.stop()
+        thread.stop()
+
+
+@pytest.fixture
+def topic(hosted: Hosted) -> tuple[str, bytes]:
+    name, id_ = w.make_topic(hosted.address, partitions=2)
+    assert set(hosted.where(name).values()) == set(ROOTS)
+    return name, id_
+
+
+def codes(hosted: Hosted, topic: tuple[str, bytes], **options: object) -> list[int]:
+    """What Produce says of both partitions."""
+    with Wire(hosted.address) as wire:
+        answer = wire.ask(w.produce(topic, w.batch(b"v"), w.batch(b"v")))
+        return [partition.error_code for partition in answer.responses[0].partition_responses]
+
+
+def fetch_codes(hosted: Hosted, topic: tuple[str, bytes]) -> dict[int, int]:
+    with Wire(hosted.address) as wire:
+        answer = wire.ask(w.fetch([(topic, [w.asked(0), w.asked(1)])]))
+        return {partition.partition_index: partition.error_code for partition in answer.responses[0].partitions}
+
+
+def directories(hosted: Hosted) -> dict[str, int]:
+    """Directory -> error, as DescribeLogDirs has it."""
+    with Wire(hosted.address) as wire:
+        return {result.log_dir: result.error_code for result in wire.ask(m.DescribeLogDirsRequest(None)).results}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_write_that_fails_takes_its_directory_offline_and_no_other(
+    hosted: Hosted, topic: tuple[str, bytes], number: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = topic[0]
+    assert codes(hosted, topic) == [0, 0]
+    root = hosted.where(name)[0]
+    hosted.disk.fail("write", f"{root}/*", number)
+    with caplog.at_level(logging.ERROR):
+        assert codes(hosted, topic) == [STORAGE, 0]
+    (line,) = [record.message for record in caplog.records if "log directory is offline" in record.message]
+    assert f"path={root}" in line
+    assert StorageError("write", "", number).errno == number
+    hosted.disk.heal()
+    # It stays offline: what a disk that has failed once says is not to be trusted.
+    assert codes(hosted, topic) == [STORAGE, 0]
+    assert fetch_codes(hosted, topic) == {0: STORAGE, 1: 0}
+    assert directories(hosted) == {other: STORAGE if other == root else 0 for other in ROOTS}
+
+
+def test_a_read_that_fails_takes_its_directory_offline(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    codes(hosted, topic)
+    root = hosted.where(topic[0])[1]
+    hosted.disk.fail("read", f"{root}/*.log")
+    assert STORAGE in fetch_codes(hosted, topic).values()
+    assert fetch_codes(hosted, topic) == {0: 0, 1: STORAGE}
+    assert codes(hosted, topic) == [0, STORAGE]
+
+
+def test_a_flush_that_fails_acknowledges_nothing(hosted: Hosted) -> None:
+    topic = w.make_topic(hosted.address, partitions=2, flush_messages=1)
+    assert codes(hosted, topic) == [0, 0]
+    root = hosted.where(topic[0])[0]
+    hosted.disk.fail("sync", f"{root}/*.log")
+    with Wire(hosted.address) as wire:
+        answer = wire.ask(w.produce(topic, w.batch(b"v")))
+    assert w.produced(answer).error_code == STORAGE
+    hosted.disk.heal()
+    assert codes(hosted, topic) == [STORAGE, 0]
+
+
+def test_a_checkpoint_that_cannot_be_written_takes_its_directory_offline(
+    hosted: Hosted, topic: tuple[str, bytes]
+) -> None:
+    codes(hosted, topic)
+    root = hosted.where(topic[0])[0]
+    hosted.disk.fail("write", f"{root}/recovery-point*")
+    node = hosted.node
+    assert node is not None
+
+    async def checkpointed() -> None:
+        for log in node.logs:
+            log.flush()
+        for job in node.upkeep.checkpoint("recovery-point-offset-checkpoint"):
+            await node.housekeeping.run(job)
+
+    hosted.thread.run(checkpointed, 10)
+    assert codes(hosted, topic) == [STORAGE, 0]
+
+
+def test_new_topics_go_to_the_directory_that_is_left(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    root = hosted.where(topic[0])[0]
+    hosted.disk.fail("write", f"{root}/*")
+    codes(hosted, topic)
+    made = w.make_topic(hosted.address, partitions=2)
+    (other,) = set(ROOTS) - {root}
+    assert hosted.where(made[0]) == {0: other, 1: other}
+    assert codes(hosted, made) == [0, 0]
+
+
+def test_the_last_directory_takes_the_node_with_it(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    hosted.disk.fail("write", "/one/*")
+    hosted.disk.fail("write", "/two/*")
+    assert codes(hosted, topic) == [STORAGE, STORAGE]
+    assert isinstance(hosted.until_it_gives_up(), StorageError)
+
+
+def test_the_directory_of_the_metadata_log_takes_the_node_with_it(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    hosted.disk.fail("sync", "/meta/*")
+    with Wire(hosted.address) as wire:
+        made = m.CreateTopicsRequest
+        wire.send(w.frame(made([made.CreatableTopic("never", 1, 1)])))
+        assert isinstance(hosted.until_it_gives_up(), StorageError)
+
+
+def test_a_directory_that_fails_at_the_start_is_left_out(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    codes(hosted, topic)
+    root = hosted.where(topic[0])[0]
+    hosted.stop()
+    hosted.disk.fail("read", f"{root}/meta.properties")
+    hosted.start()
+    assert codes(hosted, topic) == [STORAGE, 0]
+    assert directories(hosted) == {other: STORAGE if other == root else 0 for other in ROOTS}
+    hosted.stop()
+    hosted.disk.heal()
+    hosted.start()
+    assert codes(hosted, topic) == [0, 0]
+    assert fetch_codes(hosted, topic) == {0: 0, 1: 0}
+
+
+def test_a_lost_directory_is_formatted_and_its_partitions_begin_anew(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    """A replaced disk: with one replica what was on it is gone, and nothing else."""
+    codes(hosted, topic)
+    root = hosted.where(topic[0])[0]
+    hosted.stop()
+    hosted.disk.rmtree(root)
+    hosted.start()
+    assert hosted.disk.exists(f"{root}/meta.properties")
+    with Wire(hosted.address) as wire:
+        answer = wire.ask(w.produce(topic, w.batch(b"v"), w.batch(b"v")))
+    offsets = [partition.base_offset for partition in answer.responses[0].partition_responses]
+    assert offsets == [0, 1]
+
+
+def test_a_node_without_a_usable_directory_does_not_start(hosted: Hosted) -> None:
+    hosted.stop()
+    for root in ROOTS:
+        hosted.disk.fail("open", f"{root}/.lock")
+    with pytest.raises(StorageError, match="no log directory can be used"):
+        hosted.start()
+    node, hosted.node = hosted.node, None
+    assert node is not None
+    hosted.thread.run(node.stop, 20)
+    hosted.disk.heal()
+    hosted.start()
