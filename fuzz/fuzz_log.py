@@ -333,9 +333,9 @@ def canary(log: Log, at: int) -> bool:
 
 
 def timed(tree: Tree) -> bool:
-    started = time.monotonic()
+    started = time.process_time()  # a busy machine is no finding
     opened = check(tree)
-    took = time.monotonic() - started
+    took = time.process_time() - started
     assert took < SECONDS_PER_CASE, f"took {took:.1f} s"
     return opened
 

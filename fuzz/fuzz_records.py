@@ -185,9 +185,9 @@ def agree_on_the_walk(payload: bytearray) -> None:
 
 
 def timed(run: Callable[[bytearray], bool], payload: bytearray) -> bool:
-    started = time.monotonic()
+    started = time.process_time()  # a busy machine is no finding
     accepted = run(payload)
-    took = time.monotonic() - started
+    took = time.process_time() - started
     assert took < SECONDS_PER_CASE, f"took {took:.1f} s"
     return accepted
 

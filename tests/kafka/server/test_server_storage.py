@@ -5,9 +5,14 @@ The broker has two directories on a simulated disk. Its topics have two partitio
 
 import asyncio
 import errno
+import json
 import logging
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from tests.kafka.server import wire as w
@@ -241,3 +246,31 @@ def test_a_node_without_a_usable_directory_does_not_start(hosted: Hosted) -> Non
     hosted.thread.run(node.stop, 20)
     hosted.disk.heal()
     hosted.start()
+
+
+def test_the_process_ends_with_an_error_when_its_only_directory_fails(tmp_path: Path) -> None:
+    """On a real file system: files of this process may grow to 200 kB, and no further."""
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "riverport", "up", "--dir", str(tmp_path / "data"), "--port", "0", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+        )
+    try:
+        assert process.stdout is not None
+        address = ("127.0.0.1", json.loads(process.stdout.readline())["nodes"][0]["port"])
+        topic = w.make_topic(address)
+        with Wire(address) as wire:
+            assert w.produced(wire.ask(w.produce(topic, w.batch(b"x" * 100_000)))).error_code == 0
+            answer = wire.ask(w.produce(topic, w.batch(b"x" * 150_000)))
+            assert answer == w.CLOSED or w.produced(answer).error_code == STORAGE
+        assert process.wait(20) == 1
+        said = (tmp_path / "log").read_text()
+        assert f"a log directory is offline path={tmp_path / 'data'}" in said
+        assert "the node stops" in said
+        assert "File too large" in said
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close() if process.stdout is not None else None
