@@ -11,6 +11,13 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "testing.md"
 BLOCK = re.compile(r"^```(\w+)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture(autouse=True)
+def only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else this machine has must not matter, and takes its time to load."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "riverport.testing.plugin")
+
+
 def blocks() -> dict[str, str]:
     """Each block of the guide by the file name in its first line."""
     return {name: text for _, name, text in BLOCK.findall(GUIDE.read_text())}
@@ -25,7 +32,7 @@ def test_python_of_the_guide_passes(pytester: pytest.Pytester) -> None:
     for name, text in files.items():
         Path(pytester.path, name).write_text(text)
     count = sum(len(re.findall(r"^def test_", text, re.MULTILINE)) for text in files.values())
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=count)
     assert count >= 8
 
@@ -45,7 +52,7 @@ def test_settings_of_the_guide_are_taken(pytester: pytest.Pytester) -> None:
             assert seen == [riverport_broker]
         """
     )
-    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist").assert_outcomes(passed=2)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
 def test_every_word_of_a_rule_is_explained() -> None:

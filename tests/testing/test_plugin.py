@@ -20,6 +20,13 @@ PRODUCE = """
 """
 
 
+@pytest.fixture(autouse=True)
+def only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else this machine has must not matter, and takes its time to load."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "riverport.testing.plugin")
+
+
 @pytest.fixture
 def running() -> Iterator[Broker]:
     with Broker() as broker:
@@ -27,13 +34,16 @@ def running() -> Iterator[Broker]:
 
 
 def run(pytester: pytest.Pytester, *options: str, **outcomes: int) -> pytest.RunResult:
-    # No autoloaded plugins beside ours: what this machine has must not matter.
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout", *options)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
     result.assert_outcomes(**outcomes)
     return result
 
 
-def test_plugin_is_loaded_by_itself_and_imports_nothing_of_the_broker(pytester: pytest.Pytester) -> None:
+def test_plugin_is_loaded_by_itself_and_imports_nothing_of_the_broker(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    monkeypatch.delenv("PYTEST_PLUGINS")
     pytester.makepyfile(
         """
         import sys
@@ -43,7 +53,7 @@ def test_plugin_is_loaded_by_itself_and_imports_nothing_of_the_broker(pytester: 
             assert sorted(loaded) == ["riverport", "riverport.testing", "riverport.testing.plugin"]
         """
     )
-    run(pytester, passed=1)
+    run(pytester, "-p", "no:xdist", "-p", "no:timeout", passed=1)
 
 
 def test_importing_riverport_testing_imports_nothing_of_the_broker() -> None:

@@ -4,6 +4,14 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+
+@pytest.fixture(autouse=True)
+def only_our_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else this machine has must not matter, and takes its time to load."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_PLUGINS", "riverport.testing.plugin,xdist.plugin")
+
+
 CONFLUENT = """
     from confluent_kafka import Consumer, Producer
 
