@@ -1,5 +1,7 @@
 """Leader epochs: where each begins, and what is left of them when the log is cut (KIP-101, KIP-279)."""
 
+from random import Random
+
 import pytest
 from tests.kafka.log.kit import DIR, SMALL, append, disk_with, log_path, open_at, reopened
 
@@ -44,6 +46,27 @@ def test_a_new_leader_begins_its_epoch_before_its_first_record() -> None:
     assert read_epochs(log.files, PATH) == [(0, 0), (3, 4), (5, 10), (8, 12)]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_new_leaders_epoch_is_on_the_disk_once_its_batches_are_flushed(seed: int) -> None:
+    disk = disk_with()
+    log = led(disk)
+    log.start_leader_epoch(8)
+    append(log, epoch=8)
+    log.flush()
+    disk.crash(Random(seed))
+    assert read_epochs(disk, PATH) == [(0, 0), (3, 4), (5, 10), (8, 12)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_new_leaders_epoch_that_a_power_cut_takes_leaves_the_others(seed: int) -> None:
+    disk = disk_with()
+    log = led(disk)
+    log.flush()
+    log.start_leader_epoch(8)
+    disk.crash(Random(seed))
+    assert open_at(disk, recovery_point=12).leader_epochs.entries == [(0, 0), (3, 4), (5, 10)]
+
+
 def test_truncation_takes_the_epochs_that_began_behind_it() -> None:
     log = led(disk_with())
     log.truncate_to(10)
@@ -67,6 +90,7 @@ def test_epochs_survive_a_start() -> None:
     "content",
     [
         b"garbage",
+        b"",
         b"1\n0\n",
         b"0\n3\n0 0\n",
         b"0\n2\n3 4\n0 0\n",

@@ -28,6 +28,8 @@ def write_offsets(files: Files, path: str, offsets: Mapping[tuple[str, int], int
 
 def read_epochs(files: Files, path: str) -> list[tuple[int, int]]:
     """A leader-epoch-checkpoint: `epoch startOffset` lines, both ascending. Raises StorageError."""
+    if files.exists(path) and files.size(path) == 0:
+        raise _malformed(path, "nothing in it")  # what a power cut may leave of a file that was not synced
     epochs = _entries(files, path, _epoch_entry)
     for (epoch, start), (next_epoch, next_start) in pairwise(epochs):
         if epoch >= next_epoch or start > next_start:
@@ -35,8 +37,8 @@ def read_epochs(files: Files, path: str) -> list[tuple[int, int]]:
     return epochs
 
 
-def write_epochs(files: Files, path: str, epochs: Iterable[tuple[int, int]]) -> None:
-    _write(files, path, [f"{epoch} {start}" for epoch, start in epochs])
+def write_epochs(files: Files, path: str, epochs: Iterable[tuple[int, int]], *, sync: bool = True) -> None:
+    _write(files, path, [f"{epoch} {start}" for epoch, start in epochs], sync=sync)
 
 
 def _offset_entry(line: str) -> tuple[str, int, int]:
@@ -76,6 +78,10 @@ def _malformed(path: str, reason: str) -> StorageError:
     return StorageError(PARSE, path, 0, f"malformed checkpoint: {reason}")
 
 
-def _write(files: Files, path: str, lines: list[str]) -> None:
-    text = "\n".join(["0", str(len(lines)), *lines]) + "\n"
-    files.replace(path, text.encode("utf-8"))
+def _write(files: Files, path: str, lines: list[str], *, sync: bool = True) -> None:
+    content = ("\n".join(["0", str(len(lines)), *lines]) + "\n").encode("utf-8")
+    if sync:
+        files.replace(path, content)
+    else:
+        files.write(f"{path}.tmp", content, sync=False)
+        files.rename(f"{path}.tmp", path)

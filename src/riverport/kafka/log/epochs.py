@@ -10,16 +10,17 @@ class LeaderEpochs:
     """Ascending (epoch, start offset) pairs, kept in `leader-epoch-checkpoint`.
 
     `is_damaged` while the file could not be read, or does not fit the log: the log has to be asked then (`begin_anew`,
-    `assign`).
+    `assign`). Of `changes`, the first `synced` cannot be taken back by a power cut: a flush brings all to the disk.
     """
 
-    __slots__ = ("_files", "_path", "entries", "is_damaged")
+    __slots__ = ("_files", "changes", "entries", "is_damaged", "path", "synced")
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
-        self._path = path
+        self.path = path
         self.entries: list[tuple[int, int]] = []
         self.is_damaged = False
+        self.changes = self.synced = 0
         try:
             self.entries = checkpoints.read_epochs(files, path)
         except StorageError as error:
@@ -37,14 +38,17 @@ class LeaderEpochs:
         self.entries, self.is_damaged = [], False
         self._write()
 
-    def assign(self, epoch: int, start: int) -> None:
-        """An epoch starts at an offset. Later epochs, and earlier ones that start behind it, go."""
+    def assign(self, epoch: int, start: int, *, sync: bool = True) -> None:
+        """An epoch starts at an offset. Later epochs, and earlier ones that start behind it, go.
+
+        One without a batch need not be synced: a leader assigns it again, and a flush comes before it is relied on.
+        """
         if self.entries and self.entries[-1][0] == epoch:
             return
         kept = [entry for entry in self.entries if entry[0] < epoch and entry[1] < start]
         kept.append((epoch, start))
         self.entries = kept
-        self._write()
+        self._write(sync=sync)
 
     def end_offset_of(self, epoch: int, log_end: int) -> tuple[int, int]:
         """(the greatest epoch not above `epoch`, where it ends), (-1, -1) where that is not known."""
@@ -80,5 +84,8 @@ class LeaderEpochs:
         self.entries = [(below[-1][0], start), *self.entries[len(below) :]]
         self._write()
 
-    def _write(self) -> None:
-        checkpoints.write_epochs(self._files, self._path, self.entries)
+    def _write(self, *, sync: bool = True) -> None:
+        checkpoints.write_epochs(self._files, self.path, self.entries, sync=sync)
+        self.changes += 1
+        if sync:
+            self.synced = self.changes

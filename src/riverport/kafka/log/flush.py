@@ -3,7 +3,7 @@
 Beside the batches that is what recovery takes on trust for segments below the recovery point: the index of aborted
 transactions and the producers' snapshot at a segment's start. Offset and time indexes are not synced: a torn one is
 noticed or harmless, and made again. A file is on the disk only with its name, so directories are synced where a segment
-is new, and the one above where the log is.
+is new, and the one above where the log is. A leader's new epoch is synced with the first batches after it.
 """
 
 from bisect import bisect_right
@@ -34,6 +34,8 @@ class FlushJob:
         self._new = [segment for segment in self._segments if segment.base_offset >= start]
         self._with_aborted = [segment for segment in self._segments if log.has_aborted_in(segment)]
         self._place_is_new = not log.place_is_synced
+        self._epoch_changes = log.leader_epochs.changes
+        self._with_epochs = log.leader_epochs.synced < self._epoch_changes
 
     def run(self) -> None:
         """Raises StorageError; not for a log that has been deleted meanwhile."""
@@ -52,7 +54,9 @@ class FlushJob:
             _sync_file(files, segment.path_of(".snapshot"))
         if self._place_is_new:
             _sync_file(files, f"{dir}/{PARTITION_METADATA}")
-        if self._place_is_new or self._new:
+        if self._with_epochs:
+            _sync_file(files, self._log.leader_epochs.path)
+        if self._place_is_new or self._new or self._with_epochs:
             files.sync_dir(dir)
         if self._place_is_new:
             files.sync_dir(dir.rpartition("/")[0])
@@ -61,6 +65,8 @@ class FlushJob:
         if self._log.truncations == self._truncations:
             self._log.flushed(self.offset)
             self._log.place_is_synced = self._log.place_is_synced or self._is_all
+        epochs = self._log.leader_epochs
+        epochs.synced = max(epochs.synced, self._epoch_changes)
 
     def fail(self, error: Exception) -> None:
         self._log.failed = error

@@ -317,7 +317,8 @@ class Log:
     def start_leader_epoch(self, epoch: int) -> None:
         """A new leader's epoch begins at the log's end, before its first record."""
         if epoch > self.leader_epochs.latest:
-            self.leader_epochs.assign(epoch, self.log_end_offset)
+            # 2,000 partitions get a leader with every start: each sync would take milliseconds of it.
+            self.leader_epochs.assign(epoch, self.log_end_offset, sync=False)
 
     # --- reading
 
