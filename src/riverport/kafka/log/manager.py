@@ -7,7 +7,7 @@ stop: while it is missing, every log of the directory is recovered. What is done
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from errno import ENOENT
 from typing import Any
@@ -31,6 +31,8 @@ HIGH_WATERMARKS = "replication-offset-checkpoint"
 CLEANED = "cleaner-offset-checkpoint"
 CHECKPOINTS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANED)
 METADATA_DIR = "__cluster_metadata-0"
+CallEach = Callable[[Callable[[Log], None], Iterable[Log]], Iterable[None]]
+"""`map`, or one that does the same on threads."""
 _PARTITION_DIR = re.compile(r"([a-zA-Z0-9._-]+)-(0|[1-9][0-9]{0,9})", re.ASCII)
 
 
@@ -223,17 +225,18 @@ class LogManager:
         opened.cleaned_to = points[CLEANED].get(key, -1)
         return opened
 
-    def close(self, broker_epoch: int) -> None:
+    def close(self, broker_epoch: int, each: CallEach = map) -> None:
         """A clean stop: everything synced, checkpoints written, directories marked clean.
 
-        One that was not loaded, because the start failed before, stays what it was when it was locked.
+        One that was not loaded, because the start failed before, stays what it was when it was locked. `each` calls a
+        function with each log, on threads if it likes: syncs that wait together take a fraction of the time.
         """
         for directory in self.directories.values():
             if directory.failed is not None:
                 continue
             try:
                 if directory.loaded:
-                    self._close_logs(directory)
+                    self._close_logs(directory, each)
                 if directory.loaded or directory.clean:
                     epoch = broker_epoch if directory.loaded else self.broker_epoch
                     mark = json.dumps({"version": 0, "brokerEpoch": epoch}, separators=(",", ":"))
@@ -245,9 +248,9 @@ class LogManager:
             if directory.lock is not None:
                 directory.lock.release()
 
-    def _close_logs(self, directory: Directory) -> None:
-        for opened in self.logs_in(directory.path):
-            opened.close()
+    def _close_logs(self, directory: Directory, each: CallEach) -> None:
+        for _ in each(Log.close, self.logs_in(directory.path)):
+            pass  # raises what a close has raised
         for name in CHECKPOINTS:
             checkpoints.write_offsets(self.files, f"{directory.path}/{name}", self.offsets(directory, name))
 
