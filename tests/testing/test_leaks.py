@@ -25,8 +25,12 @@ def left() -> dict[str, set[object]]:
     directories = {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("riverport-")}
     return {
         "files": files,
-        "threads": {thread.name for thread in threading.enumerate()},
-        "tasks": {repr(found) for found in gc.get_objects() if isinstance(found, asyncio.Task) and not found.done()},
+        "threads": {f"{thread.name} {thread.ident}" for thread in threading.enumerate()},
+        "tasks": {
+            f"{found!r} {id(found)}"
+            for found in gc.get_objects()
+            if isinstance(found, asyncio.Task) and not found.done()
+        },
         "loops": set(loops),
         "directories": directories,
     }
