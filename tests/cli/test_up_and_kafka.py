@@ -61,6 +61,14 @@ def properties(directory: Path, **more: str) -> Path:
     return file
 
 
+def test_up_takes_another_node_id() -> None:
+    with process("up", "--json", "--port", "0", "--override", "node.id=0") as up:
+        assert up.stdout is not None
+        line = json.loads(up.stdout.readline())
+        assert line["nodes"][0]["id"] == 0
+        produce(line["bootstrap"], "t", "v")
+
+
 def test_up_announces_one_line_of_json_and_stops_cleanly(tmp_path: Path) -> None:
     with process("up", "--json", "--port", "0", "--dir", str(tmp_path / "d")) as up:
         assert up.stdout is not None

@@ -22,13 +22,15 @@ DEFAULTS = {
 """What differs from Kafka's defaults: one node is all there is, and nobody waits for others to join a group."""
 
 
-def embedded_properties(data: str, port: int, controller_port: int) -> dict[str, str]:
+def embedded_properties(data: str, port: int, controller_port: int, overrides: dict[str, str]) -> dict[str, str]:
     """The `server.properties` of an embedded node. Port 0 for the clients' listener is any free one."""
+    node_id = overrides.get("node.id", DEFAULTS["node.id"])
     return {
         **DEFAULTS,
         "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "controller.quorum.voters": f"{NODE_ID}@{HOST}:{controller_port}",
+        "controller.quorum.voters": f"{node_id}@{HOST}:{controller_port}",
         "log.dirs": os.path.abspath(data),
+        **overrides,
     }
 
 
@@ -76,7 +78,7 @@ async def embedded_broker(data: str, overrides: dict[str, str]) -> AsyncIterator
     from riverport.kafka.server.broker import Broker
     from riverport.kafka.server.settings import load
 
-    properties = {**embedded_properties(data, 0, free_port()), **overrides}
+    properties = embedded_properties(data, 0, free_port(), overrides)
     format_if_new(properties)
     broker = Broker(load(properties), asyncio.get_running_loop())
     try:

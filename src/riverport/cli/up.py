@@ -60,7 +60,7 @@ def _serve(given: argparse.Namespace, data: str) -> int:
     from riverport.kafka.server.main import run as run_node
 
     configure()
-    properties = {**embedded_properties(data, given.port, free_port()), **overrides(given.override)}
+    properties = embedded_properties(data, given.port, free_port(), overrides(given.override))
     format_if_new(properties)
 
     def ready(ports: dict[str, int]) -> None:
