@@ -19,9 +19,9 @@ from tests.kafka.log.kit import (
     values,
 )
 
-from riverport.kafka.log import Log
+from riverport.kafka.log import Isolation, Log
 from riverport.kafka.log import recovery as recovery_module
-from riverport.kafka.records.batch import read_header
+from riverport.kafka.records.batch import check_crc, iter_headers, read_header
 from riverport.kafka.records.errors import RecordError
 from riverport.sim.disk import SimDisk
 
@@ -85,6 +85,18 @@ def test_only_segments_from_the_recovery_point_on_are_checked() -> None:
     again = open_at(disk, recovery_point=last)
     assert {path for path in disk.reads if path.endswith(".log")} == {log_path(last)}
     assert again.log_end_offset == 60
+
+
+def test_damage_below_the_recovery_point_is_left_to_its_readers() -> None:
+    disk = disk_with()
+    log = killed(disk)
+    disk.flip(log_path(0), 100, 1)
+    again = open_at(disk, recovery_point=segments(log)[-1])
+    assert again.log_end_offset == 60
+    found = again.read(0, 10**6, isolation=Isolation.LOG_END, min_one=True).records
+    checked = [check_crc(found, header) for header in iter_headers(found)]
+    assert checked.count(False) == 1
+    assert append(again, b"60") == 60
 
 
 @pytest.mark.parametrize("cut", [1, 11, 12, 16, 17, 60, 61, 70])
