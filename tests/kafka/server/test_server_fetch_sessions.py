@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.kafka.server.wire import NO_ID, Wire, asked, batch, fetch, frame, make_topic, produce, values_of
 
-from riverport.kafka.server.fetch_session import EVICTION_MS, Fetched, Session, SessionCache
+from riverport.kafka.server import fetch_session
+from riverport.kafka.server.fetch_session import EVICTION_MS, Fetched, Refused, Session, SessionCache
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ErrorCode
@@ -233,6 +234,29 @@ def test_full_cache_gives_up_the_smallest_old_session_for_a_larger_one() -> None
     assert [known.id for known in cache] == [large.id, larger.id]
     assert cache.create(False, of(100), now_ms) is not None  # in the place of the first
     assert larger.id in [known.id for known in cache]
+
+
+def test_partitions_of_all_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch_session, "MAX_PARTITIONS", 10)
+    cache = SessionCache(1000)
+    first, second = cache.create(False, of(4), 0), cache.create(False, of(4), 0)
+    assert first is not None
+    assert second is not None
+    assert cache.create(False, of(3), 0) is None  # its client is served without a session
+    assert cache.grow(first, of(6)[4:]) is None
+    assert cache.partitions == 10
+    assert cache.grow(second, of(5)[4:]) == Refused(NOT_FOUND)
+    assert [session.id for session in cache] == [first.id]
+    assert cache.grow(first, []) is None
+
+
+@pytest.mark.usefixtures("own_only")
+def test_session_that_outgrows_the_cache_ends(wire: Wire, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = open_session(wire, topic, 0)
+    monkeypatch.setattr(fetch_session, "MAX_PARTITIONS", 1)
+    answer = wire.ask(fetch([(topic, [asked(0), asked(1)])], session_id=session, session_epoch=1))
+    assert (answer.error_code, answer.session_id) == (NOT_FOUND, 0)
+    assert wire.ask(fetch(session_id=session, session_epoch=2)).error_code == NOT_FOUND
 
 
 def test_cache_without_slots_has_no_sessions() -> None:

@@ -65,7 +65,6 @@ class Connection(asyncio.BufferedProtocol):
         self.server = listener.server
         self.peer_host = "?"
         self.peer_port = 0
-        self.client_software: tuple[str, str] | None = None  # set by ApiVersions v3+ (KIP-511)
         self.principal_type = "User"
         self.principal_name = "ANONYMOUS"
         self.last_active_ms = 0.0

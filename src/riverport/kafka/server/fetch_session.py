@@ -17,6 +17,8 @@ from riverport.kafka.wire.errors import ErrorCode
 
 EVICTION_MS = 120_000
 """How long a session must not have been used, or exist, to be given up for another."""
+MAX_PARTITIONS = 1_000_000
+"""Most partitions of all sessions together: a client may name any number, also of partitions that there are not."""
 FINAL_EPOCH = -1
 INITIAL_EPOCH = 0
 MAX_EPOCH = 2**31 - 1
@@ -101,6 +103,19 @@ class SessionCache:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def partitions(self) -> int:
+        """How many partitions all sessions have."""
+        return sum(len(session.partitions) for session in self)
+
+    def grow(self, session: Session, items: list[Fetched]) -> Refused | None:
+        """Add partitions to a session. It ends where there is no room for them: its client begins anew."""
+        if items and self.partitions + len(items) > MAX_PARTITIONS:
+            self.remove(session.id)
+            return Refused(ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
+        session.add(items)
+        return None
+
     def find(self, session_id: int, epoch: int, uses_ids: bool) -> Session | Refused:
         """The session of an incremental request."""
         session = self._sessions.get(session_id)
@@ -120,6 +135,8 @@ class SessionCache:
 
     def create(self, uses_ids: bool, items: list[Fetched], now_ms: float) -> Session | None:
         """A new session, or None where the cache is full of sessions in use."""
+        if self.partitions + len(items) > MAX_PARTITIONS:
+            return None
         if len(self._sessions) >= self.slots and not self._evict(len(items), now_ms):
             return None
         session_id = 0

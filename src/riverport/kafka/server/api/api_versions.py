@@ -25,7 +25,6 @@ def handle(broker: "Broker", request: Request) -> m.ApiVersionsResponse:
         name, version = body.client_software_name, body.client_software_version
         if not _SOFTWARE.fullmatch(name) or not _SOFTWARE.fullmatch(version):
             return m.ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
-        request.connection.client_software = (name, version)
     if request.version >= 5 and (code := _wrong_target(broker, body)):
         return m.ApiVersionsResponse(error_code=code)
     return _answer(broker, request)

@@ -44,7 +44,8 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
     found = sessions.find(body.session_id, body.session_epoch, by_id)
     if isinstance(found, Refused):
         return m.FetchResponse(error_code=found.code)
-    found.add(_updated(found, requested))
+    if (refused := sessions.grow(found, _updated(found, requested))) is not None:
+        return m.FetchResponse(error_code=refused.code)
     _forget(request, found)
     if not found.partitions:
         # Nothing left to fetch ends the session.
