@@ -4,6 +4,7 @@ The broker has two directories on a simulated disk. Its topics have two partitio
 """
 
 import asyncio
+import copy
 import errno
 import json
 import logging
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
 from tests.kafka.server import wire as w
@@ -20,6 +22,8 @@ from tests.kafka.server.wire import Wire
 
 from riverport.base.files import StorageError
 from riverport.base.ids import SystemIds, uuid_text
+from riverport.kafka.records.batch import iter_headers
+from riverport.kafka.records.record import iter_records
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.server.settings import BrokerConfig, load
 from riverport.kafka.server.storage_format import format_storage
@@ -53,6 +57,23 @@ class Hosted:
         if self.node is not None:
             node, self.node = self.node, None
             self.thread.run(node.stop, 20)
+
+    def cut_power(self, seed: int) -> None:
+        """What is written after that moment, by the stop of the node, goes to a disk that nobody looks at again."""
+        node, self.node = self.node, None
+        assert node is not None
+
+        async def cut() -> None:
+            await node.server.close()
+            await node.housekeeping.stop()
+            await node.compaction.stop()
+            left = copy.deepcopy(self.disk)
+            await node.stop()
+            self.disk = left
+
+        self.thread.run(cut, 20)
+        self.disk.crash(Random(seed))
+        self.start()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -162,6 +183,35 @@ def test_a_flush_that_fails_acknowledges_nothing(hosted: Hosted) -> None:
     assert codes(hosted, topic) == [STORAGE, 0]
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_was_answered_survives_a_power_cut(hosted: Hosted, seed: int) -> None:
+    """Topics always, records where the topic is flushed with each; of others the last may be gone, none is torn."""
+    flushed = w.make_topic(hosted.address, flush_messages=1)
+    cached = w.make_topic(hosted.address)
+    payload = b"x" * 3_000
+    with Wire(hosted.address) as wire:
+        for number in range(12):
+            for topic in (cached, flushed):
+                answer = w.produced(wire.ask(w.produce(topic, w.batch(b"%d" % number + payload))))
+                assert (answer.error_code, answer.base_offset) == (0, number)
+    hosted.cut_power(seed)
+    late = w.make_topic(hosted.address, flush_messages=1)
+    hosted.cut_power(seed + 1)
+    with Wire(hosted.address) as wire:
+        found = {}
+        for topic in (flushed, cached, late):
+            entry = w.fetched(wire.ask(w.fetch([(topic, [w.asked()])])))
+            assert entry.error_code == 0
+            found[topic[0]] = records_in(bytes(entry.records))
+    assert found[flushed[0]] == [b"%d" % number + payload for number in range(12)]
+    assert found[cached[0]] == found[flushed[0]][: len(found[cached[0]])]
+    assert found[late[0]] == []
+
+
+def records_in(content: bytes) -> list[bytes]:
+    return [bytes(record.value or b"") for header in iter_headers(content) for record in iter_records(content, header)]
+
+
 def test_a_checkpoint_that_cannot_be_written_takes_its_directory_offline(
     hosted: Hosted, topic: tuple[str, bytes]
 ) -> None:
@@ -233,6 +283,21 @@ def test_a_lost_directory_is_formatted_and_its_partitions_begin_anew(hosted: Hos
         answer = wire.ask(w.produce(topic, w.batch(b"v"), w.batch(b"v")))
     offsets = [partition.base_offset for partition in answer.responses[0].partition_responses]
     assert offsets == [0, 1]
+
+
+def test_a_controller_does_not_start_without_its_metadata(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    """A disk that is not mounted, say: with an empty metadata log every topic would be gone, and its logs with it."""
+    codes(hosted, topic)
+    hosted.stop()
+    hosted.disk.rename("/meta", "/elsewhere")
+    with pytest.raises(StorageError, match=r"/meta: no meta\.properties"):
+        hosted.start()
+    node, hosted.node = hosted.node, None
+    assert node is not None
+    hosted.thread.run(node.stop, 20)
+    hosted.disk.rename("/elsewhere", "/meta")
+    hosted.start()
+    assert fetch_codes(hosted, topic) == {0: 0, 1: 0}
 
 
 def test_a_node_without_a_usable_directory_does_not_start(hosted: Hosted) -> None:

@@ -20,6 +20,7 @@ from riverport.kafka.admin import topic_settings
 from riverport.kafka.admin.decisions import ConfigDecisions
 from riverport.kafka.admin.resources import Resource, ResourceType
 from riverport.kafka.controller import features
+from riverport.kafka.controller.cluster import CORDONED_SINCE
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.topics import Topics as TopicDecisions
@@ -38,7 +39,7 @@ from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.fetch_session import SessionCache
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.housekeeping import Housekeeping
-from riverport.kafka.server.identity import give_identities, load_identities
+from riverport.kafka.server.identity import give_identities, load_identities, not_formatted
 from riverport.kafka.server.lifecycle import Lifecycle
 from riverport.kafka.server.listener import Listener, Server
 from riverport.kafka.server.metadata_fetch import MetadataFetches
@@ -130,6 +131,9 @@ class Broker:
         unusable: dict[str, StorageError] = {}
         dirs = dict.fromkeys((*config.log_dirs, config.metadata_log_dir))
         identities = load_identities(self.files, dirs, config.node_id, unusable)
+        if self.is_controller and config.metadata_log_dir not in identities:
+            # Without it the cluster would begin anew, and take its topics' logs for those of nobody.
+            raise unusable.get(config.metadata_log_dir, not_formatted(config.metadata_log_dir))
         give_identities(self.files, identities, dirs, self.ids.uuid, unusable)
         if config.metadata_log_dir in unusable:
             raise unusable[config.metadata_log_dir]
@@ -168,6 +172,7 @@ class Broker:
         self._topics.apply_all(self.metadata.image)
         self.view.changed(self.metadata.image, None)
         self.client_quotas.changed(self.metadata.image, MetadataDelta(everything=True))
+        self._follow_cordoned()
         self.metadata.subscribe(self._metadata_changed)
         if self.has_topic("__consumer_offsets"):
             self.groups.follow()
@@ -197,6 +202,7 @@ class Broker:
             config.metadata_log_dir,
             config.node_id,
             self._metadata_log_config(),
+            config["min.insync.replicas"],
         )
         directory = self.logs.directories.get(config.metadata_log_dir)
         metadata.open(clean=directory is not None and directory.clean)
@@ -329,6 +335,8 @@ class Broker:
         if delta.deleted_topics and self._groups is not None:
             self._groups.topics_deleted(list(delta.deleted_topics.values()))
         self.client_quotas.changed(image, delta)
+        if delta.features:
+            self._follow_cordoned()
         for kind, name in sorted(delta.configs):
             if kind == TOPIC_RESOURCE:
                 self.logs.update_config(name, self.log_config(name))
@@ -338,10 +346,19 @@ class Broker:
         if not self.configs.follow(delta):
             return
         self.server.settings_changed()
+        self._follow_cordoned()
         self.compaction.settings_changed()
         self._topic_defaults = topic_settings.broker_defaults(self.config.values)
         for name in image.topics:
             self.logs.update_config(name, self.log_config(name))
+
+    def _follow_cordoned(self) -> None:
+        """Cordoned directories get no new partitions; the controller is told, so that it can choose other brokers."""
+        known = self.metadata.image.features.get(features.METADATA_VERSION, 0) >= CORDONED_SINCE
+        cordoned = self.config.cordoned_log_dirs if known else ()
+        if cordoned != self.logs.cordoned:
+            self.logs.cordoned = cordoned
+            self.lifecycle.cordoned_changed()
 
     def log_config(self, topic: str) -> LogConfig:
         """What the topic's configuration means for its logs now."""
