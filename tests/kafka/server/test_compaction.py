@@ -12,6 +12,7 @@ from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.server.compaction import Throttle
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
 from riverport.testing import Broker
 
 COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01"}
@@ -110,6 +111,20 @@ def test_a_topic_that_is_only_compacted_has_none(broker: Broker) -> None:
     fill(broker, "other", 5, 20)
     until(lambda: len(broker.records("t")) == 5 and broker.records("other") == [])
     assert len(broker.records("t")) == 5
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [("compact", ErrorCode.POLICY_VIOLATION), ("compact,delete", 0), ("delete", 0), ("", 0)],
+)
+def test_records_of_a_topic_that_is_only_compacted_cannot_be_deleted(broker: Broker, policy: str, code: int) -> None:
+    broker.create_topic("t", config={"cleanup.policy": policy})
+    fill(broker, "t", 5, 1)
+    request = m.DeleteRecordsRequest
+    with Wire(address_of(broker)) as wire:
+        answer = wire.ask(request([request.DeleteRecordsTopic("t", [request.DeleteRecordsPartition(0, 3)])]))
+    (partition,) = answer.topics[0].partitions
+    assert (partition.error_code, partition.low_watermark) == (code, -1 if code else 3)
 
 
 def test_there_are_as_many_workers_as_the_setting_says(broker: Broker) -> None:

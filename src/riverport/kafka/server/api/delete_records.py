@@ -35,8 +35,8 @@ def _delete(broker: "Broker", topic: str, index: int, offset: int) -> int:
     if topic in broker.internal_topics:
         raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic} is an internal topic")
     log = partition.leader_log()
-    if not log.config.delete:
-        raise ApiError(ErrorCode.POLICY_VIOLATION, f"{topic} has no cleanup.policy delete")
+    if log.config.compact and not log.config.delete:
+        raise ApiError(ErrorCode.POLICY_VIOLATION, f"{topic} is only compacted")
     wanted = log.high_watermark if offset == -1 else offset
     if not 0 <= wanted <= log.high_watermark:
         raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
