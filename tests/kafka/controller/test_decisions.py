@@ -137,9 +137,50 @@ def test_an_unregistered_broker_leaves_its_partitions_without_leaders() -> None:
 def test_a_broker_must_know_every_finalized_level() -> None:
     image = cluster(level=30, group_version=1)
     of = m.BrokerRegistrationRequest
-    request = of(1, "c", bytes(range(16)), [], [of.Feature(features.METADATA_VERSION, 7, 30)])
+    known = [of.Feature(features.METADATA_VERSION, 7, 30)]
+    request = of(1, "c", bytes(range(16)), [], known, log_dirs=[DIRECTORY])
     with pytest.raises(ApiError, match=r"finalized version 1 of group\.version"):
         Cluster(image, "c").register_broker(request, 5, lambda id_: False)
+
+
+def test_a_broker_with_all_directories_cordoned_gets_no_new_partitions() -> None:
+    image = cluster(1, 2)
+    decide = Cluster(image, "c")
+    replayed(decide.heartbeat(m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[DIRECTORY])).records, image)
+    assert decide.heartbeat(m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[DIRECTORY])).records == []
+    assert created(image, "t", 4).error_code == 0
+    assert {p.replicas for p in image.topics["t"].partitions.values()} == {(2,)}
+    assert created(image, "u", 1, factor=2).error_code == ErrorCode.INVALID_REPLICATION_FACTOR
+    replayed(decide.heartbeat(m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[])).records, image)
+    assert created(image, "u", 1, factor=2).error_code == 0
+
+
+def test_a_level_before_cordoned_directories_does_not_hear_of_them() -> None:
+    image = cluster(1, level=29)
+    request = m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[DIRECTORY])
+    assert Cluster(image, "c").heartbeat(request).records == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"is_migrating_zk_broker": True}, ErrorCode.BROKER_ID_NOT_REGISTERED),
+        ({"log_dirs": []}, ErrorCode.INVALID_REGISTRATION),
+        ({"log_dirs": [bytes(15) + b"\x02"]}, ErrorCode.INVALID_REGISTRATION),
+        ({"log_dirs": [DIRECTORY, DIRECTORY]}, ErrorCode.INVALID_REGISTRATION),
+        ({"features": []}, ErrorCode.INVALID_REGISTRATION),
+    ],
+)
+def test_a_registration_that_cannot_be_right_is_refused(change: dict[str, Any], code: ErrorCode) -> None:
+    of = m.BrokerRegistrationRequest
+    request = of(1, "c", bytes(16), [], [of.Feature(features.METADATA_VERSION, 7, 33)], log_dirs=[DIRECTORY])
+    decide = Cluster(cluster(), "c")
+    assert decide.register_broker(request, 5, lambda id_: False).response.broker_epoch == 5
+    for name, value in change.items():
+        setattr(request, name, value)
+    with pytest.raises(ApiError) as refused:
+        decide.register_broker(request, 5, lambda id_: False)
+    assert refused.value.code is code
 
 
 def test_a_session_ends_without_a_sign_of_life() -> None:

@@ -23,7 +23,7 @@ SMALL_STEPS = {
 
 class Ids:
     def __init__(self) -> None:
-        self._last = 0
+        self._last = 1000  # below lie the ids that stand for something else than a directory
 
     def uuid(self) -> bytes:
         self._last += 1

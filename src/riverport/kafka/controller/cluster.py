@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from riverport.kafka.controller.features import METADATA_VERSION
 from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.wire import messages as m
@@ -10,6 +11,10 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 PRODUCER_ID_BLOCK = 1_000
 MAX_PRODUCER_ID = 2**63 - 1
+DIRECTORIES_SINCE, CORDONED_SINCE = 17, 30
+"""The metadata.version from which the cluster knows of log directories, and of cordoned ones (KIP-858, KIP-1066)."""
+RESERVED_DIRECTORIES = 100
+"""Directory ids below this stand for something else than a directory."""
 
 
 class Cluster:
@@ -38,6 +43,7 @@ class Cluster:
                 "Another broker is registered with that broker id. If the broker was recently restarted this should "
                 "self-resolve once the heartbeat manager expires the broker's session.",
             )
+        self._check_registration(request)
         self._check_features(request.features)
         record = m.RegisterBrokerRecord(
             broker_id=request.broker_id,
@@ -56,6 +62,23 @@ class Cluster:
             log_dirs=list(request.log_dirs),
         )
         return Outcome(m.BrokerRegistrationResponse(broker_epoch=next_offset), [record])
+
+    def _check_registration(self, request: m.BrokerRegistrationRequest) -> None:
+        if request.is_migrating_zk_broker:
+            text = "Controller does not support registering ZK brokers."
+            raise ApiError(ErrorCode.BROKER_ID_NOT_REGISTERED, text)
+        problem = None
+        if self._image.features.get(METADATA_VERSION, 0) >= DIRECTORIES_SINCE:
+            if not request.log_dirs:
+                problem = "No directories specified in request"
+            elif any(int.from_bytes(id_, "big") < RESERVED_DIRECTORIES for id_ in request.log_dirs):
+                problem = "Reserved directory ID in request"
+            elif len(set(request.log_dirs)) < len(request.log_dirs):
+                problem = "Duplicate directory ID in request"
+        if problem is None and METADATA_VERSION not in {feature.name for feature in request.features}:
+            problem = "Request features do not contain 'metadata.version'"
+        if problem is not None:
+            raise ApiError(ErrorCode.INVALID_REGISTRATION, problem)
 
     def _check_features(self, features: Any) -> None:
         offered = {f.name: (f.min_supported_version, f.max_supported_version) for f in features}
@@ -102,9 +125,9 @@ class Cluster:
         any -> fenced for good      it wants to shut down: its leaderships are given up first
         """
         node = self._registered(request.broker_id, request.broker_epoch)
+        records = self._cordoned_records(node, request.cordoned_log_dirs)
         caught_up = request.current_metadata_offset >= node.epoch
         response = m.BrokerHeartbeatResponse(is_caught_up=caught_up, is_fenced=node.fenced)
-        records: list[Any] = []
         if request.want_shut_down:
             response.should_shut_down = response.is_fenced = True
             if not node.fenced:
@@ -119,6 +142,13 @@ class Cluster:
             response.is_fenced = False
             records += self._unfence_records(node.id)
         return Outcome(response, records)
+
+    def _cordoned_records(self, node: BrokerRegistration, cordoned: list[bytes] | None) -> list[Any]:
+        """A broker tells which of its directories take no new partitions."""
+        known = self._image.features.get(METADATA_VERSION, 0) >= CORDONED_SINCE
+        if not known or cordoned is None or set(cordoned) == set(node.cordoned_log_dirs):
+            return []
+        return [m.BrokerRegistrationChangeRecord(node.id, node.epoch, cordoned_log_dirs=list(cordoned))]
 
     def _registered(self, id_: int, epoch: int) -> BrokerRegistration:
         """Raises ApiError STALE_BROKER_EPOCH for who is not, or no longer, registered."""

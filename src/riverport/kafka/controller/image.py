@@ -37,6 +37,11 @@ class BrokerRegistration:
     log_dirs: tuple[bytes, ...]
     cordoned_log_dirs: tuple[bytes, ...] = ()
 
+    @property
+    def takes_partitions(self) -> bool:
+        """Whether new partitions may come to it: not all of its directories are cordoned (KIP-1066)."""
+        return not self.log_dirs or not set(self.log_dirs) <= set(self.cordoned_log_dirs)
+
     def endpoint(self, listener: str) -> Endpoint | None:
         return next((endpoint for endpoint in self.endpoints if endpoint.name == listener), None)
 

@@ -44,14 +44,15 @@ def place(candidates: list[Candidate], partitions: int, replication_factor: int,
     live = [candidate for candidate in candidates if not candidate.fenced]
     if replication_factor <= 0:
         raise ApiError(ErrorCode.INVALID_REPLICATION_FACTOR, "The replication factor must be positive.")
+    if not live:
+        text = "All brokers are currently fenced, or have all their log directories cordoned."
+        raise ApiError(ErrorCode.INVALID_REPLICATION_FACTOR, text)
     if replication_factor > len(candidates):
         raise ApiError(
             ErrorCode.INVALID_REPLICATION_FACTOR,
             f"The target replication factor of {replication_factor} cannot be reached because only {len(candidates)} "
             "broker(s) are registered or some brokers have all their log directories cordoned.",
         )
-    if not live:
-        raise ApiError(ErrorCode.INVALID_REPLICATION_FACTOR, "All brokers are currently fenced.")
     by_rack: dict[str, list[Candidate]] = {}
     for candidate in sorted(candidates, key=lambda c: c.id):
         by_rack.setdefault(candidate.rack or "", []).append(candidate)

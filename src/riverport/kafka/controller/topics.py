@@ -128,6 +128,7 @@ class Topics:
         candidates = [
             Candidate(node.id, node.rack, node.fenced or node.in_controlled_shutdown)
             for node in (brokers[id_] for id_ in sorted(brokers))
+            if node.takes_partitions
         ]
         try:
             return place(candidates, partitions, factor, self._rng)

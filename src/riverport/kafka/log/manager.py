@@ -76,6 +76,7 @@ class LogManager:
         self._paths = dirs
         self._new_id = new_id
         self._failed_dir = failed_dir
+        self.cordoned: tuple[str, ...] = ()  # directories in which no log is made while there are others
         self._logs: dict[tuple[str, int], Log] = {}
         self.doomed: list[tuple[float, str | Segment]] = []  # when to remove what: directories, and segments' files
         self._points: dict[str, dict[str, checkpoints.OffsetsByPartition]] = {}  # as they were found at the start
@@ -299,6 +300,7 @@ class LogManager:
         online = [d for d in self.directories.values() if d.failed is None]
         if not online:
             raise StorageError("no log directory is online")
+        online = [d for d in online if d.path not in self.cordoned] or online
         if len(online) == 1:
             return online[0]
         return min(online, key=lambda directory: sum(1 for _ in self.logs_in(directory.path)))

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.client.errors import ClientError
+from riverport.kafka.controller.cluster import CORDONED_SINCE
+from riverport.kafka.controller.features import METADATA_VERSION
 from riverport.kafka.server.controller import SECURITY_PROTOCOLS
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.wire import messages as m
@@ -36,6 +38,7 @@ class Lifecycle:
         self._broker = broker
         self.epoch = -1
         self._beating: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
 
     async def register(self) -> None:
         """Raises StorageError when the controller cannot be had within `initial.broker.registration.timeout.ms`."""
@@ -107,6 +110,7 @@ class Lifecycle:
             current_metadata_offset=broker.metadata.image.offset,
             want_shut_down=want_shut_down,
             offline_log_dirs=broker.offline_directory_ids(),
+            cordoned_log_dirs=self._cordoned(),
         )
         try:
             response: Any = await broker.channel.send(request)
@@ -122,11 +126,30 @@ class Lifecycle:
             return None
         return bool(response.is_fenced)
 
+    def _cordoned(self) -> list[bytes] | None:
+        """The directories that take no new partitions; None where the cluster does not know of such a thing yet."""
+        broker = self._broker
+        if broker.metadata.image.features.get(METADATA_VERSION, 0) < CORDONED_SINCE:
+            return None
+        return [broker.directory_id(path) for path in broker.config.cordoned_log_dirs]
+
+    def cordoned_changed(self) -> None:
+        """Tell the controller at once, not with the next heartbeat: whoever cordoned a directory waits for that."""
+        if self.epoch >= 0 and self._telling is None:
+            self._telling = self._broker.loop.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        try:
+            await self._beat()
+        finally:
+            self._telling = None
+
     async def leave(self) -> None:
         """Give up leaderships and get fenced, if the controller can be asked and that is wanted."""
-        if self._beating is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        for task in (self._beating, self._telling):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         if self.epoch < 0 or not self._broker.config["controlled.shutdown.enable"]:
             return
         try:

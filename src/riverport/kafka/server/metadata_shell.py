@@ -67,9 +67,12 @@ class MetadataShell(MetadataReplica):
         root: str,
         node_id: int,
         config: LogConfig,
+        min_insync: int = 1,
     ) -> None:
+        """`min_insync` is the min.insync.replicas of a new cluster."""
         super().__init__(files, clock, loop, root, node_id, config)
         self._flusher = flusher
+        self._min_insync = min_insync
         self._uncommitted: deque[_Uncommitted] = deque()
         self._flushing = False
         self.pending = MetadataImage()
@@ -136,7 +139,7 @@ class MetadataShell(MetadataReplica):
         records: list[Any] = [m.BeginTransactionRecord("Bootstrap records")]
         records += [m.FeatureLevelRecord(name, level) for name, level in levels.items()]
         if levels.get(features.ELR_VERSION):
-            records.append(m.ConfigRecord(4, "", "min.insync.replicas", "1"))
+            records.append(m.ConfigRecord(4, "", "min.insync.replicas", str(self._min_insync)))
         records.append(m.EndTransactionRecord())
         return records
 

@@ -29,7 +29,7 @@ ROWS = (
             "The directories that hold the logs when log.dirs is not set.", HIGH),
     Setting("cordoned.log.dirs", LIST, (), items(null=True),
             "Log directories that get no new partitions; * means all of them.",
-            MEDIUM, PER_BROKER, effect=False, source="KIP-1066"),
+            MEDIUM, PER_BROKER, source="KIP-1066"),
     Setting("num.partitions", INT, 1, at_least(1), "Partitions of a topic that is created without saying how many."),
     Setting("min.insync.replicas", INT, 1, at_least(1),
             "The replicas that must be in sync for a write with acks=all to succeed.", HIGH, CLUSTER_WIDE),

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from riverport.kafka.controller import features
+from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.server.storage_format import format_storage
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
 from riverport.testing import Broker, ConfigError
 
 METADATA_LOG = "__cluster_metadata-0"
@@ -36,8 +38,8 @@ async def snapshots(node: Node) -> list[Any]:
     return list(node.metadata.snapshots)
 
 
-def formatted_at(path: Path, release: str) -> Broker:
-    broker = Broker(OFTEN, dir=path)
+def formatted_at(path: Path, release: str, **config: str) -> Broker:
+    broker = Broker({**OFTEN, **config}, dir=path)
     host = broker._host
     format_storage(host._files, _Ids(), host._config, "AAAAAAAAAAAAAAAAAAAAAQ", now_ms=1, release_version=release)
     return broker
@@ -166,3 +168,51 @@ def test_a_broker_that_is_stopped_without_leaving_leads_again(tmp_path: Path) ->
         before = broker.run(leader)
         broker.restart()
         assert broker.run(leader) == before == (1, 0)
+
+
+# --- cordoned directories
+
+
+def cordon(broker: Broker, *dirs: Path) -> None:
+    record = m.ConfigRecord(4, "1", "cordoned.log.dirs", ",".join(map(str, dirs)))
+    broker.run(lambda node: node.metadata.submit(lambda: Outcome(None, [record])))
+
+    async def told(node: Node) -> None:
+        ids = tuple(node.directory_id(str(dir)) for dir in dirs)
+        await node.metadata.until(lambda image: image.brokers[1].cordoned_log_dirs == ids)
+
+    broker.run(told)
+
+
+def creation(broker: Broker, name: str, partitions: int = 1) -> int:
+    wanted = m.CreateTopicsRequest.CreatableTopic(name, partitions, 1)
+    code: int = send(broker, m.CreateTopicsRequest([wanted])).topics[0].error_code
+    return code
+
+
+def test_new_partitions_keep_out_of_cordoned_directories(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    with Broker({"log.dirs": [first, second]}) as broker:
+        cordon(broker, first)
+        assert creation(broker, "t", 6) == 0
+        assert len(list(second.glob("t-*"))) == 6
+        cordon(broker, first, second)
+        assert creation(broker, "u") == ErrorCode.INVALID_REPLICATION_FACTOR
+        broker.restart()
+        assert creation(broker, "u") == ErrorCode.INVALID_REPLICATION_FACTOR
+        cordon(broker)
+        assert creation(broker, "u", 6) == 0
+        assert len(list(first.glob("u-*"))) == 6
+
+
+def test_directories_that_the_file_cordons_count_from_the_level_that_knows_of_them(tmp_path: Path) -> None:
+    config = {"cordoned.log.dirs": "*"}
+    with formatted_at(tmp_path, "4.2", **config) as broker:
+        assert creation(broker, "t") == 0
+        update(broker, metadata_version=30)
+
+        async def told(node: Node) -> None:
+            await node.metadata.until(lambda image: not image.brokers[1].takes_partitions)
+
+        broker.run(told)
+        assert creation(broker, "u") == ErrorCode.INVALID_REPLICATION_FACTOR

@@ -43,6 +43,8 @@ def _verdict(broker: "Broker", path: str, topic: str, index: int) -> ErrorCode:
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if partition.log is None or directory.failed is not None:
         return ErrorCode.KAFKA_STORAGE_ERROR
+    if path in broker.logs.cordoned:
+        return ErrorCode.INVALID_REPLICA_ASSIGNMENT
     if broker.logs.directory_of(partition.log) is not directory:
         log.warning("a replica cannot be moved between directories", topic=topic, partition=index, to=path)
         return ErrorCode.KAFKA_STORAGE_ERROR

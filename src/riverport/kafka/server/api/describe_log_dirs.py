@@ -30,7 +30,7 @@ def handle(broker: "Broker", request: Request) -> m.DescribeLogDirsResponse:
             topics=_topics(broker, directory, wanted),
             total_bytes=total,
             usable_bytes=usable,
-            is_cordoned=directory in broker.config.cordoned_log_dirs,
+            is_cordoned=directory in broker.logs.cordoned,
         )
         results.append(result)
     return m.DescribeLogDirsResponse(results=results)
