@@ -43,6 +43,7 @@ def test_a_new_leader_begins_its_epoch_before_its_first_record() -> None:
     log.start_leader_epoch(7)
     assert log.offset_for_leader_epoch(5) == (5, 12)
     assert log.offset_for_leader_epoch(8) == (8, 12)
+    append(log, epoch=8)
     assert read_epochs(log.files, PATH) == [(0, 0), (3, 4), (5, 10), (8, 12)]
 
 
@@ -65,6 +66,19 @@ def test_a_new_leaders_epoch_that_a_power_cut_takes_leaves_the_others(seed: int)
     log.start_leader_epoch(8)
     disk.crash(Random(seed))
     assert open_at(disk, recovery_point=12).leader_epochs.entries == [(0, 0), (3, 4), (5, 10)]
+
+
+def test_a_start_that_gives_a_log_a_leader_writes_nothing() -> None:
+    disk = disk_with()
+    log = led(disk)
+    log.close()
+    log = open_at(disk, clean=True)
+    log.flush()
+    disk.fail("write", f"{PATH}.tmp")
+    log.start_leader_epoch(8)
+    log.flush()
+    log.close()
+    assert open_at(disk, clean=True).leader_epochs.entries == [(0, 0), (3, 4), (5, 10)]
 
 
 def test_truncation_takes_the_epochs_that_began_behind_it() -> None:

@@ -10,17 +10,18 @@ class LeaderEpochs:
     """Ascending (epoch, start offset) pairs, kept in `leader-epoch-checkpoint`.
 
     `is_damaged` while the file could not be read, or does not fit the log: the log has to be asked then (`begin_anew`,
-    `assign`). Of `changes`, the first `synced` cannot be taken back by a power cut: a flush brings all to the disk.
+    `assign`). Of all `changes` the first `written` are in the file, and no power cut takes back the first `synced`: the
+    log writes the others before its next batch, and syncs them with its next flush.
     """
 
-    __slots__ = ("_files", "changes", "entries", "is_damaged", "path", "synced")
+    __slots__ = ("_files", "changes", "entries", "is_damaged", "path", "synced", "written")
 
     def __init__(self, files: Files, path: str) -> None:
         self._files = files
         self.path = path
         self.entries: list[tuple[int, int]] = []
         self.is_damaged = False
-        self.changes = self.synced = 0
+        self.changes = self.written = self.synced = 0
         try:
             self.entries = checkpoints.read_epochs(files, path)
         except StorageError as error:
@@ -36,19 +37,19 @@ class LeaderEpochs:
     def begin_anew(self) -> None:
         """Forget everything, in the file too."""
         self.entries, self.is_damaged = [], False
-        self._write()
+        self._changed()
 
-    def assign(self, epoch: int, start: int, *, sync: bool = True) -> None:
+    def assign(self, epoch: int, start: int, *, at_once: bool = True) -> None:
         """An epoch starts at an offset. Later epochs, and earlier ones that start behind it, go.
 
-        One without a batch need not be synced: a leader assigns it again, and a flush comes before it is relied on.
+        One without a batch need not be written at once: nothing is lost with it, and a leader assigns it again.
         """
         if self.entries and self.entries[-1][0] == epoch:
             return
         kept = [entry for entry in self.entries if entry[0] < epoch and entry[1] < start]
         kept.append((epoch, start))
         self.entries = kept
-        self._write(sync=sync)
+        self._changed(at_once)
 
     def end_offset_of(self, epoch: int, log_end: int) -> tuple[int, int]:
         """(the greatest epoch not above `epoch`, where it ends), (-1, -1) where that is not known."""
@@ -70,11 +71,12 @@ class LeaderEpochs:
                 return epoch
         return -1
 
-    def truncate_from_end(self, end: int) -> None:
+    def truncate_from_end(self, end: int, *, at_once: bool = True) -> None:
+        """Forget the epochs that begin at `end` or behind it."""
         kept = [entry for entry in self.entries if entry[1] < end]
         if kept != self.entries:
             self.entries = kept
-            self._write()
+            self._changed(at_once)
 
     def truncate_from_start(self, start: int) -> None:
         """Forget what lies below the log start; the epoch that holds it now begins there."""
@@ -82,10 +84,16 @@ class LeaderEpochs:
         if not below or (len(below) == 1 and below[0][1] == start):
             return
         self.entries = [(below[-1][0], start), *self.entries[len(below) :]]
-        self._write()
+        self._changed()
 
-    def _write(self, *, sync: bool = True) -> None:
-        checkpoints.write_epochs(self._files, self.path, self.entries, sync=sync)
+    def _changed(self, at_once: bool = True) -> None:
         self.changes += 1
+        if at_once:
+            self.write()
+
+    def write(self, *, sync: bool = True) -> None:
+        """Bring all changes into the file."""
+        checkpoints.write_epochs(self._files, self.path, self.entries, sync=sync)
+        self.written = self.changes
         if sync:
             self.synced = self.changes

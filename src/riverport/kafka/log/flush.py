@@ -34,8 +34,8 @@ class FlushJob:
         self._new = [segment for segment in self._segments if segment.base_offset >= start]
         self._with_aborted = [segment for segment in self._segments if log.has_aborted_in(segment)]
         self._place_is_new = not log.place_is_synced
-        self._epoch_changes = log.leader_epochs.changes
-        self._with_epochs = log.leader_epochs.synced < self._epoch_changes
+        self._epochs_written = log.leader_epochs.written
+        self._with_epochs = log.leader_epochs.synced < self._epochs_written
 
     def run(self) -> None:
         """Raises StorageError; not for a log that has been deleted meanwhile."""
@@ -66,7 +66,7 @@ class FlushJob:
             self._log.flushed(self.offset)
             self._log.place_is_synced = self._log.place_is_synced or self._is_all
         epochs = self._log.leader_epochs
-        epochs.synced = max(epochs.synced, self._epoch_changes)
+        epochs.synced = max(epochs.synced, self._epochs_written)
 
     def fail(self, error: Exception) -> None:
         self._log.failed = error

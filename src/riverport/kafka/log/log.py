@@ -274,6 +274,8 @@ class Log:
         if segment.size and self._roll_needed(segment, size, headers, now_ms):
             self.roll(now_ms)
             segment = self.segments[-1]
+        if self.leader_epochs.written < self.leader_epochs.changes:
+            self.leader_epochs.write(sync=False)
         segment.append(chunks, size, headers, self.config.index_interval_bytes)
         self.log_end_offset = headers[-1].next_offset
 
@@ -317,8 +319,8 @@ class Log:
     def start_leader_epoch(self, epoch: int) -> None:
         """A new leader's epoch begins at the log's end, before its first record."""
         if epoch > self.leader_epochs.latest:
-            # 2,000 partitions get a leader with every start: each sync would take milliseconds of it.
-            self.leader_epochs.assign(epoch, self.log_end_offset, sync=False)
+            # Thousands of partitions get a leader with every start: each file would take milliseconds of it.
+            self.leader_epochs.assign(epoch, self.log_end_offset, at_once=False)
 
     # --- reading
 

@@ -335,5 +335,5 @@ def _settle_epochs(opened: Log) -> None:
                         epochs.assign(header.leader_epoch, header.base_offset)
             except RecordError as error:
                 log.error("a segment is damaged, its leader epochs are not known", path=segment.path, error=error)
-    epochs.truncate_from_end(opened.log_end_offset)
+    epochs.truncate_from_end(opened.log_end_offset, at_once=False)
     epochs.truncate_from_start(opened.log_start_offset)
