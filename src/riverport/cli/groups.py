@@ -324,7 +324,8 @@ async def _targets(
         when = given.to_datetime
         if when is None:
             when = int((datetime.now(UTC) - given.by_duration).timestamp() * 1000)
-        found = await list_offsets(client, dict.fromkeys(places, when))
+        # Numbers below 0 ask for other things than times; no record is older than 1970.
+        found = await list_offsets(client, dict.fromkeys(places, max(0, when)))
         # No record as late as that: behind the last one, as Kafka's tool does.
         wanted = {place: at.offset if at.offset >= 0 else end[place] for place, at in found.items()}
     else:
