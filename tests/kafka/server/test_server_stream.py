@@ -1,23 +1,25 @@
 """Bytes into a connection: however the stream is cut into reads, and whatever is in it."""
 
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.kafka.server.conftest import address_of
 from tests.kafka.server.driven import answers, answers_side_by_side
-from tests.kafka.server.wire import NO_ID, asked, batch, fetch, frame, produce
+from tests.kafka.server.senseless import senseless_request, served
+from tests.kafka.server.wire import NO_ID, Wire, asked, batch, fetch, frame, produce
 
 from riverport.kafka.server.connection import RECEIVE_BUFFER
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.api import Api, ApiKey, apis
+from riverport.kafka.wire.api import Api, ApiKey
+from riverport.kafka.wire.errors import ErrorCode
 from riverport.testing import Broker
 
 NOW_MS = 1_700_000_000_000
 EXAMPLES = 60
-FOR_OPERATORS = frozenset((ApiKey.UNREGISTER_BROKER, ApiKey.UPDATE_FEATURES, ApiKey.DELETE_TOPICS))
-"""What would take the broker, or what the tests need, away: rightly so."""
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +92,10 @@ def test_stream_may_end_anywhere(broker: Broker, expected: bytes, end: int) -> N
     assert expected.startswith(answers(broker, [b"".join(conversation())[:end]]))
 
 
-def served() -> list[Api]:
-    """What a client may ask."""
-    return [api for key, api in sorted(apis().items()) if "broker" in api.listeners and key not in FOR_OPERATORS]
-
-
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
     """A request of any API in any version, and what a bad line makes of it."""
-    api = draw(st.sampled_from(served()))
+    api = draw(st.sampled_from([api for api in served() if api.key != ApiKey.DELETE_TOPICS]))  # those are needed
     version = draw(st.integers(api.versions.low, api.versions.high))
     body = bytearray(draw(requests_of(api, version)))
     for _ in range(draw(st.integers(0, 3))):
@@ -154,3 +151,31 @@ def test_damaged_requests_harm_nobody(broker: Broker, requests: list[tuple[str, 
     answers(broker, [payload for _, payload in requests], patience=5)
     broker.check()
     assert answers(broker, [frame(m.DescribeClusterRequest(), 1)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_senseless_requests_are_answered_and_harm_nobody(seed: int) -> None:
+    """Random values in every field: an answer that cannot be encoded is a failure, too. See fuzz/fuzz_server.py."""
+    rng = Random(seed)
+    with Broker() as broker:
+        for topic in ("t", "u"):
+            broker.create_topic(topic)
+        for _ in range(400):
+            _, payload = senseless_request(rng)
+            answers(broker, [len(payload).to_bytes(4, "big") + payload], patience=5)
+            broker.check()
+        assert answers(broker, [frame(m.DescribeClusterRequest(), 1)])
+
+
+def test_failure_of_a_request_without_items_is_answered_without_any(broker: Broker) -> None:
+    asked_from = m.DescribeTopicPartitionsRequest.Cursor("t", -5)  # a partition that none can be
+    with Wire(address_of(broker)) as wire:
+        assert wire.ask(m.DescribeTopicPartitionsRequest([], 10, asked_from)).topics == []
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_answer_has_only_what_its_version_can_carry(broker: Broker, version: int) -> None:
+    with Wire(address_of(broker)) as wire:
+        answer = wire.ask(m.CreateDelegationTokenRequest(), version)
+        assert answer.error_code == ErrorCode.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED
+        assert answer.token_requester_principal_type == ("User" if version == 3 else "")

@@ -337,8 +337,7 @@ class Connection(asyncio.BufferedProtocol):
             try:
                 result = operation.result_of(future, request)
                 started.parts = [] if result is None else operation.encode_answer(result, request.correlation_id)
-            except WireError as error:
-                log.error("an answer could not be encoded", api=operation.api.name, error=error)
+            except WireError:
                 self.close()
                 return
             self.last_active_ms = self.server.now_ms()

@@ -124,10 +124,12 @@ class Operation:
         return refuse(self.api, request.body, error)
 
     def encode_answer(self, answer: Any, correlation_id: int) -> list[Any]:
+        """The answer's chunks. Raises WireError, which closes the connection: what we made cannot be sent."""
         parts: list[Any] = []
         try:
             self._encoder(answer, parts.append)
-        except (struct.error, TypeError) as error:
+        except (WireError, struct.error, TypeError) as error:
+            log.error("an answer could not be encoded", api=self.api.name, version=self.version, error=error)
             raise WireError(f"{self.api.name} v{self.version} answer: {error}") from error
         return framed(self._flexible, correlation_id, parts)
 

@@ -40,10 +40,11 @@ def _fill(entry: Any, asked: Any, error: ApiError, classes: Any) -> bool:
     for field in entry._struct.fields:
         if not _bears_error(field):
             continue
+        placed = True  # also where nothing was asked about: the answer is then as empty as the request
         for item in _counterparts(field, asked):
             made = getattr(classes, field.type)()
             _name(made, item)
-            placed = _fill(made, item, error, classes) or placed
+            _fill(made, item, error, classes)
             getattr(entry, field.name).append(made)
     return placed
 

@@ -19,11 +19,11 @@ def handle(broker: "Broker", request: Request) -> m.CreateDelegationTokenRespons
     owner = (
         (body.owner_principal_type or kind, body.owner_principal_name) if body.owner_principal_name else (kind, name)
     )
+    requester = (kind, name) if request.version >= 3 else ("", "")
     return m.CreateDelegationTokenResponse(
         ErrorCode.DELEGATION_TOKEN_REQUEST_NOT_ALLOWED,
         *owner,
-        kind,
-        name,
+        *requester,
         issue_timestamp_ms=-1,
         expiry_timestamp_ms=-1,
         max_timestamp_ms=-1,
