@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.kafka.server.conftest import address_of
 from tests.kafka.server.wire import (
     NO_ID,
     Wire,
@@ -23,12 +24,14 @@ from tests.kafka.server.wire import (
     values_of,
 )
 
+from riverport.base.ids import METADATA_TOPIC_ID
 from riverport.kafka.records.batch import read_header
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ErrorCode
+from riverport.testing import Broker
 
 Address = tuple[str, int]
 Topic = tuple[str, bytes]
@@ -334,9 +337,6 @@ def test_records_leave_in_the_topics_codec_whatever_the_version(wire: Wire, addr
 
 @pytest.mark.usefixtures("own_only")
 def test_client_that_goes_leaves_no_fetch_behind(address: Address, other: Wire) -> None:
-    from tests.kafka.server.conftest import address_of
-
-    from riverport.testing import Broker
 
     with Broker() as broker:
         topic = make_topic(address_of(broker))
@@ -353,3 +353,19 @@ def test_client_that_goes_leaves_no_fetch_behind(address: Address, other: Wire) 
             time.sleep(0.01)
         assert broker.run(waiting) == 0
         assert threading.active_count() == threads
+
+
+@pytest.mark.usefixtures("own_only")
+@pytest.mark.parametrize("version", range(4, 19))
+def test_metadata_log_is_fetched_from_the_controller_in_every_version(version: int) -> None:
+    with Broker() as broker:
+
+        async def port(node: Any) -> int:
+            return int(node.ports["CONTROLLER"])
+
+        log = ("__cluster_metadata", METADATA_TOPIC_ID)
+        with Wire(("127.0.0.1", broker.run(port))) as wire:
+            answer = wire.ask(fetch([(log, [asked(0, 0)])]), version)
+            assert (answer.error_code, fetched(answer).error_code) == (0, 0)
+            assert len(fetched(answer).records) > 0
+            assert len(answer.node_endpoints) == (1 if version >= 16 else 0)

@@ -42,8 +42,8 @@ class MetadataFetches:
                 replica_id, bytes(partition.replica_directory_id), partition.fetch_offset
             )
         if _has_news(answer, partition) or body.max_wait_ms <= 0 or len(self._waiting) >= MAX_WAITING:
-            return self._response(answer)
-        waiting = _Waiting(self, body, partition)
+            return self._response(request.version, answer)
+        waiting = _Waiting(self, request, partition)
         self._waiting[waiting] = None
         return waiting.future
 
@@ -105,25 +105,31 @@ class MetadataFetches:
             answer.records = log.read(partition.fetch_offset, limit, isolation=isolation, min_one=True).records
         return answer
 
-    def _response(self, answer: Any) -> m.FetchResponse:
+    def _response(self, version: int, answer: Any) -> m.FetchResponse:
+        if version < 12:
+            # Before versions that are fit for a quorum the answer has no room for what a member of one is told.
+            answer.current_leader = m.FetchResponse.LeaderIdAndEpoch()
+            answer.diverging_epoch = m.FetchResponse.EpochEndOffset()
+            answer.snapshot_id = m.FetchResponse.SnapshotId()
         topic = m.FetchResponse.FetchableTopicResponse("__cluster_metadata", METADATA_TOPIC_ID, [answer])
         endpoint = m.FetchResponse.NodeEndpoint
-        endpoints = [endpoint(id_, host, port) for id_, host, port in self._broker.leader_endpoints()]
+        endpoints = [endpoint(id_, host, port) for id_, host, port in self._broker.leader_endpoints() if version >= 16]
         return m.FetchResponse(responses=[topic], node_endpoints=endpoints)
 
 
 class _Waiting:
     """One fetch without news so far."""
 
-    __slots__ = ("_body", "_fetches", "_partition", "_timer", "future")
+    __slots__ = ("_body", "_fetches", "_partition", "_timer", "_version", "future")
 
-    def __init__(self, fetches: MetadataFetches, body: m.FetchRequest, partition: Any) -> None:
+    def __init__(self, fetches: MetadataFetches, request: Request, partition: Any) -> None:
         loop = fetches._broker.loop
         self.future: asyncio.Future[m.FetchResponse] = loop.create_future()
         self._fetches = fetches
-        self._body = body
+        self._version = request.version
+        self._body: m.FetchRequest = request.body
         self._partition = partition
-        self._timer = loop.call_later(body.max_wait_ms / 1000, self._finish)
+        self._timer = loop.call_later(self._body.max_wait_ms / 1000, self._finish)
 
     def look_again(self) -> None:
         if _has_news(self._fetches._read(self._body, self._partition), self._partition):
@@ -133,7 +139,8 @@ class _Waiting:
         self._timer.cancel()
         self._fetches._waiting.pop(self, None)
         if not self.future.done():
-            self.future.set_result(self._fetches._response(self._fetches._read(self._body, self._partition)))
+            answer = self._fetches._read(self._body, self._partition)
+            self.future.set_result(self._fetches._response(self._version, answer))
 
 
 def _replica_id(body: m.FetchRequest) -> int:
