@@ -183,6 +183,17 @@ def test_a_registration_that_cannot_be_right_is_refused(change: dict[str, Any], 
     assert refused.value.code is code
 
 
+def test_a_broker_that_registers_again_in_one_life_stays_what_it_is() -> None:
+    image = replayed([broker_record(1, log_dirs=[])], cluster())
+    of = m.BrokerRegistrationRequest
+    known = [of.Feature(features.METADATA_VERSION, 7, 33)]
+    request = of(1, "c", image.brokers[1].incarnation_id, [], known, log_dirs=[DIRECTORY])
+    outcome = Cluster(image, "c").register_broker(request, 99, lambda id_: True)
+    replayed(outcome.records, image)
+    own = image.brokers[1]
+    assert (outcome.response.broker_epoch, own.epoch, own.fenced, own.log_dirs) == (10, 10, False, (DIRECTORY,))
+
+
 def test_a_session_ends_without_a_sign_of_life() -> None:
     beats = Heartbeats(1000)
     beats.begin([1, 2], 0.0)

@@ -61,7 +61,12 @@ class Cluster:
             fenced=True,
             log_dirs=list(request.log_dirs),
         )
-        return Outcome(m.BrokerRegistrationResponse(broker_epoch=next_offset), [record])
+        if known is not None and known.incarnation_id == request.incarnation_id:
+            # The same process, which has something to add; what it is to the cluster stays.
+            record.broker_epoch, record.fenced = known.epoch, known.fenced
+            record.in_controlled_shutdown = known.in_controlled_shutdown
+            record.cordoned_log_dirs = list(known.cordoned_log_dirs) or None
+        return Outcome(m.BrokerRegistrationResponse(broker_epoch=record.broker_epoch), [record])
 
     def _check_registration(self, request: m.BrokerRegistrationRequest) -> None:
         if request.is_migrating_zk_broker:

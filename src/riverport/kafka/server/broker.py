@@ -336,6 +336,7 @@ class Broker:
             self._groups.topics_deleted(list(delta.deleted_topics.values()))
         self.client_quotas.changed(image, delta)
         if delta.features:
+            self.lifecycle.level_changed()
             self._follow_cordoned()
         for kind, name in sorted(delta.configs):
             if kind == TOPIC_RESOURCE:

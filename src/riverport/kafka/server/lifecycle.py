@@ -9,12 +9,13 @@ A broker in the controller's own process needs no heartbeats: the two end togeth
 """
 
 import asyncio
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.client.errors import ClientError
-from riverport.kafka.controller.cluster import CORDONED_SINCE
+from riverport.kafka.controller.cluster import CORDONED_SINCE, DIRECTORIES_SINCE
 from riverport.kafka.controller.features import METADATA_VERSION
 from riverport.kafka.server.controller import SECURITY_PROTOCOLS
 from riverport.kafka.server.endpoints import reachable
@@ -37,8 +38,9 @@ class Lifecycle:
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         self.epoch = -1
+        self._incarnation_id = broker.ids.uuid()
         self._beating: asyncio.Task[None] | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[object]] = set()
 
     async def register(self) -> None:
         """Raises StorageError when the controller cannot be had within `initial.broker.registration.timeout.ms`."""
@@ -71,7 +73,7 @@ class Lifecycle:
         return m.BrokerRegistrationRequest(
             broker_id=broker.node_id,
             cluster_id=broker.cluster_id,
-            incarnation_id=broker.ids.uuid(),
+            incarnation_id=self._incarnation_id,
             listeners=[
                 listener(e.listener, *reachable(e, broker.ports), SECURITY_PROTOCOLS[e.protocol])
                 for e in broker.config.advertised_listeners
@@ -133,23 +135,30 @@ class Lifecycle:
             return None
         return [broker.directory_id(path) for path in broker.config.cordoned_log_dirs]
 
+    def level_changed(self) -> None:
+        """An upgrade may have brought room for what this broker's registration could not tell: its directories."""
+        image = self._broker.metadata.image
+        own = image.brokers.get(self._broker.node_id)
+        knows = image.features.get(METADATA_VERSION, 0) >= DIRECTORIES_SINCE
+        if knows and own is not None and own.epoch == self.epoch and not own.log_dirs:
+            self._tell(self._try_register(self._registration()))
+
     def cordoned_changed(self) -> None:
         """Tell the controller at once, not with the next heartbeat: whoever cordoned a directory waits for that."""
-        if self.epoch >= 0 and self._telling is None:
-            self._telling = self._broker.loop.create_task(self._tell())
+        if self.epoch >= 0:
+            self._tell(self._beat())
 
-    async def _tell(self) -> None:
-        try:
-            await self._beat()
-        finally:
-            self._telling = None
+    def _tell(self, what: Coroutine[Any, Any, object]) -> None:
+        task = self._broker.loop.create_task(what)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     async def leave(self) -> None:
         """Give up leaderships and get fenced, if the controller can be asked and that is wanted."""
-        for task in (self._beating, self._telling):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        tasks = [*self._telling, *([self._beating] if self._beating is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self.epoch < 0 or not self._broker.config["controlled.shutdown.enable"]:
             return
         try:

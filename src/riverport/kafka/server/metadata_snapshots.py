@@ -32,6 +32,7 @@ class _Written:
 
     files: Files
     path: str
+    epoch: int
     image: MetadataImage
     now_ms: int
     last_timestamp: int
@@ -41,7 +42,7 @@ class _Written:
     def run(self) -> None:
         batches = encode_snapshot(
             encoded_records_of(self.image),
-            epoch=self.image.epoch,
+            epoch=self.epoch,
             now_ms=self.now_ms,
             last_contained_timestamp=self.last_timestamp,
             kraft_version=self.kraft_version,
@@ -79,7 +80,8 @@ class MetadataSnapshots:
     def take(self) -> None:
         """Begin a checkpoint of what is committed now, unless there is one already."""
         metadata = self._metadata
-        id_ = SnapshotId(metadata.image.offset + 1, metadata.image.epoch)
+        epoch = metadata.log.epoch_for_offset(metadata.image.offset)
+        id_ = SnapshotId(metadata.image.offset + 1, epoch if epoch >= 0 else metadata.image.epoch)
         self._counted_from = metadata.committed_bytes
         self._taken_ms = metadata.clock.mono_ms()
         if metadata.snapshots and id_.end_offset <= metadata.snapshots[-1].end_offset:
@@ -87,6 +89,7 @@ class MetadataSnapshots:
         written = _Written(
             self._files,
             metadata.snapshot_path(id_),
+            id_.epoch,
             metadata.image.copy(),
             metadata.clock.wall_ms(),
             metadata.last_timestamp,

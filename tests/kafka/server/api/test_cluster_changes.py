@@ -80,6 +80,17 @@ def test_a_controller_registers_itself_when_an_upgrade_brings_the_record_for_it(
         assert broker.run(controllers) == [1]
 
 
+def test_a_broker_tells_its_directories_when_an_upgrade_brings_room_for_them(tmp_path: Path) -> None:
+    async def told(node: Node) -> tuple[bool, bool]:
+        await node.metadata.until(lambda image: bool(image.brokers[1].log_dirs))
+        own = node.metadata.image.brokers[1]
+        return own.fenced, own.log_dirs == (node.directory_id(node.config.log_dirs[0]),)
+
+    with formatted_at(tmp_path, "3.6") as broker:
+        update(broker, metadata_version=17)
+        assert broker.run(told) == (False, True)
+
+
 def test_a_quorum_becomes_dynamic_and_stays_so(tmp_path: Path) -> None:
     async def quorum(node: Node) -> Any:
         request = m.DescribeQuorumRequest.TopicData
