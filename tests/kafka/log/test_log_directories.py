@@ -234,6 +234,19 @@ def test_a_deleted_log_is_renamed_at_once_and_removed_later() -> None:
     assert doomed not in names(disk, "/data")
 
 
+def test_a_stray_log_is_kept_under_another_name() -> None:
+    disk = disk_with()
+    manager = manager_of(disk)
+    append(made(manager, "t"), b"precious")
+    manager.set_aside("t", 0)
+    assert manager.get("t", 0) is None
+    (stray,) = [name for name in names(disk, "/data") if name.endswith("-stray")]
+    assert b"precious" in disk.read(f"/data/{stray}/{0:020d}.log")
+    disk.kill()
+    assert len(manager_of(disk)) == 0
+    assert stray in names(disk, "/data")
+
+
 def test_what_a_killed_process_had_deleted_is_removed_by_the_next() -> None:
     disk = disk_with()
     manager = manager_of(disk)

@@ -300,6 +300,17 @@ def test_a_controller_does_not_start_without_its_metadata(hosted: Hosted, topic:
     assert fetch_codes(hosted, topic) == {0: 0, 1: 0}
 
 
+def test_logs_of_topics_that_are_gone_are_set_aside(hosted: Hosted, topic: tuple[str, bytes]) -> None:
+    codes(hosted, topic)
+    root = hosted.where(topic[0])[0]
+    hosted.stop()
+    # As if the topic had been deleted while this broker was away.
+    hosted.disk.rename(f"{root}/{topic[0]}-0", f"{root}/gone-0")
+    hosted.start()
+    assert [name for name in hosted.disk.listdir(root) if name.startswith("gone-0.") and name.endswith("-stray")]
+    assert not hosted.disk.exists(f"{root}/gone-0")
+
+
 def test_a_node_without_a_usable_directory_does_not_start(hosted: Hosted) -> None:
     hosted.stop()
     for root in ROOTS:

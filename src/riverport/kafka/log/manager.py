@@ -307,18 +307,32 @@ class LogManager:
 
     def delete(self, topic: str, partition: int, now_mono_ms: float) -> None:
         """Take a log away: its directory is renamed at once and removed after `file.delete.delay.ms`."""
-        doomed = self._logs.pop((topic, partition))
-        doomed.is_deleted = True
-        for segment in (*doomed.segments, *doomed.take_dropped()):
+        doomed = self._logs[(topic, partition)]
+        path = self._take_away(doomed, "delete")
+        if path is not None:
+            self.doomed.append((now_mono_ms + doomed.config.file_delete_delay_ms, path))
+
+    def set_aside(self, topic: str, partition: int) -> None:
+        """Take a log away that should not be here: it is kept under another name, for the operator to look at."""
+        stray = self._logs[(topic, partition)]
+        path = self._take_away(stray, "stray")
+        if path is not None:
+            log.warning("a log that should not be here is set aside", path=stray.dir, to=path)
+
+    def _take_away(self, found: Log, suffix: str) -> str | None:
+        """The new name of the log's directory, None where it could not be renamed."""
+        del self._logs[(found.topic, found.partition)]
+        found.is_deleted = True
+        for segment in (*found.segments, *found.take_dropped()):
             segment.release()
-        parent = doomed.dir.rpartition("/")[0]
-        path = f"{parent}/{self._unique_name(f'{topic}-{partition}', 'delete')}"
+        parent = found.dir.rpartition("/")[0]
+        path = f"{parent}/{self._unique_name(f'{found.topic}-{found.partition}', suffix)}"
         try:
-            self.files.rename(doomed.dir, path)
+            self.files.rename(found.dir, path)
         except StorageError as error:
             self.fail(parent, error)
-            return
-        self.doomed.append((now_mono_ms + doomed.config.file_delete_delay_ms, path))
+            return None
+        return path
 
     def _unique_name(self, name: str, suffix: str) -> str:
         """What a partition's directory is called once it is none any more, at most 255 characters."""

@@ -34,13 +34,19 @@ class Topics:
                 self._follow(topic, is_new=True)
 
     def apply_all(self, image: MetadataImage) -> None:
-        """At the start: every topic of the image. Logs whose topics are gone are deleted."""
+        """At the start: every topic of the image. Logs that are none of them are set aside, as Kafka does."""
+        for found in list(self._broker.logs):
+            if self._is_stray(found, image):
+                self._broker.logs.set_aside(found.topic, found.partition)
         for topic in image.topics.values():
             self._follow(topic, is_new=False)
-        known = {topic.id for topic in image.topics.values()}
-        for stray in [item for item in self._broker.logs if item.topic_id not in known]:
-            log.warning("a log whose topic is gone is deleted", topic=stray.topic, partition=stray.partition)
-            self._broker.logs.delete(stray.topic, stray.partition, self._broker.clock.mono_ms())
+
+    def _is_stray(self, found: Log, image: MetadataImage) -> bool:
+        topic = image.topics.get(found.topic)
+        if topic is None or topic.id != found.topic_id:
+            return True
+        registration = topic.partitions.get(found.partition)
+        return registration is None or self._broker.node_id not in registration.replicas
 
     def _follow(self, topic: TopicImage, *, is_new: bool) -> None:
         broker = self._broker
