@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from tests.interchange.nodes import Node, Software
@@ -255,28 +255,59 @@ def cleaned_to(node: Node) -> dict[str, int]:
     return {line.split()[0]: int(line.split()[2]) for line in lines}
 
 
+def wait_until_clean(pair: Pair, end: int) -> None:
+    deadline = time.monotonic() + WAIT
+    while any(cleaned_to(node).get("story") != end for node in (pair.apache, pair.riverport)):
+        assert time.monotonic() < deadline, (end, cleaned_to(pair.apache), cleaned_to(pair.riverport))
+        time.sleep(0.1)
+
+
+def check_is_the_same(pair: Pair) -> None:
+    assert batches(pair.riverport, "story") == batches(pair.apache, "story")
+    assert filled_files(pair.riverport, "story") == filled_files(pair.apache, "story")
+
+
+def check_readers(pair: Pair) -> None:
+    for isolation in ("read_committed", "read_uncommitted"):
+        assert read_all(pair.riverport, ["story"], isolation) == read_all(pair.apache, ["story"], isolation)
+
+
 def test_both_clean_a_log_to_the_same(tmp_path: Path, make_pair: Callable[..., Pair]) -> None:
     _, log = a_log(OsFiles(), tmp_path / "written", "story")
     write_story(log)
     log.flush()
-    config = {**ALWAYS_DUE, "delete.retention.ms": str(HOUR_MS)}
-    pair = make_pair({"story": Path(log.dir)}, config)
+    pair = make_pair({"story": Path(log.dir)}, {**ALWAYS_DUE, "delete.retention.ms": str(HOUR_MS)})
     before = batches(pair.apache, "story")
     pair.start()
-    deadline = time.monotonic() + WAIT
-    while any(cleaned_to(node).get("story") != log.active.base_offset for node in (pair.apache, pair.riverport)):
-        assert time.monotonic() < deadline, (cleaned_to(pair.apache), cleaned_to(pair.riverport))
-        time.sleep(0.1)
-    for isolation in ("read_committed", "read_uncommitted"):
-        assert read_all(pair.riverport, ["story"], isolation) == read_all(pair.apache, ["story"], isolation)
+    wait_until_clean(pair, log.active.base_offset)
+    check_readers(pair)
     pair.stop()
-    ours, theirs = batches(pair.riverport, "story"), batches(pair.apache, "story")
-    assert ours == theirs
-    assert 10 < len(ours) < len(before)
-    assert filled_files(pair.riverport, "story") == filled_files(pair.apache, "story")
-    said = pair.riverport.dump(sorted((pair.riverport.data / "story-0").glob("*.log")), "--deep-iteration")
-    assert "isvalid: false" not in said
-    indexes = [p for kind in ("index", "timeindex") for p in (pair.riverport.data / "story-0").glob(f"*.{kind}")]
-    assert "mismatch" not in pair.riverport.dump(sorted(indexes), "--verify-index-only").lower()
-    transactions = pair.riverport.dump(sorted((pair.riverport.data / "story-0").glob("*.txnindex")))
-    assert "lastStableOffset" in transactions
+    check_is_the_same(pair)
+    assert 10 < len(batches(pair.riverport, "story")) < len(before)
+    home = pair.riverport.data / "story-0"
+    assert "isvalid: false" not in pair.riverport.dump(sorted(home.glob("*.log")), "--deep-iteration")
+    indexes = sorted([*home.glob("*.index"), *home.glob("*.timeindex")])
+    assert "mismatch" not in pair.riverport.dump(indexes, "--verify-index-only").lower()
+    assert "lastStableOffset" in pair.riverport.dump(sorted(home.glob("*.txnindex")))
+
+
+def test_both_drop_the_same_once_the_horizon_is_over(tmp_path: Path, make_pair: Callable[..., Pair]) -> None:
+    """Tombstones, markers and the index entries of what was aborted, in one cleaning after the other."""
+    _, log = a_log(OsFiles(), tmp_path / "written", "story")
+    write_story(log)
+    log.flush()
+    pair = make_pair({"story": Path(log.dir)}, {**ALWAYS_DUE, "delete.retention.ms": "0", "segment.ms": "1"})
+    pair.start()
+    wait_until_clean(pair, log.active.base_offset)
+    for n in range(4):
+        # Each record closes the segment before it.
+        for node in (pair.apache, pair.riverport):
+            producer = Producer({"bootstrap.servers": node.bootstrap})
+            producer.produce("story", b"%d" % n, b"k%d" % n, timestamp=BEGUN_MS + 1000 * (n + 1))
+            assert producer.flush(WAIT) == 0
+        wait_until_clean(pair, log.log_end_offset + n)
+    check_readers(pair)
+    pair.stop()
+    check_is_the_same(pair)
+    ours = batches(pair.riverport, "story")
+    assert not [row for batch in ours for row in batch[-1] if row[3] is None]  # type: ignore[attr-defined]
