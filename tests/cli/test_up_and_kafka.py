@@ -124,7 +124,8 @@ def test_up_refuses_more_brokers_than_it_has() -> None:
 
 def test_formatting_then_starting_a_node(tmp_path: Path) -> None:
     file = properties(tmp_path)
-    formatted = run("kafka", "format", "-t", CLUSTER_ID, "-c", str(file))
+    user = "SCRAM-SHA-256=[name=alice,password=secret]"
+    formatted = run("kafka", "format", "-t", CLUSTER_ID, "-c", str(file), "-S", user)
     assert formatted.returncode == 0, formatted.stderr
     assert formatted.stdout == f"Formatting metadata directory {tmp_path}/data with metadata.version 4.3-IV0.\n"
     with process("kafka", "start", str(file), "--override", "num.partitions=3") as node:
@@ -137,6 +138,9 @@ def test_formatting_then_starting_a_node(tmp_path: Path) -> None:
         node.send_signal(signal.SIGTERM)
         assert node.wait(20) == 0
     assert CLUSTER_ID in (tmp_path / "data" / "meta.properties").read_text()
+    metadata = run("log", "dump", str(tmp_path / "data" / "__cluster_metadata-0"))
+    assert "type=UserScramCredentialRecord" in metadata.stdout
+    assert '"name":"alice"' in metadata.stdout
 
 
 def test_formatting_twice_is_refused_unless_told(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from riverport.base.files import OsFiles
 from riverport.base.settings import ConfigError
 from riverport.cli.command import Problem, guarded, make_parser
 
+SCRAM_HELP = "a user of the new cluster, such as 'SCRAM-SHA-256=[name=alice,password=secret]'"
+
 
 def parser() -> argparse.ArgumentParser:
     made = make_parser("kafka", "A Kafka node from a server.properties.")
@@ -15,7 +17,8 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("-t", "--cluster-id", required=True, metavar="CLUSTER_ID")
     form.add_argument("-c", "--config", required=True, metavar="FILE", help="the node's server.properties")
     form.add_argument("-r", "--release-version", metavar="V", help="the release to format for, such as 4.3 or 4.3-IV0")
-    form.add_argument("-f", "--feature", action="append", default=[], metavar="NAME=LEVEL")
+    form.add_argument("-f", "--feature", action="append", default=[], metavar="NAME=LEVEL", help="another level of one")
+    form.add_argument("-S", "--add-scram", action="append", default=[], metavar="CREDENTIAL", help=SCRAM_HELP)
     form.add_argument("-g", "--ignore-formatted", action="store_true", help="leave formatted directories alone")
     voters = form.add_mutually_exclusive_group()
     voters.add_argument("-s", "--standalone", action="store_true", help="a dynamic quorum of this controller alone")
@@ -89,6 +92,7 @@ def _format(given: argparse.Namespace, properties: dict[str, str]) -> int:
             now_ms=time.time_ns() // 1_000_000,
             release_version=given.release_version,
             feature_levels=_levels(given.feature),
+            scram=given.add_scram,
             ignore_formatted=given.ignore_formatted,
             quorum=quorum,
         )
@@ -104,7 +108,9 @@ def _levels(entries: list[str]) -> dict[str, int]:
     levels = {}
     for entry in entries:
         name, equals, level = entry.partition("=")
-        if not equals or not level.strip().lstrip("-").isdigit():
-            raise FormatError(f"Can't parse feature=level string {entry}: write NAME=LEVEL")
+        if not equals:
+            raise FormatError(f"Can't parse feature=level string {entry}: equals sign not found.")
+        if not level.strip().isdecimal():
+            raise FormatError(f"Can't parse feature=level string {entry}: unable to parse {level} as a short.")
         levels[name.strip()] = int(level)
     return levels

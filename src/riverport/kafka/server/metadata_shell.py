@@ -134,28 +134,29 @@ class MetadataShell(MetadataReplica):
         self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
 
     def _bootstrap_records(self) -> list[Any]:
-        """The first data batch of a cluster: the features that its directory was formatted with."""
-        levels = self._formatted_levels() or features.default_levels(features.DEFAULT_RELEASE)
-        records: list[Any] = [m.BeginTransactionRecord("Bootstrap records")]
-        records += [m.FeatureLevelRecord(name, level) for name, level in levels.items()]
+        """The first data batch of a cluster: the features and users that its directory was formatted with."""
+        formatted = self._formatted_records()
+        if not formatted:
+            defaults = features.default_levels(features.DEFAULT_RELEASE)
+            formatted = [m.FeatureLevelRecord(name, level) for name, level in defaults.items()]
+        records: list[Any] = [m.BeginTransactionRecord("Bootstrap records"), *formatted]
+        levels = {found.name: found.feature_level for found in formatted if isinstance(found, m.FeatureLevelRecord)}
         if levels.get(features.ELR_VERSION):
             records.append(m.ConfigRecord(4, "", "min.insync.replicas", str(self._min_insync)))
         records.append(m.EndTransactionRecord())
         return records
 
-    def _formatted_levels(self) -> dict[str, int]:
+    def _formatted_records(self) -> list[Any]:
         path = f"{self._root}/bootstrap.checkpoint"
         if not self._files.exists(path):
-            return {}
-        levels = {}
+            return []
         raw = self._files.read(path)
-        for header in iter_headers(raw):
-            if not header.is_control:
-                for record in iter_records(raw, header):
-                    obj, _ = decode_record(record.value or b"")
-                    if isinstance(obj, m.FeatureLevelRecord):
-                        levels[obj.name] = obj.feature_level
-        return levels
+        return [
+            decode_record(record.value or b"")[0]
+            for header in iter_headers(raw)
+            if not header.is_control
+            for record in iter_records(raw, header)
+        ]
 
     def _commit_now(self) -> None:
         """At the start, before anybody is served: sync on the spot."""
