@@ -121,6 +121,8 @@ class Connection(asyncio.BufferedProtocol):
         self.last_active_ms = self.server.now_ms()
         if self._large is not None:
             self._large_filled += nbytes
+            if self._large_filled < len(self._large):
+                return  # nothing starts before it is whole, and it comes in up to a hundred pieces
         else:
             self._end += nbytes
         self._drain()
