@@ -3,17 +3,21 @@
     config.py        LogConfig: what a topic's configuration means for its logs
     log.py           Log: append, read, look up, truncate, delete; one partition
     segment.py       one `.log` file with its indexes
-    index.py         offset, time and transaction indexes
+    index.py         offset and time indexes
+    transactions.py  aborted transactions
     producers.py     producer state: sequences, epochs, transactions, snapshots (KIP-98, KIP-360)
     epochs.py        leader epochs and where they start (KIP-101)
     checkpoints.py   the small text files
     recovery.py      opening a directory after a clean stop, and after any other
+    flush.py         bringing a log to the disk
     retention.py     what is too old or too much
-    cleaner.py       compaction
+    cleaner.py       compaction: when and of what; cleaning.py how, swap.py how the result takes its place
+    upkeep.py        what all logs need by the clock
     manager.py       LogManager: all logs of one node, in one or several directories
 
 A log is used by the event loop only. What blocks is a job: an object whose `run()` is safe on a thread and whose
-`finish()` (or `fail(error)`) is called on the loop. docs/formats/log-directory.md has the bytes.
+`finish()` (or `fail(error)`) is called on the loop. docs/formats/log-directory.md has the bytes, docs/durability.md
+what survives which failure.
 """
 
 from riverport.kafka.log.config import LogConfig
