@@ -1,6 +1,7 @@
 """The server under test: one in this process, or the cluster that RIVERPORT_TEST_BOOTSTRAP names.
 
-The latter is how the tests of this folder are judged themselves: what they expect is what Apache Kafka 4.3.1 does.
+The latter is how the tests of this folder are judged themselves: what they expect is what Apache Kafka 4.3.1 does, of
+one node with the id 1, and everything else as it comes.
 """
 
 import os
@@ -11,12 +12,10 @@ from tests.kafka.server.wire import Wire
 
 from riverport.testing import Broker
 
-SETTINGS = {"max.incremental.fetch.session.cache.slots": 1000}
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[tuple[str, int]]:
-    """Of a server that all tests of a session share."""
+    """Of a server that the tests of a module share."""
     given = os.environ.get("RIVERPORT_TEST_BOOTSTRAP")
     if given:
         host, port = given.split(":")
