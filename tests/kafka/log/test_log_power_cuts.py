@@ -286,7 +286,7 @@ class TestPromises(PromisedLogs.TestCase):  # type: ignore[name-defined,misc]
 @pytest.mark.slow
 class TestPromisesAtLength(PromisedLogs.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(
-        max_examples=600,
+        max_examples=250,
         stateful_step_count=60,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -22,13 +22,14 @@ from tests.kafka.server.wire import Wire
 
 from riverport.base.files import StorageError
 from riverport.base.ids import SystemIds, uuid_text
+from riverport.kafka.log import Isolation
 from riverport.kafka.records.batch import iter_headers
 from riverport.kafka.records.record import iter_records
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.server.settings import BrokerConfig, load
 from riverport.kafka.server.storage_format import format_storage
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.errors import ErrorCode
+from riverport.kafka.wire.errors import ApiError, ErrorCode
 from riverport.sim.disk import SimDisk
 from riverport.testing.broker import DEFAULTS
 from riverport.testing.loop_thread import LoopThread
@@ -210,6 +211,36 @@ def test_what_was_answered_survives_a_power_cut(hosted: Hosted, seed: int) -> No
 
 def records_in(content: bytes) -> list[bytes]:
     return [bytes(record.value or b"") for header in iter_headers(content) for record in iter_records(content, header)]
+
+
+def test_a_log_that_was_deleted_meanwhile_is_no_failure_of_its_directory(
+    hosted: Hosted, topic: tuple[str, bytes]
+) -> None:
+    codes(hosted, topic)
+    node = hosted.node
+    assert node is not None
+    partition = node.partitions[(topic[0], 0)]
+    with Wire(hosted.address) as wire:
+        made = m.DeleteTopicsRequest
+        assert wire.ask(made([made.DeleteTopicState(None, topic[1])], [], 10_000)).responses[0].error_code == 0
+
+    async def late() -> list[ErrorCode]:
+        found = []
+        for access in (
+            lambda: partition.append(w.batch(b"v"), 1, 1 << 41),
+            lambda: partition.read(0, 100, Isolation.LOG_END, -1, True),
+        ):
+            try:
+                access()
+            except ApiError as error:
+                found.append(error.code)
+            except StorageError as error:
+                node.file_failed(error)
+                found.append(STORAGE)
+        return found
+
+    assert hosted.thread.run(late, 10) == [STORAGE, STORAGE]
+    assert directories(hosted) == dict.fromkeys(ROOTS, 0)
 
 
 def test_a_checkpoint_that_cannot_be_written_takes_its_directory_offline(

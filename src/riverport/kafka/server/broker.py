@@ -477,6 +477,8 @@ class Broker:
 
     def storage_failed(self, failed: Log, error: Exception) -> None:
         """The disk did not do what a log asked of it: nothing that lies beside it is to be trusted either (KIP-112)."""
+        if failed.is_deleted:
+            return  # somebody came too late: its files have another name by now, or none
         if failed.topic == "__cluster_metadata":
             failed.failed = error
             self._give_up(error)
@@ -485,9 +487,8 @@ class Broker:
 
     def file_failed(self, error: StorageError) -> None:
         """As `storage_failed`, where the log is not at hand: by the path of the file."""
-        for path in self.logs.directories:
-            if error.path.startswith(f"{path}/"):
-                self.logs.fail(path, error)
+        for found in [found for found in self.logs if error.path.startswith(f"{found.dir}/")]:
+            self.storage_failed(found, error)
 
     def _directory_failed(self, path: str, error: Exception) -> None:
         for partition in self.partitions.values():
