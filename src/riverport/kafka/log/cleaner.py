@@ -186,15 +186,20 @@ class LogCleaner:
             raise
         swap = found.swap = Swap(self._manager.files, new, old)
         swap.announce()
-        yield from self._sync_dir(chosen)
-        found.adopt_swap({entry[0] for entry in aborted})
-        yield from self._sync_dir(chosen)
-        swap.finish()
-
-    def _sync_dir(self, chosen: Cleanable) -> Iterator[Step]:
-        yield (synced := Step(lambda: self._manager.files.sync_dir(chosen.log.dir)))
+        yield (synced := self._sync_dir(found))
         synced.take()
         self._check_wanted(chosen)
+        found.adopt_swap({entry[0] for entry in aborted})
+        yield (synced := self._sync_dir(found))
+        synced.take()
+        # Whatever has happened to the rest of the log: a segment in use that is called `.swap` would not outlive a
+        # crash in the next cleaning.
+        if not found.is_deleted and found.failed is None:
+            swap.finish()
+        self._check_wanted(chosen)
+
+    def _sync_dir(self, found: Log) -> Step:
+        return Step(lambda: self._manager.files.sync_dir(found.dir))
 
     def _still_there(self, chosen: Cleanable, group: list[Source]) -> list[Segment]:
         """The segments that a group was made of. Raises CleaningAborted where one is gone."""
