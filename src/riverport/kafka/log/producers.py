@@ -8,8 +8,7 @@ import struct
 from collections import deque
 from dataclasses import dataclass, field
 
-from crc32c import crc32c
-
+from riverport.base.checksum import crc32c
 from riverport.base.files import Buffer
 from riverport.kafka.records.batch import BatchHeader
 from riverport.kafka.wire.errors import ApiError, ErrorCode

@@ -13,8 +13,7 @@ import re
 import zlib
 from collections.abc import Iterator
 
-from crc32c import crc32c
-
+from riverport.base.checksum import crc32c
 from riverport.base.files import Files
 from riverport.base.logging import get_logger
 from riverport.kafka.log.checkpoints import MAX_OFFSET

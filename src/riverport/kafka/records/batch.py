@@ -11,8 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-import crc32c
-
+from riverport.base.checksum import crc32c
 from riverport.kafka.records.errors import corrupt
 
 Buffer = bytes | bytearray | memoryview
@@ -209,7 +208,7 @@ def check_crc(buf: Buffer, header: BatchHeader) -> bool:
     view = memoryview(buf)
     pos = header.position
     if header.magic == CURRENT_MAGIC:
-        return bool(crc32c.crc32c(view[pos + ATTRIBUTES_AT : pos + header.size]) == header.crc)
+        return bool(crc32c(view[pos + ATTRIBUTES_AT : pos + header.size]) == header.crc)
     return zlib.crc32(view[pos + MAGIC_AT : pos + header.size]) == header.crc
 
 
@@ -246,7 +245,7 @@ def patch_max_timestamp(buf: bytearray | memoryview, pos: int, max_timestamp: in
 def write_crc(buf: bytearray | memoryview, pos: int) -> None:
     """Compute and store the checksum of the batch at `pos`."""
     _, length = _PREFIX.unpack_from(buf, pos)
-    crc = crc32c.crc32c(memoryview(buf)[pos + ATTRIBUTES_AT : pos + LOG_OVERHEAD + length])
+    crc = crc32c(memoryview(buf)[pos + ATTRIBUTES_AT : pos + LOG_OVERHEAD + length])
     _CRC.pack_into(buf, pos + CRC_AT, crc)
 
 

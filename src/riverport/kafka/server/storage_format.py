@@ -9,7 +9,6 @@ from riverport.kafka.controller import features
 from riverport.kafka.controller.scram import SCRAM_SINCE
 from riverport.kafka.raft.snapshots import READ_ONLY, SnapshotId, encode_snapshot
 from riverport.kafka.server.identity import META_PROPERTIES, Identity, read_identity, write_identity
-from riverport.kafka.server.scram_arguments import scram_record
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.metadata_records import encode_record
@@ -135,7 +134,11 @@ def _release(config: BrokerConfig, named: str | None) -> int:
 
 def _credentials(ids: IdSource, arguments: Sequence[str], release: int) -> list[m.UserScramCredentialRecord]:
     """The records of `--add-scram`; of two for the same user and mechanism the last."""
-    if arguments and release < SCRAM_SINCE:
+    if not arguments:
+        return []
+    from riverport.kafka.server.scram_arguments import scram_record
+
+    if release < SCRAM_SINCE:
         raise FormatError(f"SCRAM is only supported in metadata.version {features.RELEASES[SCRAM_SINCE]} or later.")
     try:
         records = [scram_record(argument, ids.uuid()) for argument in arguments]
