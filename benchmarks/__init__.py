@@ -5,7 +5,8 @@
     figures     what is measured: a figure is a shape of load and the measures that come out of it
     bench       a run: both brokers warmed up, every figure several times, the brokers taking turns
     results     values, medians, ratios; as a table, as JSON
-    plots       a picture per figure (matplotlib, extra `bench`)
+    plots       a picture of all ratios and one per figure (matplotlib, extra `bench`)
+    document    docs/guides/benchmarks.md, filled from results
     machine     the machine described, and made ready
     progress    what a run is doing and how long it will take
     churn       `python -m benchmarks churn`: memory of a broker under minutes of load and reconnecting

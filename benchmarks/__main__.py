@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import bench, figures, machine, results, stage
+from benchmarks import bench, document, figures, machine, results, stage
 from benchmarks.load import LoadFailed, NoClient, compile_client
 from benchmarks.nodes import KAFKA_HEAP, KAFKA_JVM, SETTINGS, ApacheKafka, NodeFailed, Product, Riverport
 from benchmarks.progress import Progress
@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     report = verbs.add_parser("report", help="table and plots of results that lie there")
     report.add_argument("results", type=Path, metavar="results.json")
     report.add_argument("--plots", type=Path, metavar="DIR", help="draw the figures into this folder")
+    report.add_argument("--document", type=Path, metavar="FILE", help="write both into this page; plots lie beside it")
     return made
 
 
@@ -113,13 +114,17 @@ def _show(out: Path, findings: bench.Findings, *, plots: bool) -> None:
         _draw(outcomes, out)
 
 
-def _draw(outcomes: list[results.Outcome], folder: Path) -> None:
+def _draw(outcomes: list[results.Outcome], folder: Path) -> list[Path]:
     from benchmarks import plots
 
     try:
-        print("\n".join(str(path) for path in plots.draw(outcomes, folder)))
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = plots.draw(outcomes, folder)
     except ImportError:
         print('no plots without matplotlib: pip install -e ".[bench]"', file=sys.stderr)
+        return []
+    print("\n".join(str(path) for path in drawn))
+    return drawn
 
 
 def _report(given: argparse.Namespace) -> int:
@@ -127,8 +132,10 @@ def _report(given: argparse.Namespace) -> int:
     outcomes = [results.Outcome.from_json(item) for item in content["outcomes"]]
     print(f"`{content['command']}`, {content['started']}: {machine.in_words(content['machine'])}\n")
     print(results.markdown(outcomes))
-    if given.plots is not None:
-        given.plots.mkdir(parents=True, exist_ok=True)
+    if given.document is not None:
+        folder = given.plots or given.document.with_suffix("")
+        document.fill(given.document, content, _draw(outcomes, folder))
+    elif given.plots is not None:
         _draw(outcomes, given.plots)
     return 0
 

@@ -28,7 +28,9 @@ class Findings:
 
 
 def with_rounds(scale: Scale, rounds: int | None) -> Scale:
-    return scale if rounds is None else replace(scale, rounds=rounds, fresh_rounds=rounds)
+    if rounds is None:
+        return scale
+    return replace(scale, rounds=rounds, fresh_rounds=min(rounds, scale.fresh_rounds))
 
 
 def run(

@@ -98,9 +98,20 @@ def _partitions(stage: Stage, product: Product) -> Values:
         created = stage.client(node, "create", topic="many", topics=topics, partitions=each, seconds=240)
         listed = stage.client(node, "list", topic="many", times=20)
         memory = node.memory().rss
+        before = time.monotonic()
         node.stop()
+        stopped = time.monotonic() - before
         restarted = stage.time_start(node, "ready", topic="many", partitions=topics * each, seconds=240)
-    return {"create": created["ready_s"], "list": listed["p50_ms"], "restart": restarted, "memory": memory}
+        node.kill()
+        recovered = stage.time_start(node, "ready", topic="many", partitions=topics * each, seconds=240)
+    return {
+        "create": created["ready_s"],
+        "list": listed["p50_ms"],
+        "memory": memory,
+        "stop": stopped,
+        "restart": restarted,
+        "recover": recovered,
+    }
 
 
 FIGURES = (
@@ -145,12 +156,14 @@ FIGURES = (
     ),
     Figure(
         "partitions",
-        "many partitions",
+        "2,000 partitions",
         (
             Measure("create", "created, all with leaders", "s", False),
             Measure("list", "metadata of all", "ms", False),
-            Measure("restart", "restart, all with leaders", "s", False),
             Measure("memory", "memory (RSS)", "MB", False),
+            Measure("stop", "clean stop", "s", False),
+            Measure("restart", "restart, all with leaders", "s", False),
+            Measure("recover", "restart after kill -9", "s", False),
         ),
         _partitions,
         seconds=25,

@@ -168,9 +168,16 @@ class Node:
             process.wait()
             raise NodeFailed(f"{self.product.title} did not stop within {STOP_SECONDS} s") from None
 
+    def kill(self) -> None:
+        """What a crash of the process leaves."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def remove(self) -> None:
-        """Stop it and remove its directory."""
-        self.stop()
+        """Kill it and remove its directory."""
+        self.kill()
         shutil.rmtree(self.root, ignore_errors=True)
 
     @property

@@ -1,4 +1,7 @@
-"""A picture per figure: a bar for each broker's median, a dot for each round. Needs matplotlib (extra `bench`)."""
+"""Pictures of a run: one of all ratios, and one per figure, a bar for each broker's median and a dot for each round.
+
+Needs matplotlib (extra `bench`).
+"""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -11,14 +14,42 @@ COLOURS = {KAFKA: "#9aa0a6", RIVERPORT: "#0b7285"}
 NAMES = {KAFKA: "Apache Kafka", RIVERPORT: "Riverport"}
 
 
+OVERVIEW = "ratios"
+
+
 def draw(outcomes: Iterable[Outcome], folder: Path) -> list[Path]:
-    """Write an SVG for each figure into `folder`. Raises ImportError without matplotlib."""
+    """Write an SVG of all ratios and one for each figure into `folder`. Raises ImportError without matplotlib."""
     import matplotlib
 
     matplotlib.use("svg")
     # Text as text, and no dates or random ids: small files that only change with the numbers.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "riverport", "font.size": 9})
-    return [_draw_figure(name, list(group), folder) for name, group in groupby(outcomes, lambda o: o.figure)]
+    outcomes = list(outcomes)
+    compared = [outcome for outcome in outcomes if outcome.gain is not None]
+    drawn = [_draw_overview(compared, folder)] if compared else []
+    return drawn + [_draw_figure(name, list(group), folder) for name, group in groupby(outcomes, lambda o: o.figure)]
+
+
+def _draw_overview(outcomes: Sequence[Outcome], folder: Path) -> Path:
+    """How many times better than Apache Kafka, a bar for each measure, and a mark where its target lies."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7.5, 0.19 * len(outcomes) + 0.9))
+    for at, outcome in enumerate(outcomes):
+        gain, target = outcome.gain, outcome.measure.target
+        assert gain is not None
+        axis.barh(at, gain - 1, left=1, height=0.7, color=COLOURS[RIVERPORT] if gain >= 1 else "#c92a2a")
+        if target is not None:
+            axis.plot(target if outcome.measure.more_is_better else 1 / target, at, "k|", markersize=7)
+    axis.set_yticks(range(len(outcomes)), [f"{o.title}: {o.measure.label}" for o in outcomes], fontsize=6.5)
+    axis.invert_yaxis()
+    axis.set_xscale("log", base=2)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xlabel("times better than Apache Kafka (1 is equal; marks are targets)", fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    return _saved(figure, folder / f"{OVERVIEW}.svg")
 
 
 def _draw_figure(name: str, outcomes: Sequence[Outcome], folder: Path) -> Path:
@@ -29,9 +60,16 @@ def _draw_figure(name: str, outcomes: Sequence[Outcome], folder: Path) -> Path:
         _draw_measure(axis, outcome)
     figure.suptitle(outcomes[0].title, fontweight="bold")
     figure.tight_layout()
-    path = folder / f"{name}.svg"
+    return _saved(figure, folder / f"{name}.svg")
+
+
+def _saved(figure: Any, path: Path) -> Path:
+    import matplotlib.pyplot as plt
+
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
+    # Lines end in blanks, and change with the version.
+    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
     return path
 
 

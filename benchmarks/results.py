@@ -44,6 +44,17 @@ class Outcome:
         return median(found) if found else None
 
     @property
+    def met(self) -> bool | None:
+        """Whether the target is reached; None where there is none, or nothing to compare with."""
+        return None if self.ratio is None else self.measure.meets(self.ratio)
+
+    @property
+    def gain(self) -> float | None:
+        """How many times better than Apache Kafka, whichever side is better."""
+        ratio = self.ratio
+        return ratio if ratio is None or self.measure.more_is_better else 1 / ratio if ratio else None
+
+    @property
     def ratio(self) -> float | None:
         """Riverport's median by Apache Kafka's; None while one of them is missing."""
         ours, theirs = self.median(RIVERPORT), self.median(KAFKA)
@@ -62,7 +73,7 @@ class Outcome:
             "medians": {product: self.median(product) for product in self.values},
             "ratio": ratio,
             "target": self.measure.target,
-            "met": None if ratio is None else self.measure.meets(ratio),
+            "met": self.met,
         }
 
     @classmethod
@@ -85,7 +96,6 @@ def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     made, last = [], ""
     for outcome in outcomes:
         measure, ratio = outcome.measure, outcome.ratio
-        met = None if ratio is None else measure.meets(ratio)
         made.append(
             [
                 outcome.title if outcome.title != last else "",
@@ -95,7 +105,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
                 number(outcome.median(RIVERPORT)),
                 "-" if ratio is None else f"{ratio:.2f}",
                 measure.target_text,
-                {None: "", True: "met", False: "missed"}[met],
+                {None: "", True: "met", False: "missed"}[outcome.met],
             ]
         )
         last = outcome.title
@@ -120,6 +130,11 @@ def _aligned(line: list[str], widths: list[int]) -> str:
         for at, (cell, width) in enumerate(zip(line, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    judged = [outcome.met for outcome in outcomes if outcome.met is not None]
+    return f"{sum(judged)} of {len(judged)} targets are reached."
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:

@@ -28,7 +28,7 @@ class Scale:
     settle_seconds: float  # from a start to the reading of idle memory
 
 
-FULL = Scale(5, 3, 3, 3_000_000, 400_000, 30_000, 20_000, 200, 10, 3.0)
+FULL = Scale(5, 2, 3, 3_000_000, 400_000, 30_000, 20_000, 200, 10, 3.0)
 FAST = Scale(3, 2, 2, 2_000_000, 250_000, 15_000, 10_000, 200, 10, 2.0)
 QUICK = Scale(1, 1, 0, 2_000, 1_000, 200, 200, 4, 2, 0.1)
 """Shows that everything works; its numbers mean nothing."""

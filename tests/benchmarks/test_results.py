@@ -1,6 +1,7 @@
 """Medians, ratios, targets, and how a run is laid out."""
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from benchmarks.progress import Progress
 from benchmarks.results import KAFKA, RIVERPORT, Measure, Outcome
 from benchmarks.stage import FAST, FULL
 
-from benchmarks import bench, churn, machine, plots, results
+from benchmarks import bench, churn, document, machine, plots, results
 
 RATE = Measure("rate", "produce", "k/s", True, 1.5)
 WAIT = Measure("wait", "p99", "ms", False, 0.7)
@@ -97,9 +98,60 @@ def test_the_file_system_is_that_of_the_nearest_mount_point() -> None:
     assert machine.describe(Path("/proc/self"))["file_system"] == "proc"
 
 
-def test_a_figure_is_drawn_as_a_small_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    (path,) = plots.draw([outcome(RATE, [1, 2, 3], [4, 5, 6]), outcome(WAIT, [2], [1])], tmp_path)
+@pytest.mark.slow
+def test_a_figure_is_drawn_as_a_small_picture_and_all_ratios_as_another(tmp_path: Path) -> None:
+    overview, path = plots.draw([outcome(RATE, [1, 2, 3], [4, 5, 6]), outcome(WAIT, [2], [1])], tmp_path)
     assert path == tmp_path / "some.svg"
     assert path.stat().st_size < 100_000
     assert "Some figure" in path.read_text()
+    assert "Some figure: p99" in overview.read_text()
+
+
+@pytest.mark.parametrize(("measure", "gain"), [(RATE, 2.0), (WAIT, 0.5)])
+def test_a_gain_says_how_much_better_whichever_side_is_better(measure: Measure, gain: float) -> None:
+    assert outcome(measure, [10], [20]).gain == gain
+
+
+def content(**given: object) -> dict[str, object]:
+    return {
+        "command": "python -m benchmarks kafka",
+        "started": "2026-01-02T03:04:05+00:00",
+        "products": {KAFKA: "Apache Kafka 4", RIVERPORT: "Riverport 1"},
+        "machine": machine.describe(Path("/")),
+        "outcomes": [outcome(RATE, [1, 1], [2, 2]).as_json(), outcome(WAIT, [10], [9]).as_json()],
+        "failures": [],
+        **given,
+    }
+
+
+def test_a_page_is_filled_between_its_marks_and_again_with_other_results(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n\n{document.BEGIN}\n{document.END}\n\nafter\n")
+    pictures = [tmp_path / "page" / "some.svg", tmp_path / "page" / "ratios.svg"]
+    document.fill(page, content(), pictures)
+    first = page.read_text()
+    assert first.startswith("before\n")
+    assert first.endswith("after\n")
+    assert "1 of 2 targets are reached." in first
+    assert "medians of 2 rounds" in first
+    assert first.index("page/ratios.svg") < first.index("page/some.svg")
+    document.fill(page, content(failures=["Some figure: it broke"]), [])
+    assert "it broke" in page.read_text()
+    document.fill(page, content(), pictures)
+    assert page.read_text() == first
+
+
+def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing to fill")
+    with pytest.raises(ValueError, match="no place"):
+        document.fill(page, content(), [])
+    assert page.read_text() == "nothing to fill"
+
+
+def test_the_guide_has_a_place_for_results_and_its_pictures_exist() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "benchmarks.md"
+    text = guide.read_text()
+    assert text.count(document.BEGIN) == text.count(document.END) == 1
+    for path in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text):
+        assert (guide.parent / path).exists(), path
