@@ -305,6 +305,27 @@ def test_checkpoints_are_each_directorys_own() -> None:
     assert first.log_end_offset == 1
 
 
+def test_what_a_start_has_cut_is_checked_again_until_it_is_flushed() -> None:
+    """The cut is not on the disk yet: no recovery point may vouch for what a power cut would bring back."""
+    disk = disk_with()
+    manager = manager_of(disk)
+    log = made(manager, "t")
+    append(log, b"0")
+    manager.close(1)
+    disk.kill()
+    log = made(manager_of(disk), "t")
+    append(log, b"1")
+    disk.flip(log.active.path, log.active.size - 1, 1)
+    disk.kill()
+    again = manager_of(disk)
+    found = again.get("t", 0)
+    assert found is not None
+    assert (found.log_end_offset, found.recovery_point) == (1, 0)
+    assert read_offsets(disk, f"/data/{RECOVERY_POINTS}") == {("t", 0): 0}
+    found.flush()
+    assert found.recovery_point == 1
+
+
 def test_a_stop_with_a_failing_directory_closes_the_other_cleanly() -> None:
     disk = disk_with(*ROOTS)
     manager, *_ = two_logs(disk)

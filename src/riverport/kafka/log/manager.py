@@ -148,12 +148,19 @@ class LogManager:
             try:
                 for name in self.files.listdir(directory.path):
                     self._load_one(directory, name, config_of, now_ms)
+                self._lower_recovery_points(directory)
                 directory.loaded = True
             except DuplicateLog:
                 raise
             except StorageError as error:
                 self.fail(directory.path, error)
         self._check_one_is_online()
+
+    def _lower_recovery_points(self, directory: Directory) -> None:
+        """A log that was cut has less on the disk than its checkpoint says, and the cut itself is not there either."""
+        known, now = self._points[directory.path][RECOVERY_POINTS], self.offsets(directory, RECOVERY_POINTS)
+        if any(point < known.get(partition, 0) for partition, point in now.items()):
+            checkpoints.write_offsets(self.files, f"{directory.path}/{RECOVERY_POINTS}", now)
 
     def _load_one(self, directory: Directory, name: str, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         path = f"{directory.path}/{name}"
