@@ -1,6 +1,8 @@
 """Clients above their quota are told to be silent, and are not listened to until then."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -175,6 +177,18 @@ def test_a_longer_silence_takes_the_place_of_a_shorter_one() -> None:
     for _ in range(3):
         enforced.serve(request(produce(10_000), connection), lambda _: m.ProduceResponse([]))
     assert [round(seconds) for seconds, _ in broker.loop.timers] == [20]
+
+
+def test_a_client_that_has_gone_is_not_kept_for_the_rest_of_its_silence() -> None:
+    enforced, broker = limited(producer_byte_rate=1.0)
+    connection = FakeConnection()
+    gone = weakref.ref(connection)
+    enforced.serve(request(produce(10_000), connection), lambda _: m.ProduceResponse([]))
+    del connection
+    gc.collect()
+    assert gone() is None
+    ((_, over),) = broker.loop.timers
+    over()
 
 
 def test_a_producer_that_wants_no_answer_is_held_all_the_same() -> None:

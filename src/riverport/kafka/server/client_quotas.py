@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.server.request import Request
@@ -94,7 +95,8 @@ class ClientQuotas:
         self.active = False
         self._quotas: Mapping[_Entity, Mapping[str, float]] = {}
         self._rates: dict[tuple[str, _Entity], Rate] = {}
-        self._silent: dict[Connection, asyncio.TimerHandle] = {}
+        # Weak: a silence may be long, and a client that has gone is not kept for it.
+        self._silent: WeakKeyDictionary[Connection, asyncio.TimerHandle] = WeakKeyDictionary()
 
     def changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
         if delta.quotas or delta.everything:
@@ -164,9 +166,12 @@ class ClientQuotas:
         self._silence(request.connection, silence_ms)
 
     def _silence(self, connection: "Connection", ms: float) -> None:
+        held = ref(connection)
+
         def over() -> None:
-            del self._silent[connection]
-            connection.welcome()
+            if (connection := held()) is not None:
+                del self._silent[connection]
+                connection.welcome()
 
         if (earlier := self._silent.pop(connection, None)) is not None:
             earlier.cancel()
