@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import tempfile
 import threading
@@ -119,7 +120,9 @@ def test_running_broker_would_be_seen() -> None:
 
 
 @pytest.mark.parametrize("end", [stopped, killed, restarted, failed_inside, not_started, never_started])
-def test_broker_leaves_nothing_behind(end: Callable[[], None]) -> None:
+def test_broker_leaves_nothing_behind(end: Callable[[], None], caplog: pytest.LogCaptureFixture) -> None:
+    # A logged failure holds on to where it happened, and pytest to what was logged.
+    caplog.set_level(logging.CRITICAL, "asyncio")
     end()  # what is imported and made once stays
     before = left()
     for _ in range(3):

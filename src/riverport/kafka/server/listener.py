@@ -65,6 +65,7 @@ class Server:
         self.budget = MemoryBudget(limit if limit > 0 else max(256 * 1024 * 1024, 2 * self.max_request_bytes))
         self.receive_buffer = bytearray(RECEIVE_BUFFER)
         self.receive_view = memoryview(self.receive_buffer)
+        self.is_closed = False
         self.listeners: list[Listener] = []
         self.connections: set[Connection] = set()
         self.limits = {kind: ConnectionLimits(broker, kind) for kind in ("broker", "controller")}
@@ -78,6 +79,10 @@ class Server:
             limits.settings_changed()
 
     async def close(self) -> None:
+        self.is_closed = True
+        for _ in range(2):
+            # asyncio forgets a connection that is accepted but not made when its server closes: its client would hang.
+            await asyncio.sleep(0)
         for listener in self.listeners:
             listener.stop_accepting()
         for connection in list(self.connections):
@@ -160,6 +165,9 @@ class Listener:
         return sock
 
     def opened(self, connection: Connection) -> None:
+        if self.server.is_closed:
+            connection.close()  # it was accepted just before we stopped to
+            return
         self.server.connections.add(connection)
         self.server.limits[self.dispatch.kind].arrive(connection)
 
