@@ -7,6 +7,7 @@ is new, and the one above where the log is. A leader's new epoch is synced with 
 """
 
 from bisect import bisect_right
+from errno import ENOENT
 from typing import TYPE_CHECKING
 
 from riverport.base.files import Files, StorageError
@@ -74,9 +75,12 @@ class FlushJob:
 
 def _sync_file(files: Files, path: str) -> None:
     """Sync a small file by its name, if there is one: the first segment has no snapshot, a dropped one nothing."""
-    if not files.exists(path):
-        return
-    file = files.open(path)
+    try:
+        file = files.open(path)
+    except StorageError as error:
+        if error.errno == ENOENT:
+            return
+        raise
     try:
         file.sync()
     finally:

@@ -232,14 +232,12 @@ class Segment:
 
     def rename(self, suffix: str) -> None:
         """Give the files another suffix; those of the four that do not exist are no matter."""
-        before = self.suffix
-        for kind in SUFFIXES:
-            self.suffix = before
-            old = self.path_of(kind)
-            self.suffix = suffix
-            if self._files.exists(old):
-                self._files.rename(old, self.path_of(kind))
+        old = [self.path_of(kind) for kind in SUFFIXES]
+        # At once: a thread that finds a file gone looks whether the segment is dropped.
         self.suffix = suffix
+        for path, kind in zip(old, SUFFIXES, strict=True):
+            if self._files.exists(path):
+                self._files.rename(path, self.path_of(kind))
 
     def remove_files(self) -> None:
         """Remove the files; may run on a thread. An open one can be read until `release`."""
