@@ -15,6 +15,7 @@ from riverport.kafka.records.walk import walk
 from riverport.kafka.wire.errors import WireError
 
 MARKERS = (ControlType.ABORT, ControlType.COMMIT)
+ZEROS_AT_ONCE = 64 * 1024
 
 Meaning = Callable[[Record], dict[str, Any]]
 """What a record of a topic of Kafka's own says; raises WireError for one that cannot be read."""
@@ -39,8 +40,10 @@ def segment_items(
         try:
             header = next(headers, None)
         except RecordError as error:
-            yield damage(str(error), position=totals.end)
-            return
+            if not _is_zero(raw[totals.end :]):
+                yield damage(str(error), position=totals.end)
+                return
+            header = None
         if header is None:
             break
         yield _batch(header)
@@ -53,11 +56,18 @@ def segment_items(
         yield from _records(raw, header, with_records, meaning, totals)
     if totals.end < len(raw):
         rest = len(raw) - totals.end
-        if any(raw[totals.end :]):
-            yield damage(f"{rest} bytes that are no whole batch", position=totals.end)
-        else:
+        if _is_zero(raw[totals.end :]):
             yield Item("preallocated", {"position": totals.end, "size": rest})
+        else:
+            yield damage(f"{rest} bytes that are no whole batch", position=totals.end)
     yield Item("total", {"batches": totals.batches, "records": totals.records, "next_offset": totals.next_offset})
+
+
+def _is_zero(raw: memoryview) -> bool:
+    """Room that log.preallocate has taken and nothing has been written to; it may be most of a gigabyte."""
+    zeros = bytes(ZEROS_AT_ONCE)
+    starts = range(0, len(raw), ZEROS_AT_ONCE)
+    return all(raw[at : at + ZEROS_AT_ONCE] == zeros[: len(raw) - at] for at in starts)
 
 
 def _batch(header: BatchHeader) -> Item:
