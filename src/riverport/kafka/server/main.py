@@ -5,6 +5,7 @@ takes, and a killed process costs a recovery at the next start.
 """
 
 import asyncio
+import gc
 import resource
 import signal
 import sys
@@ -52,6 +53,7 @@ def _loop_runner() -> Callable[..., None]:
 
 
 async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] | None) -> None:
+    gc.disable()  # what importing makes stays: collections while it is made were 16 % of a start's CPU time
     from riverport.kafka.server.broker import Broker
 
     for remark in remarks(config):
@@ -61,6 +63,7 @@ async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     broker = Broker(config, loop)
+    gc.enable()
     stopped: asyncio.Future[Any] = loop.create_task(stopping.wait())
     failed: asyncio.Future[Any] = broker.failed
     starting = loop.create_task(broker.start())
@@ -69,6 +72,7 @@ async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] |
         await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
+            gc.freeze()  # or full collections would look at all of it: 4 ms, 12 with 2,000 partitions, amid the load
             if ready is not None:
                 ready(broker.ports)
             await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
