@@ -12,6 +12,7 @@
     subscription.py  which topics the members' metadata names
     others.py        groups of kinds that are not served here and whose records are kept
     records.py       the records that are written, and which partition they go to
+    loading.py       what a partition's batches say, replayed
     config.py        GroupConfig
 
 A classic group:

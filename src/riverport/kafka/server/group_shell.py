@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 from riverport.base.logging import get_logger
 from riverport.kafka.groups.config import GroupConfig
 from riverport.kafka.groups.coordinator import Coordinator
+from riverport.kafka.groups.loading import replay_batches
 from riverport.kafka.groups.records import partition_of
 from riverport.kafka.groups.turn import Now, Turn
 from riverport.kafka.log import Isolation
-from riverport.kafka.records.batch import iter_headers
 from riverport.kafka.records.codecs import Codec
-from riverport.kafka.records.control import ControlType, control_type
 from riverport.kafka.records.errors import RecordError
-from riverport.kafka.records.record import iter_records
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.group_shard import GroupShard, ShardState
 from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
@@ -146,7 +144,7 @@ class GroupShell:
         started_ms = self._broker.clock.mono_ms()
         while offset < log_.high_watermark:
             read = log_.read(offset, LOAD_SLICE_BYTES, isolation=Isolation.HIGH_WATERMARK, min_one=True)
-            following = _replay(shard.coordinator, read.records, offset)
+            following = replay_batches(shard.coordinator, read.records, offset)
             if following == offset:
                 break  # compaction has taken everything up to the end
             offset = following
@@ -171,23 +169,6 @@ class GroupShell:
         for shard in self._shards.values():
             shard.close()
         self._shards.clear()
-
-
-def _replay(coordinator: Coordinator, data: Any, start: int) -> int:
-    """Replay the whole batches of `data` from an offset on; returns the offset behind them."""
-    for header in iter_headers(data):
-        for record in iter_records(data, header):
-            if record.offset < start:
-                continue
-            if header.is_control:
-                kind = control_type(record)
-                if kind in (ControlType.ABORT, ControlType.COMMIT):
-                    coordinator.replay_end(header.producer_id, committed=kind is ControlType.COMMIT)
-            elif record.key is not None:
-                producer_id = header.producer_id if header.is_transactional else -1
-                coordinator.replay_bytes(record.key, record.value, record.offset, producer_id)
-        start = max(start, header.next_offset)
-    return start
 
 
 def _group_config(broker: "Broker") -> GroupConfig:
