@@ -164,7 +164,7 @@ class LogManager:
 
     def _load_one(self, directory: Directory, name: str, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         path = f"{directory.path}/{name}"
-        if name.endswith("-delete"):
+        if name.endswith(("-delete", "-future")):
             self.doomed.append((0, path))
             return
         match = _PARTITION_DIR.fullmatch(name)
@@ -302,6 +302,18 @@ class LogManager:
         text = f"version: 0\ntopic_id: {uuid_text(topic_id)}"
         self.files.write(f"{path}/{PARTITION_METADATA}", text.encode(), sync=False)
         return open_log(self.files, path, topic, partition, topic_id, config, now_ms, clean=True)
+
+    def open_future(self, found: Log, target: str, now_ms: int) -> Log:
+        """An empty copy of a log in another directory; nothing here knows of it until `replace`."""
+        name = self._unique_name(f"{found.topic}-{found.partition}", "future")
+        made = self._create(f"{target}/{name}", found.topic, found.partition, found.topic_id, found.config, now_ms)
+        made.is_future = True
+        return made
+
+    def replace(self, old: Log, new: Log, now_mono_ms: float) -> None:
+        """`new` has all that `old` has, in another directory: it is the log from now on, the old one is deleted."""
+        self.delete(old.topic, old.partition, now_mono_ms)
+        self._logs[(new.topic, new.partition)] = new
 
     def _emptiest(self) -> Directory:
         online = [d for d in self.directories.values() if d.failed is None]

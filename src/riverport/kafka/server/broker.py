@@ -48,6 +48,7 @@ from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
+from riverport.kafka.server.replica_moves import ReplicaMoves
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.server.settings_rules import unserved
 from riverport.kafka.server.topics import Topics
@@ -113,6 +114,7 @@ class Broker:
         self.metadata_fetches = MetadataFetches(self)
         self.lifecycle = Lifecycle(self)
         self.client_quotas = ClientQuotas(self)
+        self.replica_moves = ReplicaMoves(self)
         self._groups: GroupShell | None = None
         self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
         self.controller: Controller | None = None  # with the controller role only
@@ -308,6 +310,7 @@ class Broker:
         await self.server.close()
         await self.housekeeping.stop()
         await self.compaction.stop()
+        await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
         if not self.failed.done():

@@ -38,7 +38,7 @@ def handle(broker: "Broker", request: Request) -> m.DescribeLogDirsResponse:
 
 def _topics(broker: "Broker", directory: str, wanted: set[tuple[str, int]] | None) -> list[_Topic]:
     topics: dict[str, _Topic] = {}
-    for log in broker.logs.logs_in(directory):
+    for log in (*broker.logs.logs_in(directory), *broker.replica_moves.futures_in(directory)):
         if wanted is not None and (log.topic, log.partition) not in wanted:
             continue
         topic = topics.setdefault(log.topic, _Topic(name=log.topic))

@@ -1,0 +1,125 @@
+"""Replicas on their way between the directories of this broker (KIP-113), one task for each.
+
+A move ends with the replica in its new place, or it is abandoned: because its topic is deleted, a directory goes
+offline, another target is named, or the broker stops. An abandoned move is not taken up again by itself.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from riverport.base.files import StorageError
+from riverport.base.logging import get_logger
+from riverport.kafka.log import Log
+from riverport.kafka.log.move import Move
+from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.waiting import wake
+from riverport.kafka.wire.errors import ApiError
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+log = get_logger(__name__)
+
+PAUSE_SECONDS = 0.001
+"""Between two pieces, so that a move never takes the loop for itself."""
+BUSY_PAUSE_SECONDS = 0.1
+"""Until a log that is being cleaned is looked at again."""
+
+
+class ReplicaMoves:
+    """The moves of one broker; everything here is on the loop."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self._moves: dict[Partition, tuple[Move, asyncio.Task[None]]] = {}
+
+    def futures_in(self, path: str) -> list[Log]:
+        """The unfinished copies in a directory."""
+        return [move.future for move, _ in self._moves.values() if move.target == path]
+
+    def start(self, partition: Partition, target: str) -> None:
+        """Move a partition's log to another directory, or back to where it is. Raises StorageError."""
+        known = self._moves.get(partition)
+        if known is not None and known[0].target == target:
+            return
+        if known is not None:
+            known[1].cancel()
+            self._end(partition, known[0])
+        found = partition.log
+        assert found is not None, f"{partition} is offline"
+        if self._broker.logs.directory_of(found).path == target:
+            return
+        move = Move(self._broker.logs, found, target, self._broker.clock.wall_ms())
+        task = self._broker.loop.create_task(self._run(partition, move))
+        self._moves[partition] = (move, task)
+
+    async def close(self) -> None:
+        """Abandon what is not done."""
+        moves, self._moves = self._moves, {}
+        for _, task in moves.values():
+            task.cancel()
+        await asyncio.gather(*(task for _, task in moves.values()), return_exceptions=True)
+        for move, _ in moves.values():
+            _abandon(move)
+
+    async def _run(self, partition: Partition, move: Move) -> None:
+        try:
+            if await self._copy(partition, move):
+                # No await from here on: nobody writes in between.
+                self._finish(partition, move)
+                return
+            log.warning("a move between directories is abandoned", log=move.found, dir=move.target)
+        except StorageError as error:
+            log.error("a move between directories failed", log=move.found, dir=move.target, error=error)
+            if error.path.startswith(move.target + "/") or error.path == move.target:
+                self._broker.logs.fail(move.target, error)
+        except ApiError as error:
+            log.error("a log that is to move is damaged", log=move.found, error=error)
+        self._end(partition, move)
+
+    async def _copy(self, partition: Partition, move: Move) -> bool:
+        """True once the copy is level and synced and the log may be replaced; False where there is nothing to move."""
+        broker, synced = self._broker, False
+        while self._is_wanted(partition, move):
+            if not move.copy(broker.clock.wall_ms()):
+                await asyncio.sleep(PAUSE_SECONDS)
+            elif not synced:
+                # What is left for `finish` to sync is little then.
+                await broker.flusher.flush(move.future)
+                synced = True
+            elif move.found.is_being_cleaned or move.found.swap is not None:
+                await asyncio.sleep(BUSY_PAUSE_SECONDS)
+            else:
+                return True
+        return False
+
+    def _is_wanted(self, partition: Partition, move: Move) -> bool:
+        broker = self._broker
+        return (
+            partition.log is move.found
+            and move.found.failed is None
+            and broker.partitions.get((partition.topic, partition.index)) is partition
+            and broker.logs.is_online(move.target)
+        )
+
+    def _finish(self, partition: Partition, move: Move) -> None:
+        broker = self._broker
+        moved = move.finish(broker.clock.wall_ms(), broker.clock.mono_ms())
+        del self._moves[partition]
+        partition.log = moved
+        if partition.is_leader:
+            moved.start_leader_epoch(partition.leader_epoch)
+        wake(partition, 0, broker.loop)
+
+    def _end(self, partition: Partition, move: Move) -> None:
+        known = self._moves.get(partition)
+        if known is not None and known[0] is move:
+            del self._moves[partition]
+        _abandon(move)
+
+
+def _abandon(move: Move) -> None:
+    try:
+        move.abandon()
+    except StorageError as error:
+        log.warning("the copy of an abandoned move stays until the next start", log=move.found, error=error)

@@ -1,0 +1,138 @@
+"""Replicas that are moved between the directories of a running broker, with clients that notice nothing."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from riverport.kafka.server.broker import Broker as Node
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ErrorCode
+from riverport.testing import Broker
+
+DEADLINE_SECONDS = 20.0
+
+
+def move(broker: Broker, topic: str, target: Path, partition: int = 0) -> int:
+    of = m.AlterReplicaLogDirsRequest
+    wanted = of.AlterReplicaLogDir(str(target), [of.AlterReplicaLogDirTopic(topic, [partition])])
+    answer = broker.run(lambda node: node.channel.send(of([wanted])))
+    code: int = answer.results[0].partitions[0].error_code
+    return code
+
+
+async def moving(node: Node) -> int:
+    return sum(len(node.replica_moves.futures_in(path)) for path in node.config.log_dirs)
+
+
+def settled(broker: Broker) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while broker.run(moving):
+        assert time.monotonic() < deadline, "the move does not end"
+        time.sleep(0.01)
+
+
+def place_of(broker: Broker, topic: str) -> Path:
+    async def look(node: Node) -> Path:
+        log: Any = node.partitions[(topic, 0)].log
+        return Path(log.dir).parent
+
+    return broker.run(look)
+
+
+def other(place: Path) -> Path:
+    return place.with_name("b" if place.name == "a" else "a")
+
+
+@pytest.fixture
+def dirs(tmp_path: Path) -> list[Path]:
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def test_records_written_before_during_and_after_a_move_are_all_there(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t", config={"segment.bytes": 1_048_576})
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0, "enable.idempotence": True})
+
+        def produce(first: int, count: int) -> None:
+            for n in range(first, first + count):
+                producer.produce("t", b"%d" % n + bytes(3_000))
+            assert producer.flush(20) == 0
+
+        produce(0, 1000)
+        for round_ in range(4):
+            source = place_of(broker, "t")
+            assert move(broker, "t", other(source)) == 0
+            produce(1000 + round_ * 100, 100)
+            settled(broker)
+            assert place_of(broker, "t") == other(source)
+        values = [record.value for record in broker.records("t")]
+        assert [int((value or b"").rstrip(b"\0")) for value in values] == list(range(1400))
+        broker.restart(clean=False)
+        assert [record.value for record in broker.records("t")] == values
+
+
+def test_a_move_that_is_called_back_leaves_the_log_where_it_is(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        source = place_of(broker, "t")
+
+        async def there_and_back(node: Node) -> None:
+            # In one turn of the loop, so that the move cannot be done before it is called back.
+            partition = node.partitions[("t", 0)]
+            node.replica_moves.start(partition, str(other(source)))
+            node.replica_moves.start(partition, str(source))
+
+        broker.run(there_and_back)
+        assert broker.run(moving) == 0
+        assert place_of(broker, "t") == source
+        assert not list(other(source).glob("t-0*"))
+
+
+def test_a_topic_that_is_deleted_on_its_way_is_gone_from_both_directories(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        source = place_of(broker, "t")
+
+        async def move_and_delete(node: Node) -> None:
+            node.replica_moves.start(node.partitions[("t", 0)], str(other(source)))
+            await node.channel.send(m.DeleteTopicsRequest([m.DeleteTopicsRequest.DeleteTopicState("t", bytes(16))]))
+
+        broker.run(move_and_delete)
+        settled(broker)
+        assert not list(other(source).glob("t-0*future"))
+        assert not [path for dir in dirs for path in dir.glob("t-0*") if not path.name.endswith("-delete")]
+
+
+def test_the_copy_is_described_with_how_far_it_is_behind(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        producer = Producer({"bootstrap.servers": broker.bootstrap})
+        producer.produce("t", b"v")
+        assert producer.flush(20) == 0
+        source = place_of(broker, "t")
+
+        async def described(node: Node) -> dict[tuple[str, bool], int]:
+            node.replica_moves.start(node.partitions[("t", 0)], str(other(source)))
+            answer = await node.channel.send(m.DescribeLogDirsRequest(None))
+            return {
+                (result.log_dir, partition.is_future_key): partition.offset_lag
+                for result in answer.results
+                for topic in result.topics
+                for partition in topic.partitions
+            }
+
+        assert broker.run(described) == {(str(source), False): 0, (str(other(source)), True): 1}
+
+
+def test_moves_that_cannot_be_are_refused(dirs: list[Path], tmp_path: Path) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        broker.create_topic("__consumer_offsets")
+        assert move(broker, "t", tmp_path / "c") == ErrorCode.LOG_DIR_NOT_FOUND
+        assert move(broker, "t", dirs[0], partition=7) == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert move(broker, "t", place_of(broker, "t")) == 0
+        internal = place_of(broker, "__consumer_offsets")
+        assert move(broker, "__consumer_offsets", other(internal)) == ErrorCode.KAFKA_STORAGE_ERROR
