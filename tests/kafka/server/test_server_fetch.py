@@ -3,7 +3,6 @@
 The whole file agrees with Apache Kafka 4.3.1 but for the tests marked as our own, see conftest.py.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +27,7 @@ from riverport.base.ids import METADATA_TOPIC_ID
 from riverport.kafka.records.batch import read_header
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.codecs import Codec
+from riverport.kafka.server import connection
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ErrorCode
@@ -278,6 +278,18 @@ def test_many_fetches_wait_side_by_side(address: Address, other: Wire) -> None:
         wire.close()
 
 
+def test_client_that_sends_no_more_is_answered(wire: Wire, address: Address) -> None:
+    """Half of its connection is closed, the other half is open."""
+    topic = make_topic(address)
+    one, waiting = frame(produce(topic, batch(b"x"))), frame(fetch([(topic, [asked(0, 1)])], max_wait_ms=300))
+    wire.send(one + waiting + frame(m.MetadataRequest([], False), 12))
+    wire.end_sending()
+    assert produced(wire.next_answer(ApiKey.PRODUCE, 13)[1]).error_code == 0
+    assert fetched(wire.next_answer(ApiKey.FETCH, 18)[1]).error_code == 0
+    assert wire.next_answer(ApiKey.METADATA, 12)[1].cluster_id
+    assert wire.is_closed()
+
+
 # --- isolation
 
 
@@ -336,23 +348,27 @@ def test_records_leave_in_the_topics_codec_whatever_the_version(wire: Wire, addr
 
 
 @pytest.mark.usefixtures("own_only")
-def test_client_that_goes_leaves_no_fetch_behind(address: Address, other: Wire) -> None:
-
+def test_client_that_goes_leaves_no_fetch_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.2)
     with Broker() as broker:
         topic = make_topic(address_of(broker))
-        threads = threading.active_count()
-        for _ in range(20):
-            with Wire(address_of(broker)) as wire:
-                wire.send(frame(fetch([(topic, [asked()])], max_wait_ms=2**31 - 1)))
 
         async def waiting(node: Any) -> int:
             return sum(len(partition.waiters) for partition in node.partitions.values())
 
-        deadline = time.monotonic() + 20
-        while broker.run(waiting) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert broker.run(waiting) == 0
-        assert threading.active_count() == threads
+        def eventually(count: int) -> bool:
+            deadline = time.monotonic() + 20
+            while (found := broker.run(waiting)) != count and time.monotonic() < deadline:
+                time.sleep(0.01)
+            return found == count
+
+        wires = [Wire(address_of(broker)) for _ in range(20)]
+        for wire in wires:
+            wire.send(frame(fetch([(topic, [asked()])], max_wait_ms=2**31 - 1)))
+        assert eventually(20)
+        for wire in wires:
+            wire.close()
+        assert eventually(0)
 
 
 @pytest.mark.usefixtures("own_only")

@@ -40,6 +40,8 @@ MAX_STARTED = 32
 """Most requests of one connection whose answers are not sent yet."""
 WRITE_HIGH_WATER = 4 * 1024 * 1024
 """Bytes of unsent answers from which on no further request of the connection is started."""
+LINGER_SECONDS = 30.0
+"""How long a client that has stopped sending may wait for its answers."""
 
 _SIZE = struct.Struct(">i")
 _PRODUCE = 0
@@ -84,6 +86,8 @@ class Connection(asyncio.BufferedProtocol):
         self._write_paused = False
         self._read_paused = False
         self._held = False  # not let in yet
+        self._ended = False  # the client sends no more
+        self._linger: asyncio.TimerHandle | None = None
         self._doomed = False  # no further request is started, and once the last is answered it is closed
 
     # --- asyncio.BufferedProtocol
@@ -101,6 +105,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._linger is not None:
+            self._linger.cancel()
         self._release_large()
         for started in self._started:
             if started.api_key == ApiKey.FETCH and started.future is not None:
@@ -128,7 +134,13 @@ class Connection(asyncio.BufferedProtocol):
         self._drain()
 
     def eof_received(self) -> bool:
-        return False
+        """Who sends no more is still answered, for a while: we cannot tell it from who has gone altogether."""
+        if not self._started:
+            return False
+        self._ended = True
+        self._linger = asyncio.get_running_loop().call_later(LINGER_SECONDS, self.close)
+        self._throttle_reading()
+        return True
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -189,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
             self._draining = False
             self._settle()
         self._flush()
-        if self._doomed and self.is_idle and not self.closed and self._transport is not None:
+        if (self._doomed or self._ended) and self.is_idle and not self.closed and self._transport is not None:
             self.closed = True
             self._transport.close()  # once what was written is sent
             return
@@ -281,7 +293,7 @@ class Connection(asyncio.BufferedProtocol):
             full = self._start == 0 and self._end == RECEIVE_BUFFER
             if self._end == RECEIVE_BUFFER and self._start:
                 self._make_room()
-        full = full or self._held or self._doomed
+        full = full or self._held or self._doomed or self._ended
         if full != self._read_paused:
             self._read_paused = full
             if full:
