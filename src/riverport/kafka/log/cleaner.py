@@ -239,7 +239,7 @@ class LogCleaner:
             map_capacity=int(slots * limits.load_factor),
             map_load_factor=limits.load_factor,
             pace=self._pace,
-            is_unwanted=lambda: not self._is_wanted(found),
+            is_unwanted=lambda: not self._is_wanted(found) or found.truncations != chosen.truncations,
         )
 
 

@@ -27,6 +27,8 @@ log = get_logger(__name__)
 
 MOST_THREADS = 1024
 """More are never started, whatever the setting says."""
+LEAST_BACKOFF_MS = 10
+"""With a setting of 0 the loop would do nothing else but ask."""
 SHORTEST_REST_MS = 50
 """Shorter ones are saved up: the system's sleep is not exact."""
 LONGEST_REST_MS = 1_000
@@ -137,7 +139,8 @@ class Compaction:
         try:
             while number < self._threads:
                 if not await self._round():
-                    await asyncio.sleep(self._broker.config["log.cleaner.backoff.ms"] / 1000)
+                    rest_ms = max(self._broker.config["log.cleaner.backoff.ms"], LEAST_BACKOFF_MS)
+                    await asyncio.sleep(rest_ms / 1000)
         finally:
             del self._workers[number]
 
