@@ -20,6 +20,7 @@ from riverport.cli.embedded import embedded_broker, throwaway_directory
 from riverport.cli.lines import opened, progress_over, read_lines
 from riverport.cli.terminal import (
     Progress,
+    Verbatim,
     counted,
     print_json,
     print_table,
@@ -205,7 +206,8 @@ def _see(given: argparse.Namespace, story: Story, record: "ConsumedRecord") -> N
 
 
 def _print(given: argparse.Namespace, story: Story, took: float) -> None:
-    width = terminal_width(PLAIN_WIDTH)
+    digits = len(str(story.produced))
+    room = max(20, terminal_width(PLAIN_WIDTH) - len("PARTITION  ") - max(6, digits) - max(3, digits) - 4)
     what = "standard input" if given.file == "-" else printable(given.file)
     lines, size = counted(story.produced, "line"), size_text(story.produced_bytes)
     print(f"broker    up at {story.bootstrap} in {story.started_s:.2f} s, topic {TOPIC!r} with {PARTITIONS} partitions")
@@ -214,7 +216,7 @@ def _print(given: argparse.Namespace, story: Story, took: float) -> None:
     print()
     shown = [record for seen in story.partitions.values() for record in seen.shown]
     if shown:
-        rows = [(r.partition, r.offset, int(r.key or 0), _line_text(r.value or b"", width)) for r in shown]
+        rows = [(r.partition, r.offset, int(r.key or 0), _line_text(r.value or b"", room)) for r in shown]
         print_table(["PARTITION", "OFFSET", "KEY", "VALUE"], rows)
         if len(shown) < story.consumed:
             print(f"… and {story.consumed - len(shown)} more; --all shows them")
@@ -226,10 +228,9 @@ def _print(given: argparse.Namespace, story: Story, took: float) -> None:
     print(f"\nall of it took {took:.2f} s; the broker is stopped and its data removed")
 
 
-def _line_text(value: bytes, width: int) -> str:
-    """A value in one row, cut to the terminal; a huge one is not even decoded whole."""
-    room = max(20, width - 30)
-    return shortened(printable_bytes(value[: room * 4]), room)
+def _line_text(value: bytes, room: int) -> Verbatim:
+    """A value in `room` cells of a row; a huge one is not even decoded whole."""
+    return Verbatim(shortened(printable_bytes(value[: room * 4]), room))
 
 
 def _document(given: argparse.Namespace, story: Story, took: float) -> dict[str, object]:

@@ -36,8 +36,8 @@ def opened(path: str) -> Iterator[int]:
 
 
 def progress_over(descriptor: int, label: str) -> Progress:
-    """A bar over the bytes of a file; of a pipe nobody knows how many will come."""
-    return Progress(label, os.fstat(descriptor).st_size or None, size_text)
+    """A bar over the bytes of a file; of a pipe nobody knows how many will come. None where somebody types them."""
+    return Progress(label, os.fstat(descriptor).st_size or None, size_text, hidden=os.isatty(descriptor))
 
 
 async def read_lines(descriptor: int, most_bytes: int) -> AsyncIterator[list[bytes]]:

@@ -1,6 +1,7 @@
 """What is printed: aligned tables, JSON, and a progress bar that shows only on a terminal."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 REDRAW_S = 0.1
 """A bar is drawn this often at the most: drawing must cost nothing beside the work."""
 BAR_CELLS = 24
+BAR, ASCII_BAR = ("█", "·"), ("#", ".")
 
 
 def print_json(document: Any) -> None:
@@ -39,6 +41,8 @@ def _cell(value: Any) -> tuple[str, bool]:
         return ("yes" if value else "no"), False
     if isinstance(value, int):
         return str(value), True
+    if isinstance(value, Verbatim):
+        return printable(value), False
     if isinstance(value, (list, tuple)):
         return printable(",".join(map(str, value))) or "-", False
     return printable(str(value)) or "-", isinstance(value, Figure)
@@ -89,6 +93,12 @@ class Figure(str):
     __slots__ = ()
 
 
+class Verbatim(str):
+    """Text that is shown as it is even where it is empty: a dash would be another value."""
+
+    __slots__ = ()
+
+
 def size_text(size: int) -> Figure:
     """A number of bytes for a person: `1.2 MiB`."""
     if size < 1024:
@@ -109,22 +119,33 @@ def counted(number: int, noun: str) -> str:
 class Progress:
     """A bar on standard error while a block runs, gone when it ends; nothing where that is no terminal.
 
+    What takes no longer than a redraw shows no bar at all: it would only flash.
+
     with Progress("producing", size, size_text) as progress:
         progress.add(100)
     """
 
-    def __init__(self, label: str, total: int | None = None, shown: Any = str, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        label: str,
+        total: int | None = None,
+        shown: Any = str,
+        stream: TextIO | None = None,
+        *,
+        hidden: bool = False,
+    ) -> None:
         """`total` is what `add` sums up to, None where nobody knows; `shown` makes the text of an amount."""
         self._label = label
         self._total = total
         self._shown = shown
         self._stream = stream or sys.stderr
-        self._on = self._stream.isatty()
+        self._on = self._stream.isatty() and os.environ.get("TERM") != "dumb" and not hidden
+        self._full, self._empty = BAR if _has_blocks(self._stream) else ASCII_BAR
         self._done = 0
         self._next_draw = 0.0
 
     def __enter__(self) -> "Progress":
-        self._draw()
+        self._next_draw = time.monotonic() + REDRAW_S
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,14 +159,16 @@ class Progress:
             self._draw()
 
     def _draw(self) -> None:
-        if not self._on:
-            return
         self._next_draw = time.monotonic() + REDRAW_S
         line = f"{self._label}  {self._shown(self._done)}"
         if self._total:
             part = min(1.0, self._done / self._total)
             filled = round(part * BAR_CELLS)
-            bar = "█" * filled + "·" * (BAR_CELLS - filled)
+            bar = self._full * filled + self._empty * (BAR_CELLS - filled)
             line = f"{self._label}  {bar} {part:4.0%}  {self._shown(self._done)} of {self._shown(self._total)}"
         self._stream.write(f"\r{shortened(line, shutil.get_terminal_size().columns - 1)}\x1b[K")
         self._stream.flush()
+
+
+def _has_blocks(stream: TextIO) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") in ("utf8", "utf16")
