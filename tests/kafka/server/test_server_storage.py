@@ -128,7 +128,11 @@ def codes(hosted: Hosted, topic: tuple[str, bytes], **options: object) -> list[i
     """What Produce says of both partitions."""
     with Wire(hosted.address) as wire:
         answer = wire.ask(w.produce(topic, w.batch(b"v"), w.batch(b"v")))
-        return [partition.error_code for partition in answer.responses[0].partition_responses]
+        entries = sorted(answer.responses[0].partition_responses, key=lambda entry: entry.index)
+        # As Apache Kafka answers: nothing but the code.
+        refused = [(e.base_offset, e.log_start_offset, e.error_message) for e in entries if e.error_code]
+        assert set(refused) <= {(-1, -1, None)}
+        return [entry.error_code for entry in entries]
 
 
 def fetch_codes(hosted: Hosted, topic: tuple[str, bytes]) -> dict[int, int]:

@@ -269,7 +269,7 @@ class Log:
 
     def _write(self, chunks: list[Any], size: int, headers: Sequence[BatchHeader], now_ms: int) -> None:
         if self.failed is not None:
-            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(self.failed))
+            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
         segment = self.segments[-1]
         if segment.size and self._roll_needed(segment, size, headers, now_ms):
             self.roll(now_ms)

@@ -85,7 +85,7 @@ class Partition:
         Raises ApiError NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, KAFKA_STORAGE_ERROR.
         """
         if self.log is None:
-            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR, f"the log directory of {self} is offline")
+            raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
         if current_leader_epoch >= 0 and current_leader_epoch != self.leader_epoch:
             newer = current_leader_epoch > self.leader_epoch
             raise ApiError(ErrorCode.UNKNOWN_LEADER_EPOCH if newer else ErrorCode.FENCED_LEADER_EPOCH)
@@ -122,7 +122,7 @@ class Partition:
 
     def _lost(self, log: Log, error: StorageError) -> ApiError:
         self.storage_failed(log, error)
-        return ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
+        return ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
 
     def _advance_high_watermark(self, log: Log) -> None:
         if len(self.isr) <= 1:
