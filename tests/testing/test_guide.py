@@ -1,6 +1,9 @@
 """docs/guides/testing.md does what it says: its blocks are files, and its tests pass."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 pytest_plugins = ["pytester"]
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "testing.md"
+SCRIPT = GUIDE.parents[2] / "scripts" / "time-in-process"
 BLOCK = re.compile(r"^```(\w+)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -53,6 +57,14 @@ def test_settings_of_the_guide_are_taken(pytester: pytest.Pytester) -> None:
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
+
+
+def test_script_of_the_guide_measures_what_the_guide_shows() -> None:
+    run = subprocess.run([sys.executable, SCRIPT, "2"], capture_output=True, text=True, check=True)
+    found = json.loads(run.stdout)
+    assert found["rounds"] == 2
+    assert 0 < found["ready_s"]["min"] <= found["ready_s"]["median"] <= found["ready_s"]["max"]
+    assert {"import_s", "first_ready_s", "stop_s"} <= set(found)
 
 
 def test_every_word_of_a_rule_is_explained() -> None:
