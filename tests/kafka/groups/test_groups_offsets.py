@@ -24,7 +24,9 @@ TOPIC_ID = bytes(range(16))
 def commit(desk: Desk, topic: str = "t", offset: int = 1, **given: Any) -> ErrorCode:
     """Commit one offset of partition 0; the error of the request or of its one partition."""
     metadata, version = given.pop("metadata", ""), given.pop("version", 9)
-    partition = m.OffsetCommitRequest.OffsetCommitRequestPartition(0, offset, 5, metadata)
+    # No version of the request has both a retention time and leader epochs.
+    leader_epoch = -1 if "retention_time_ms" in given else 5
+    partition = m.OffsetCommitRequest.OffsetCommitRequestPartition(0, offset, leader_epoch, metadata)
     fields = {
         "group_id": GROUP, "generation_id_or_member_epoch": -1, "member_id": "", "group_instance_id": None,
         "retention_time_ms": -1, **given,
