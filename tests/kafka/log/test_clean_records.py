@@ -5,7 +5,7 @@ from tests.kafka.log.clean_kit import HOUR_MS, LIMITS, batches, clean, compacted
 from tests.kafka.log.kit import NOW_MS, disk_with, reopened, replace, segments
 
 from riverport.kafka.log import Isolation, Log
-from riverport.kafka.records.builder import NewRecord
+from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
 
@@ -271,6 +271,23 @@ def test_a_merged_segment_is_no_larger_than_a_segment_may_be() -> None:
     assert len(records(log)) == 200
     assert all(segment.size <= log.config.segment_bytes for segment in log.segments)
     assert found_through_indexes(log)
+
+
+def test_segments_whose_offsets_lie_too_far_apart_for_one_index_are_not_merged() -> None:
+    disk = disk_with()
+    manager, log = compacted(disk)
+    far = 2**31 + 5
+    for offset in (0, 7, far, far + 1):
+        batch = build_batch([NewRecord(b"%d" % offset, b"v", (), NOW_MS)], base_offset=offset, leader_epoch=0)
+        log.append_as_follower(batch, NOW_MS)
+    log.update_high_watermark(log.log_end_offset)
+    roll(log)
+    assert segments(log)[:2] == [0, 8]
+    clean(manager)
+    assert [offset for offset, _, _ in rows(log)] == [0, 7, far, far + 1]
+    assert len([segment for segment in log.segments if segment.size]) == 2
+    assert found_through_indexes(log)
+    assert found_through_indexes(reopened(log, clean=True))
 
 
 def test_offsets_are_found_in_what_is_left() -> None:
