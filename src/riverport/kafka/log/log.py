@@ -286,9 +286,10 @@ class Log:
         if headers[-1].last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
             return True
         first = segment.read_first_timestamp()
-        newest = max([header.max_timestamp for header in headers])
+        newest = headers[0].max_timestamp if len(headers) == 1 else max([header.max_timestamp for header in headers])
         age = newest - first if first >= 0 else now_ms - segment.created_ms
-        if age > config.max_segment_ms - self._jitter_ms(segment):
+        jitter_ms = self._jitter_ms(segment) if config.segment_jitter_ms else 0
+        if age > config.max_segment_ms - jitter_ms:
             return True
         # The last place of the time index is for the entry that is written when the segment is rolled.
         room = config.segment_index_bytes

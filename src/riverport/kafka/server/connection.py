@@ -218,7 +218,8 @@ class Connection(asyncio.BufferedProtocol):
             return True
         start, available = self._start, self._end - self._start
         if available < 4:
-            self._make_room()
+            if available:
+                self._make_room()
             return False
         (size,) = _SIZE.unpack_from(self._buffer, start)
         if size <= 0 or size > self.server.max_request_bytes:
@@ -285,6 +286,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _throttle_reading(self) -> None:
         """Stop reading when the buffer is full of requests that may not start yet, or when nothing more is to come."""
+        if self._end < RECEIVE_BUFFER and not (self._large or self._held or self._doomed or self._read_paused):
+            return  # nearly always
         if self.closed or self._transport is None:
             return
         if self._large is not None:
