@@ -130,6 +130,41 @@ def test_only_so_many_wait_as_the_backlog_says(make: Make, connect: Connect) -> 
     assert is_served_at_last(waiting[0])
 
 
+TWO_LISTENERS = {
+    "listeners": "ONE://127.0.0.1:0,TWO://127.0.0.1:0,CONTROLLER://127.0.0.1:0",
+    "listener.security.protocol.map": "ONE:PLAINTEXT,TWO:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "TWO",
+}
+
+
+def addresses(broker: Broker) -> list[tuple[str, int]]:
+    """Of the two listeners."""
+
+    async def ports(node: Any) -> dict[str, int]:
+        return dict(node.ports)
+
+    return [("127.0.0.1", broker.run(ports)[name]) for name in ("ONE", "TWO")]
+
+
+def test_listener_that_is_full_keeps_nobody_from_another(make: Make) -> None:
+    broker = make(**TWO_LISTENERS, **{"listener.name.one.max.connections": 1, "socket.listen.backlog.size": 1})
+    one, two = addresses(broker)
+    with Wire(one) as first, Wire(one) as second, Wire(two) as other:
+        assert is_served(first)
+        assert is_waiting(second)
+        assert is_served(other)
+        with Wire(one) as third:
+            assert third.is_closed()
+
+
+def test_clients_cannot_shut_out_the_brokers_own_listener(make: Make) -> None:
+    broker = make(**TWO_LISTENERS, max_connections=1)
+    one, two = addresses(broker)
+    with Wire(one) as client, Wire(two) as peer:
+        assert is_served(client)
+        assert is_served(peer)
+
+
 @pytest.mark.parametrize(
     "config",
     [{"max_connections_per_ip": 2}, {"max_connections_per_ip": 9, "max_connections_per_ip_overrides": "127.0.0.1:2"}],

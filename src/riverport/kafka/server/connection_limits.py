@@ -41,13 +41,15 @@ class ConnectionLimits:
 
     def arrive(self, connection: "Connection") -> None:
         """Let a new connection in, make it wait, or close it."""
-        if len(self._waiting) >= self._broker.config["socket.listen.backlog.size"]:
-            log.warning("connection refused, too many wait already", peer=connection.peer_host)
-            connection.close()
-            return
         self._waiting.append(connection)
         self._let_in()
-        if connection in self._waiting:
+        if connection not in self._waiting:
+            return
+        if len(self._waiting) > self._broker.config["socket.listen.backlog.size"]:
+            log.warning("connection refused, too many wait already", peer=connection.peer_host)
+            self._waiting.remove(connection)
+            connection.close()
+        else:
             connection.hold()
 
     def leave(self, connection: "Connection") -> None:
