@@ -78,3 +78,12 @@ def test_a_producer_that_writes_no_more_is_forgotten() -> None:
         until(lambda: of_log(broker, "t", lambda log: len(log.producers.states)) == 0)
         # Of a producer that is not known any sequence is taken.
         produce(wire, "t", sequence=1000)
+
+
+def test_the_first_round_of_retention_comes_before_its_interval_is_over() -> None:
+    settings = {"log.initial.task.delay.ms": 10, "log.retention.check.interval.ms": 3_600_000}
+    with Broker(settings) as broker, Wire(address_of(broker)) as wire:
+        broker.create_topic("t", config={"retention.bytes": 0})
+        produce(wire, "t")
+        broker.restart()
+        until(lambda: broker.records("t") == [])

@@ -8,6 +8,7 @@ fenced, logs closed and marked clean. What a killed process leaves behind is the
 import asyncio
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.clock import Clock, SystemClock
@@ -277,16 +278,18 @@ class Broker:
             every("broker sessions", lambda: config["broker.session.timeout.ms"] // 8, self.controller.fence_expired)
         if not self.is_broker:
             return
-        every("retention", lambda: config["log.retention.check.interval.ms"], self._retention)
+        first_ms = config["log.initial.task.delay.ms"]
+        every("retention", lambda: config["log.retention.check.interval.ms"], self._retention, first_ms=first_ms)
         for name, key in (
             (RECOVERY_POINTS, "log.flush.offset.checkpoint.interval.ms"),
             (LOG_STARTS, "log.flush.start.offset.checkpoint.interval.ms"),
             (HIGH_WATERMARKS, "replica.high.watermark.checkpoint.interval.ms"),
         ):
-            every(name, lambda key=key: config[key], lambda name=name: self.upkeep.checkpoint(name))  # type: ignore[misc]
+            write = partial(self.upkeep.checkpoint, name)
+            every(name, partial(config.__getitem__, key), write, first_ms=first_ms)
         every("deletion", lambda: 1_000, lambda: self.upkeep.remove_dropped(self.clock.mono_ms()))
         every("rolled segments", lambda: 1_000, self.upkeep.flush_rolled)
-        every("flushes by age", lambda: config["log.flush.scheduler.interval.ms"], self._flush_old)
+        every("flushes by age", lambda: config["log.flush.scheduler.interval.ms"], self._flush_old, first_ms=first_ms)
         every("producers", lambda: config["producer.id.expiration.check.interval.ms"], self._expire_producers)
         self.compaction.start()
 

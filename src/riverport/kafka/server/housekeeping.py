@@ -23,20 +23,36 @@ class Housekeeping:
         self._executor = executor
         self._tasks: list[asyncio.Task[None]] = []
 
-    def every(self, name: str, interval_ms: Callable[[], int], duty: Callable[[], Iterable[Any] | None]) -> None:
-        """Call `duty` each interval. Jobs that it returns are run on a thread, one after the other."""
-        self._tasks.append(self._loop.create_task(self._repeat(name, interval_ms, duty)))
+    def every(
+        self,
+        name: str,
+        interval_ms: Callable[[], int],
+        duty: Callable[[], Iterable[Any] | None],
+        *,
+        first_ms: int | None = None,
+    ) -> None:
+        """Call `duty` each interval, the first time after `first_ms` if that is sooner.
+
+        Jobs that it returns are run on a thread, one after the other.
+        """
+        self._tasks.append(self._loop.create_task(self._repeat(name, interval_ms, duty, first_ms)))
 
     async def _repeat(
-        self, name: str, interval_ms: Callable[[], int], duty: Callable[[], Iterable[Any] | None]
+        self,
+        name: str,
+        interval_ms: Callable[[], int],
+        duty: Callable[[], Iterable[Any] | None],
+        first_ms: int | None,
     ) -> None:
+        rest_ms = interval_ms() if first_ms is None else min(first_ms, interval_ms())
         while True:
-            await asyncio.sleep(interval_ms() / 1000)
+            await asyncio.sleep(rest_ms / 1000)
             try:
                 for job in duty() or ():
                     await self.run(job)
             except Exception:
                 log.exception("a periodic duty failed", duty=name)
+            rest_ms = interval_ms()
 
     async def run(self, job: Any) -> None:
         """Run one job off the loop, then let it take its result on the loop."""

@@ -94,7 +94,7 @@ ROWS = (
             "A broker that cannot tell the controller about a failed log directory for this long stops.",
             LOW, effect=False, source="KIP-858"),
     Setting("log.initial.task.delay.ms", LONG, 30_000, at_least(0),
-            "How long after the start the periodic tasks on logs begin.", LOW, internal=True, effect=False),
+            "How long after the start the periodic tasks on logs begin, at the latest.", LOW, internal=True),
     Setting("log.cleaner.enable", BOOLEAN, True, None,
             "Whether compacted topics are cleaned. Switching this off is meant for tests only."),
     Setting("log.cleaner.threads", INT, 1, at_least(0),
