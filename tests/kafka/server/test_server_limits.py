@@ -189,6 +189,32 @@ def test_connections_that_come_too_fast_wait(make: Make, connect: Connect) -> No
     assert time.monotonic() - before >= 0.4
 
 
+def test_address_that_comes_too_fast_is_closed_after_a_while(make: Make, connect: Connect) -> None:
+    broker = make()
+    made = m.AlterClientQuotasRequest
+    entity = [made.EntityData("ip", "127.0.0.1")]
+    with Wire(address_of(broker)) as wire:
+        (answer,) = wire.ask(made([made.EntryData(entity, [made.OpData("connection_creation_rate", 1.0)])])).entries
+        assert answer.error_code == 0
+    allowed = [connect(broker) for _ in range(BURST_SECONDS)]
+    assert all(is_served(wire) for wire in allowed)
+    before = time.monotonic()
+    assert connect(broker).is_closed()
+    assert time.monotonic() - before >= 0.5  # the bucket may have filled a little meanwhile
+    assert all(is_served(wire) for wire in allowed)
+
+
+def test_quota_of_every_address_is_that_of_those_without_their_own(make: Make, connect: Connect) -> None:
+    broker = make()
+    made = m.AlterClientQuotasRequest
+    with Wire(address_of(broker)) as wire:
+        for name, rate in ((None, 1.0), ("127.0.0.1", 1000.0)):
+            quota = made.EntryData([made.EntityData("ip", name)], [made.OpData("connection_creation_rate", rate)])
+            assert wire.ask(made([quota])).entries[0].error_code == 0
+    wires = [connect(broker) for _ in range(3 * BURST_SECONDS)]
+    assert all(is_served(wire) for wire in wires)
+
+
 def test_rate_fills_with_time_up_to_its_burst() -> None:
     rate = _Rate(4, now_ms=0.0)
     for _ in range(4 * BURST_SECONDS):

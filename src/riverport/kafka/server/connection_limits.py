@@ -1,15 +1,17 @@
 """How many connections the listeners of a node take, and how fast (KIP-402, KIP-612).
 
-From an address that has `max.connections.per.ip` already, a connection is closed. Over `max.connections`, of the node
-or of the listener, and over `max.connection.creation.rate` it waits: none of its requests is started until there is
-room, as if it were still to be accepted. As many may wait as `socket.listen.backlog.size` says.
+From an address that has `max.connections.per.ip` already, a connection is closed; from one that comes faster than its
+quota `connection_creation_rate` allows, too, but not at once, since who comes again right away would come faster still.
+Over `max.connections`, of the node or of the listener, and over `max.connection.creation.rate` it waits: none of its
+requests is started until there is room, as if it were still to be accepted. As many may wait as
+`socket.listen.backlog.size` says.
 
 The listener that brokers use among themselves does not count to the node's limits where there is another: clients
 cannot shut out the cluster.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from riverport.base.logging import get_logger
@@ -24,6 +26,12 @@ log = get_logger(__name__)
 BURST_SECONDS = 10
 """Seconds whose connections may come at once: Kafka takes the mean over its window of eleven samples of a second."""
 UNLIMITED = 2**31 - 1
+MAX_DELAY_MS = 1_000
+"""The longest time from the arrival of a connection that comes too fast to its end."""
+MAX_DELAYED = 1_000
+"""As many of those are there at a time; further ones end at once."""
+MAX_ADDRESSES = 10_000
+"""Rates of addresses kept at a time; the one that was used longest ago goes first."""
 
 
 class ConnectionLimits:
@@ -37,6 +45,8 @@ class ConnectionLimits:
         self._counted: set[Connection] = set()
         self._waiting: deque[Connection] = deque()
         self._rates: dict[str, _Rate] = {}
+        self._rates_of_hosts: OrderedDict[str, _Rate] = OrderedDict()
+        self._delayed = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def arrive(self, connection: "Connection") -> None:
@@ -94,6 +104,10 @@ class ConnectionLimits:
 
     def _take(self, connection: "Connection") -> None:
         host = connection.peer_host
+        wait_ms = self._excess_ms(host)
+        if wait_ms > 0:
+            self._close_later(connection, min(wait_ms, MAX_DELAY_MS))
+            return
         if self._of_host[host] >= self._broker.config.connections_limit_of(host):
             log.warning("connection refused, its address has too many", peer=host, open=self._of_host[host])
             connection.close()
@@ -102,6 +116,40 @@ class ConnectionLimits:
         self._of_listener[connection.listener.name] += 1
         self._of_host[host] += 1
         connection.welcome()
+
+    def _excess_ms(self, host: str) -> float:
+        """How much too early a connection from that address comes; 0 where it may."""
+        quotas = self._broker.metadata.image.quotas
+        if not quotas or self._kind != "broker":
+            return 0.0
+        values = quotas.get((("ip", host),)) or quotas.get((("ip", None),)) or {}
+        limit = int(values.get("connection_creation_rate", UNLIMITED))
+        if limit >= UNLIMITED:
+            return 0.0
+        now_ms = self._broker.clock.mono_ms()
+        rate = self._rates_of_hosts.pop(host, None)
+        if rate is None or rate.per_second != limit:
+            rate = _Rate(limit, now_ms)
+        self._rates_of_hosts[host] = rate
+        if len(self._rates_of_hosts) > MAX_ADDRESSES:
+            self._rates_of_hosts.popitem(last=False)
+        wait_ms = rate.wait_ms(now_ms)
+        if wait_ms == 0:
+            rate.take()
+        return wait_ms
+
+    def _close_later(self, connection: "Connection", delay_ms: float) -> None:
+        if self._delayed >= MAX_DELAYED:
+            connection.close()
+            return
+        self._delayed += 1
+        connection.hold()
+
+        def close() -> None:
+            self._delayed -= 1
+            connection.close()
+
+        self._broker.loop.call_later(delay_ms / 1000, close)
 
     def _has_room(self, listener: "Listener") -> bool:
         config = self._broker.config
