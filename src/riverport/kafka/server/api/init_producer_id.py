@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
 
-def handle(
-    broker: "Broker", request: Request
-) -> m.InitProducerIdResponse | asyncio.Future[m.InitProducerIdResponse]:
+def handle(broker: "Broker", request: Request) -> m.InitProducerIdResponse | asyncio.Future[m.InitProducerIdResponse]:
     body: m.InitProducerIdRequest = request.body
     if body.transactional_id is not None:
         code = ErrorCode.INVALID_REQUEST if body.transactional_id == "" else ErrorCode.COORDINATOR_NOT_AVAILABLE
