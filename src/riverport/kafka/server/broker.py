@@ -44,7 +44,6 @@ from riverport.kafka.server.identity import give_identities, load_identities, no
 from riverport.kafka.server.lifecycle import Lifecycle
 from riverport.kafka.server.listener import Listener, Server
 from riverport.kafka.server.metadata_fetch import MetadataFetches
-from riverport.kafka.server.metadata_observer import MetadataObserver
 from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
@@ -59,6 +58,7 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.group_shell import GroupShell
+    from riverport.kafka.server.metadata_observer import MetadataObserver
 
 log = get_logger(__name__)
 
@@ -216,6 +216,8 @@ class Broker:
         metadata.subscribe(lambda image, delta: self.metadata_fetches.committed())
 
     def _observe_metadata(self) -> None:
+        from riverport.kafka.server.metadata_observer import MetadataObserver
+
         config = self.config
         directory = self.logs.directories.get(config.metadata_log_dir)
         self.metadata = MetadataObserver(self, self._metadata_log_config())
