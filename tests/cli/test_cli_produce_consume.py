@@ -170,6 +170,28 @@ def test_ctrl_c_commits_and_leaves(cli: Cli, topic: str) -> None:
     assert sum(offset["committed_offset"] or 0 for offset in group["offsets"]) == 2
 
 
+def test_a_second_member_prints_nothing_that_the_first_has(cli: Cli, topic: str) -> None:
+    cli.ok("produce", topic, "-p", "0", input=b"1\n2\n")
+    first = cli.start("consume", topic, "--group", topic, "--from-beginning")
+    assert first.stdout is not None
+    assert [first.stdout.readline(), first.stdout.readline()] == ["1\n", "2\n"]
+    second = cli.start("consume", topic, "--group", topic, "--from-beginning")
+    while len(cli.json("groups", "describe", topic)["groups"][0]["members"]) < 2:
+        assert second.poll() is None
+    for partition in ("0", "2"):  # 0 and 1 are of one member, 2 is of the other
+        cli.ok("produce", topic, "-p", partition, input=f"to {partition}\n".encode())
+    printed = []
+    for consuming in (first, second):
+        assert consuming.stdout is not None
+        printed.append(consuming.stdout.readline())
+    for consuming in (first, second):
+        consuming.send_signal(signal.SIGINT)
+        out, said = consuming.communicate(timeout=20)
+        assert (consuming.returncode, said) == (0, "")
+        printed += out.splitlines(keepends=True)
+    assert sorted(printed) == ["to 0\n", "to 2\n"]
+
+
 def test_records_go_out_while_standard_input_stays_open(cli: Cli, topic: str) -> None:
     producing = cli.start("produce", topic, stdin=subprocess.PIPE)
     assert producing.stdin is not None

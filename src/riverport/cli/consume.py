@@ -103,6 +103,7 @@ async def _consume(client: "Client", given: argparse.Namespace) -> None:
         group=given.group,
         reset="earliest" if given.from_beginning else "latest",
         read_committed=given.read_committed,
+        commit_on_rebalance=True,
     )
     async with consumer:
         if given.group is not None:
@@ -146,11 +147,11 @@ async def _stream(consumer: "Consumer", given: argparse.Namespace, write: Writer
         if records:
             heard = now
         if given.group is not None and now - committed >= COMMIT_EVERY_S:
-            await consumer.commit()
+            await consumer.commit_if_owned()
             committed = now
     stopped.cancel()
-    if given.group is not None and consumer.assignment:
-        await consumer.commit()
+    if given.group is not None:
+        await consumer.commit_if_owned()
     return count
 
 

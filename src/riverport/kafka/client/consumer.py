@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from riverport.kafka.client.client import Client
 from riverport.kafka.client.errors import ClientError, Disconnected, Refused, TimedOut, Unreachable
-from riverport.kafka.client.group import GroupMember
+from riverport.kafka.client.group import REJOIN, GroupMember
 from riverport.kafka.client.offsets import (
     EARLIEST,
     LATEST,
@@ -78,7 +78,9 @@ class Consumer:
         heartbeat_ms: int = 3_000,
         fetch_bytes: int = FETCH_BYTES,
         partition_bytes: int = PARTITION_BYTES,
+        commit_on_rebalance: bool = False,
     ) -> None:
+        """With `commit_on_rebalance`, what was polled counts as done before the partitions are given up."""
         self._client = client
         self._group = group
         self._reset: Reset = reset
@@ -91,6 +93,7 @@ class Consumer:
         }
         self._fetch_bytes = fetch_bytes
         self._partition_bytes = partition_bytes
+        self._commit_on_rebalance = commit_on_rebalance
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._fetches: dict[int, asyncio.Task[None]] = {}  # by leader
         self._lane = f"fetch-{id(self)}"
@@ -180,6 +183,18 @@ class Consumer:
                 instance_id=member.instance_id,
             )
 
+    async def commit_if_owned(self) -> bool:
+        """As `commit`; False where nothing is assigned, or where it comes too late: the next owner polls it again."""
+        if not self._partitions:
+            return False
+        try:
+            await self.commit()
+        except Refused as error:
+            if error.code not in REJOIN:
+                raise
+            return False
+        return True
+
     async def _rejoined(self, deadline: float) -> bool:
         """Take part in a rebalance; False where it is not over at the deadline."""
         if self._joining is None:
@@ -194,6 +209,8 @@ class Consumer:
     async def _rejoin(self) -> None:
         assert self.member is not None
         await self._drop_fetches()
+        if self._commit_on_rebalance:
+            await self.commit_if_owned()
         self._partitions = {}
         self._partitions = {place: _Partition() for place in await self.member.join()}
 

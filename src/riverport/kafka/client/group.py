@@ -185,11 +185,17 @@ class GroupMember:
 
     def _check(self, code: int, what: str) -> None:
         """Errors of a rebalance: those that mean "again" are raised as one that `retrying` takes for passing."""
-        if code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION):
-            self.member_id, self.generation = "", -1
+        self._forget(code)
         if code in REJOIN:
             raise Disconnected(f"group {self.group!r} is rebalancing")
         self.client.check_coordinator(self.group, code, f"{what} of group {self.group!r}")
+
+    def _forget(self, code: int) -> None:
+        """What an error says is over. A member that is still known joins under its id: it leaves no ghost behind."""
+        if code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION):
+            self.generation = -1
+        if code == ErrorCode.UNKNOWN_MEMBER_ID:
+            self.member_id = ""
 
     # --- heartbeats
 
@@ -211,7 +217,6 @@ class GroupMember:
             except (Disconnected, TimedOut, Unreachable):
                 continue
             except Refused as error:
-                if error.code in (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION):
-                    self.member_id, self.generation = "", -1
+                self._forget(error.code)
                 if not error.retriable:
                     self.stale = True
