@@ -19,7 +19,7 @@ from riverport.kafka.log.transactions import AbortedTransaction, encode_entries
 from riverport.kafka.records.batch import CURRENT_MAGIC, BatchHeader, check_crc, iter_headers, read_header
 from riverport.kafka.records.control import ControlType, control_type
 from riverport.kafka.records.errors import corrupt
-from riverport.kafka.records.record import Record, iter_records
+from riverport.kafka.records.record import Record, iter_keys, iter_records
 from riverport.kafka.records.retain import retain
 
 MAX_SEGMENT_OFFSETS = 2**31 - 1
@@ -125,11 +125,11 @@ class Cleaning:
             trace.is_spent(header, _kind_of(chunk, header))
         elif not trace.is_aborted(header):
             offset_map, start = self.map, self.first_dirty
-            for record in iter_records(chunk, header):
-                if record.key is not None and record.offset >= start:
+            for offset, key in iter_keys(chunk, header):
+                if key is not None and offset >= start:
                     if offset_map.is_full:
                         return False
-                    offset_map.put(record.key, record.offset)
+                    offset_map.put(key, offset)
         if header.last_offset >= self.first_dirty:
             self.map.latest_offset = header.last_offset
         return True
