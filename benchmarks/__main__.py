@@ -88,11 +88,22 @@ def _kafka(given: argparse.Namespace, words: list[str]) -> int:
 
 def _about(given: argparse.Namespace, words: list[str], started: datetime) -> dict[str, Any]:
     return {
-        "command": shlex.join(["python", "-m", "benchmarks", *words]),
+        "command": shlex.join(["python", "-m", "benchmarks", *_what_matters(words)]),
         "started": started.isoformat(timespec="seconds"),
         "settings": SETTINGS,
         "kafka_jvm": [*KAFKA_HEAP, *KAFKA_JVM],
     }
+
+
+def _what_matters(words: list[str]) -> list[str]:
+    """The words of a command without those that only say where results go."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        if word in ("--out", "--work"):
+            next(rest, None)
+        elif word != "--no-plots" and not word.startswith(("--out=", "--work=")):
+            kept.append(word)
+    return kept
 
 
 def _save(out: Path, about: dict[str, Any], findings: bench.Findings) -> None:

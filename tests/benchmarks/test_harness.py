@@ -28,6 +28,7 @@ def test_every_figure_is_measured_and_reported(
     assert status == 0, shown.err
     found = json.loads((out / "results.json").read_text())
     assert found["failures"] == []
+    assert found["command"] == "python -m benchmarks kafka --quick --alone", "where results went is nobody's business"
     measured = {(item["figure"], item["measure"]) for item in found["outcomes"]}
     assert measured == {(figure.name, measure.key) for figure in FIGURES for measure in figure.measures}
     for item in found["outcomes"]:
