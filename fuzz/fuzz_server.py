@@ -1,4 +1,4 @@
-"""Throws senseless and damaged requests at a broker: `python fuzz/fuzz_server.py --seconds 60 [--seed N]`.
+"""Throws senseless and damaged requests at a whole node: `python fuzz/fuzz_server.py --seconds 60 [--seed N]`.
 
 Requests are made from the protocol table, with random values in every field, and some of them are damaged. A case
 passes if the broker answers it or closes its connection, nothing fails inside, and the broker goes on serving others.
@@ -34,18 +34,19 @@ def run(seconds: float, seed: int) -> int:
         for topic in ("t", "u"):
             broker.create_topic(topic)
         while time.monotonic() - start < seconds:
-            chosen = [senseless_request(rng) for _ in range(rng.randint(1, REQUESTS_OF_A_CONNECTION))]
+            kind = rng.choice(("broker", "broker", "controller"))
+            chosen = [senseless_request(rng, kind) for _ in range(rng.randint(1, REQUESTS_OF_A_CONNECTION))]
             payloads = [damage(rng, payload) if rng.random() < 0.3 else payload for _, payload in chosen]
             cases += len(payloads)
             try:
-                answers(broker, [len(p).to_bytes(4, "big") + p for p in payloads], patience=PATIENCE)
+                answers(broker, [len(p).to_bytes(4, "big") + p for p in payloads], patience=PATIENCE, kind=kind)
                 broker.check()
                 if not answers(broker, [frame(m.DescribeClusterRequest(), 1)]):
                     raise BrokerError("the broker does not answer any more")
             except Exception as problem:
                 print(f"fuzz_server: {problem!r} (seed {seed}, case {cases})", file=sys.stderr)
                 for (name, _), payload in zip(chosen, payloads, strict=True):
-                    print(f"{name} {payload.hex()}", file=sys.stderr)
+                    print(f"{kind}: {name} {payload.hex()}", file=sys.stderr)
                 return 1
             if sys.stderr.isatty() and time.monotonic() - last_shown > 1:
                 last_shown = time.monotonic()

@@ -42,10 +42,10 @@ class FakeTransport(asyncio.Transport):
     abort = close
 
 
-async def converse(node: Any, pieces: Iterable[bytes], patience: int) -> bytes:
-    """What the node's first listener answers to bytes that come in these pieces. In the broker's thread."""
+async def converse(node: Any, pieces: Iterable[bytes], patience: int, kind: str) -> bytes:
+    """What the node's first listener of a kind answers to bytes that come in these pieces. In the broker's thread."""
     transport = FakeTransport()
-    connection = Connection(node.server.listeners[0])
+    connection = Connection(next(each for each in node.server.listeners if each.dispatch.kind == kind))
     connection.connection_made(transport)
     for piece in pieces:
         await asyncio.sleep(0)  # others may receive in between
@@ -73,19 +73,23 @@ async def _until(condition: Callable[[], bool], patience: int) -> None:
         await asyncio.sleep(0)
 
 
-def answers(broker: Broker, pieces: Iterable[bytes], *, patience: int = 1_000_000) -> bytes:
+def answers(broker: Broker, pieces: Iterable[bytes], *, patience: int = 1_000_000, kind: str = "broker") -> bytes:
     """What one connection is answered."""
-    (found,) = answers_side_by_side(broker, [pieces], patience=patience)
+    (found,) = answers_side_by_side(broker, [pieces], patience=patience, kind=kind)
     return found
 
 
 def answers_side_by_side(
-    broker: Broker, conversations: Iterable[Iterable[bytes]], *, patience: int = 1_000_000
+    broker: Broker,
+    conversations: Iterable[Iterable[bytes]],
+    *,
+    patience: int = 1_000_000,
+    kind: str = "broker",
 ) -> list[bytes]:
     """What several connections are answered whose pieces come in turns."""
 
     async def all_of_them(node: Any) -> list[bytes]:
-        found = await asyncio.gather(*(converse(node, pieces, patience) for pieces in conversations))
+        found = await asyncio.gather(*(converse(node, pieces, patience, kind) for pieces in conversations))
         assert node.server.budget.used == 0
         return found
 

@@ -12,7 +12,9 @@ from riverport.kafka.wire.codec import encode
 from riverport.kafka.wire.frame import request_head
 from riverport.kafka.wire.schema import Field
 
-FOR_OPERATORS = frozenset((ApiKey.UNREGISTER_BROKER, ApiKey.UPDATE_FEATURES))
+DEADLY = frozenset(
+    (ApiKey.UNREGISTER_BROKER, ApiKey.UPDATE_FEATURES, ApiKey.BROKER_REGISTRATION, ApiKey.BROKER_HEARTBEAT)
+)
 """What would take the broker away from those who test it: rightly so."""
 TEXTS = ["", "t", "u", "g", "__consumer_offsets", "range", "consumer", "1", "x" * 300, "é€😀", "a b"]
 PAYLOADS = [
@@ -38,14 +40,15 @@ class Senseless(Chances):
         return self.rng.choice(PAYLOADS)
 
 
-def served() -> list[Api]:
-    known = [api for key, api in sorted(apis().items()) if key in HANDLERS and key not in FOR_OPERATORS]
-    return [api for api in known if "broker" in api.listeners]
+def served(kind: str = "broker") -> list[Api]:
+    """What a kind of listener serves."""
+    known = [api for key, api in sorted(apis().items()) if key in HANDLERS and key not in DEADLY]
+    return [api for api in known if kind in api.listeners]
 
 
-def senseless_request(rng: Random) -> tuple[str, bytes]:
+def senseless_request(rng: Random, kind: str = "broker") -> tuple[str, bytes]:
     """What it is, and its payload: a frame without its size."""
-    api = rng.choice(served())
+    api = rng.choice(served(kind))
     version = rng.randint(api.versions.low, api.versions.high)
     request: Any = random_value(api.request.__name__, version, Senseless(rng, most_elements=rng.choice([1, 2, 4])))
     body = encode(request, version)

@@ -42,7 +42,9 @@ class Process:
     def __init__(self) -> None:
         self._process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=-1, stdout=-1, text=True)
         assert self._process.stdout is not None
-        host, port = self._process.stdout.readline().strip().split(":")
+        line = self._process.stdout.readline()
+        assert line, f"the broker did not start, exit code {self._process.wait()}"
+        host, port = line.strip().split(":")
         self.address = host, int(port)
 
     def greatest_size(self) -> int:

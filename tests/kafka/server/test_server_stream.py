@@ -153,16 +153,16 @@ def test_damaged_requests_harm_nobody(broker: Broker, requests: list[tuple[str, 
     assert answers(broker, [frame(m.DescribeClusterRequest(), 1)])
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_senseless_requests_are_answered_and_harm_nobody(seed: int) -> None:
+@pytest.mark.parametrize(("kind", "seed"), [("broker", 0), ("broker", 1), ("controller", 2)])
+def test_senseless_requests_are_answered_and_harm_nobody(kind: str, seed: int) -> None:
     """Random values in every field: an answer that cannot be encoded is a failure, too. See fuzz/fuzz_server.py."""
     rng = Random(seed)
     with Broker() as broker:
         for topic in ("t", "u"):
             broker.create_topic(topic)
         for _ in range(400):
-            _, payload = senseless_request(rng)
-            answers(broker, [len(payload).to_bytes(4, "big") + payload], patience=5)
+            _, payload = senseless_request(rng, kind)
+            answers(broker, [len(payload).to_bytes(4, "big") + payload], patience=5, kind=kind)
             broker.check()
         assert answers(broker, [frame(m.DescribeClusterRequest(), 1)])
 
