@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Producer
+
+from riverport.kafka.records.batch import iter_headers, patch
+from riverport.kafka.records.builder import NewRecord, build_batch
+from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.metadata_records import encode_record
 
 RIVERPORT = [sys.executable, "-m", "riverport"]
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
@@ -120,6 +126,81 @@ def test_up_refuses_more_brokers_than_it_has() -> None:
     result = run("up", "--brokers", "3")
     assert result.returncode == 2
     assert "one broker per cluster" in result.stderr
+
+
+def test_up_says_what_is_wrong_with_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = run("up", "--port", "0", "--dir", str(directory))
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"riverport: mkdir {directory}: ")
+
+
+def test_a_directory_has_one_user(tmp_path: Path) -> None:
+    with process("up", "--json", "--port", "0", "--dir", str(tmp_path)) as up:
+        assert up.stdout is not None
+        assert up.stdout.readline()
+        second = run("up", "--port", "0", "--dir", str(tmp_path))
+    assert second.returncode == 1
+    assert second.stderr == f"riverport: lock {tmp_path}/.lock: another process is using this directory\n"
+
+
+@pytest.mark.parametrize(
+    ("level", "text"),
+    [
+        (("metadata.version", 99), "metadata.version is at level 99, this release has levels 7 to 33"),
+        (("time.travel.version", 1), "time.travel.version is at level 1, this release has no such feature"),
+    ],
+)
+def test_a_directory_of_a_newer_release_is_left_alone(tmp_path: Path, level: tuple[str, int], text: str) -> None:
+    with process("up", "--json", "--port", "0", "--dir", str(tmp_path)) as up:
+        assert up.stdout is not None
+        assert up.stdout.readline()
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(20) == 0
+    (segment,) = (tmp_path / "__cluster_metadata-0").glob("*.log")
+    raw = segment.read_bytes()
+    last = list(iter_headers(raw))[-1]
+    newer = build_batch([NewRecord(None, encode_record(m.FeatureLevelRecord(*level), 0), (), 0)])
+    patch(newer, 0, last.next_offset, last.leader_epoch)
+    segment.write_bytes(raw + newer)
+    result = run("up", "--port", "0", "--dir", str(tmp_path))
+    assert result.returncode == 1
+    assert f"{text}: a newer one has used the directory" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--port", "65536"), "a port is a number from 0 to 65535"),
+        (("--port", "x"), "invalid int value: 'x'"),
+        (("--brokers", "0"), "--brokers 0: this release runs one broker per cluster"),
+        (("--colour",), "unrecognized arguments: --colour"),
+    ],
+)
+def test_up_with_options_that_make_no_sense(words: tuple[str, ...], text: str) -> None:
+    result = run("up", *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert text in result.stderr
+
+
+def test_every_wrong_setting_is_named_with_its_value_and_what_is_allowed(tmp_path: Path) -> None:
+    file = properties(tmp_path, num__io__threads="-3", log__cleanup__policy="shred")
+    for words in (("start", str(file)), ("format", "-t", CLUSTER_ID, "-c", str(file))):
+        result = run("kafka", *words)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "Invalid value -3 for configuration num.io.threads: Value must be at least 1" in result.stderr
+        assert "Invalid value shred for configuration log.cleanup.policy" in result.stderr
+        assert "compact" in result.stderr
+
+
+def test_a_file_that_is_no_properties_file(tmp_path: Path) -> None:
+    missing = run("kafka", "start", str(tmp_path / "missing"))
+    assert (missing.returncode, missing.stderr) == (1, f"riverport: {tmp_path}/missing: No such file or directory\n")
+    (tmp_path / "broken").write_text("a=\\u12")
+    broken = run("kafka", "start", str(tmp_path / "broken"))
+    assert broken.returncode == 1
+    assert f"{tmp_path}/broken: line 1" in broken.stderr
 
 
 def test_formatting_then_starting_a_node(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from riverport.base.clock import Clock
-from riverport.base.files import Files
+from riverport.base.files import Files, StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
@@ -110,7 +110,17 @@ class MetadataShell(MetadataReplica):
             self._append([m.AbortTransactionRecord("the controller has changed")])
         if features.METADATA_VERSION not in self.pending.features:
             self._append(self._bootstrap_records())
+        self._check_features()
         self._commit_now()
+
+    def _check_features(self) -> None:
+        """Raises StorageError for a cluster that newer brokers have written for: its records may say what we miss."""
+        for name, level in self.pending.features.items():
+            low, high = features.SUPPORTED.get(name, (0, 0))
+            if level and not low <= level <= high:
+                has = f"levels {low} to {high}" if high else "no such feature"
+                reason = f"{name} is at level {level}, this release has {has}: a newer one has used the directory"
+                raise StorageError("read", self._dir, 0, reason)
 
     def _lead(self, now_ms: int) -> None:
         state = read_state(self._files, self._dir)
