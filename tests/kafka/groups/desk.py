@@ -59,6 +59,7 @@ class Desk:
         self.end_offset = 0
         self.append_error: ErrorCode | None = None
         """What befalls the next appends."""
+        self._refused_at = -1
 
     def _new(self) -> Coordinator:
         return Coordinator(self.config, lambda: f"{next(self._ids):04}")
@@ -85,6 +86,7 @@ class Desk:
         """Append, replay, and only then let anything out. Raises ApiError as the shard does."""
         if turn.records:
             if self.append_error is not None:
+                self._refused_at = self.end_offset
                 self.coordinator.refused(turn, self.append_error)
                 self._effects(turn)
                 if turn.response is not None:
@@ -112,6 +114,11 @@ class Desk:
                 case CancelTimer(timer):
                     self.timers.pop(timer, None)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the last thing that should have been written was not."""
+        return self._refused_at == self.end_offset
+
     def replayed(self) -> Coordinator:
         """Another coordinator that has read the log."""
         found = self._new()
@@ -121,6 +128,7 @@ class Desk:
     def restart(self) -> None:
         """The broker dies and comes back: what is in the log is all that is left."""
         self.coordinator = self.replayed()
+        self._refused_at = -1
         self.timers.clear()
         self.perform(self.coordinator.loaded(self.now))
 
