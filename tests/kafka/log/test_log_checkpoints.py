@@ -78,6 +78,7 @@ def written(disk: SimDisk) -> None:
     for name in CHECKPOINTS:
         for job in Upkeep(manager).checkpoint(name):
             job.run()
+            job.finish()
     disk.kill()
 
 

@@ -9,7 +9,14 @@ from tests.kafka.log.kit import NOW_MS, SMALL, TOPIC_ID, append, disk_with, mana
 from riverport.base.files import Files, StorageError
 from riverport.kafka.log import Log
 from riverport.kafka.log.checkpoints import read_offsets
-from riverport.kafka.log.manager import CLEAN_SHUTDOWN, LOG_STARTS, RECOVERY_POINTS, DuplicateLog, LogManager
+from riverport.kafka.log.manager import (
+    CHECKPOINTS,
+    CLEAN_SHUTDOWN,
+    LOG_STARTS,
+    RECOVERY_POINTS,
+    DuplicateLog,
+    LogManager,
+)
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.sim.disk import SimDisk
 
@@ -267,6 +274,36 @@ def test_a_topic_made_again_has_nothing_of_the_old_one() -> None:
     log = made(manager, "t", topic_id=bytes(15) + b"\x09")
     assert log.log_end_offset == 0
     assert manager.get("t", 0) is log
+
+
+@pytest.mark.parametrize("is_being_written", [False, True])
+def test_a_topic_made_again_does_not_begin_where_the_old_one_did(is_being_written: bool) -> None:
+    """Killed before the next checkpoints: those of the old topic say nothing of the new one."""
+    disk = disk_with()
+    manager = manager_of(disk)
+    log = made(manager, "t")
+    for _ in range(40):
+        append(log, b"old")
+    log.delete_records(40)
+    upkeep = Upkeep(manager)
+    jobs = [job for name in CHECKPOINTS for job in upkeep.checkpoint(name)]
+    if not is_being_written:
+        for job in jobs:
+            job.run()
+            job.finish()
+    manager.delete("t", 0, 0)
+    log = made(manager, "t", topic_id=bytes(15) + b"\x09")
+    for n in range(5):
+        append(log, b"%d" % n)
+    if is_being_written:
+        for job in jobs:
+            job.run()
+            job.finish()
+    disk.kill()
+    again = manager_of(disk).get("t", 0)
+    assert again is not None
+    again.update_high_watermark(again.log_end_offset)
+    assert values(again) == {n: b"%d" % n for n in range(5)}
 
 
 def test_a_log_whose_topic_is_not_known_is_set_aside_if_there_is_something_in_it() -> None:

@@ -26,6 +26,7 @@ from tests.kafka.log.kit import (
 from riverport.base.files import StorageError
 from riverport.kafka.log import Log
 from riverport.kafka.log.manager import CHECKPOINTS, RECOVERY_POINTS, LogManager
+from riverport.kafka.log.retention import drop_old_segments
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.records.batch import BatchHeader
 
@@ -174,6 +175,7 @@ class PromisedLogs(RuleBasedStateMachine):
     def checkpoint(self, name: str) -> None:
         for job in Upkeep(self.manager).checkpoint(name):
             job.run()
+            job.finish()
 
     @rule()
     def stop_and_start(self) -> None:
@@ -204,6 +206,7 @@ class PromisedLogs(RuleBasedStateMachine):
         end = self._log(at).log_end_offset
         try:
             job.run()
+            job.finish()
             self.promises[at].flushed = max(self.promises[at].flushed, end)
         except StorageError:
             pass
@@ -291,3 +294,51 @@ class TestPromisesAtLength(PromisedLogs.TestCase):  # type: ignore[name-defined,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_deletions_take_what_was_deleted_and_no_more(seed: int) -> None:
+    """DeleteRecords, retention, power cuts and kills in any order: what was flushed above the log start is there."""
+    rng, disk = Random(seed), disk_with()
+    manager = manager_of(disk)
+    written: dict[int, bytes] = {}
+    ever: set[tuple[int, bytes]] = set()  # a power cut may bring back what was deleted, if nobody has written that down
+    flushed = start = 0
+    log = manager.get_or_create("t", 0, TOPIC_ID, SMALL, NOW_MS)
+    for _ in range(60):
+        match rng.randrange(10):
+            case 0 | 1 | 2 | 3:
+                value = b"%d" % log.log_end_offset + b"x" * rng.choice((1, 300, 900))
+                at = append(log, value)
+                written[at] = value
+                ever.add((at, value))
+            case 4:
+                log.flush()
+                flushed = log.log_end_offset
+            case 5:
+                start = max(start, rng.randint(log.log_start_offset, log.high_watermark))
+                log.delete_records(start)
+            case 6:
+                drop_old_segments(log, NOW_MS)
+                start = max(start, log.log_start_offset)
+            case 7:
+                for name in CHECKPOINTS:
+                    for job in Upkeep(manager).checkpoint(name):
+                        job.run()
+                        job.finish()
+            case 8:
+                for removal in Upkeep(manager).remove_dropped(10**9):
+                    removal.run()
+                    removal.finish()
+            case _:
+                disk.crash(rng) if rng.random() < 0.7 else disk.kill()
+                manager = manager_of(disk)
+                log = manager.get_or_create("t", 0, TOPIC_ID, SMALL, NOW_MS)
+                log.update_high_watermark(log.log_end_offset)
+                found = values(log)
+                assert found.items() <= ever
+                assert {n for n in written if start <= n < flushed} <= set(found)
+                written = found
+                start = min(start, log.log_end_offset)
+                flushed = min(flushed, log.log_end_offset)
+    assert {n for n in written if start <= n} == set(values(log, max(start, log.log_start_offset)))

@@ -80,6 +80,9 @@ class LogManager:
         self._logs: dict[tuple[str, int], Log] = {}
         self.doomed: list[tuple[float, str | Segment]] = []  # when to remove what: directories, and segments' files
         self._points: dict[str, dict[str, checkpoints.OffsetsByPartition]] = {}  # as they were found at the start
+        self._named: dict[str, set[tuple[str, int]]] = {}  # by directory: the partitions that its checkpoints may name
+        self._outdated: set[str] = set()  # directories whose checkpoints name logs that are gone
+        self._being_written = 0  # checkpoints, by jobs
 
     def __iter__(self) -> Iterator[Log]:
         return iter(self._logs.values())
@@ -111,6 +114,7 @@ class LogManager:
         self.files.mkdir(path)
         directory.lock = self.files.lock(f"{path}/.lock")
         self._points[path] = {name: self._read_checkpoint(f"{path}/{name}") for name in CHECKPOINTS}
+        self._named[path] = {partition for offsets in self._points[path].values() for partition in offsets}
         mark = f"{path}/{CLEAN_SHUTDOWN}"
         directory.clean = self.files.exists(mark)
         if directory.clean:
@@ -287,6 +291,9 @@ class LogManager:
             )
         while True:
             directory = self._emptiest()
+            self._forget_former(directory, topic, partition)
+            if directory.failed is not None:
+                continue
             try:
                 created = self._create(
                     f"{directory.path}/{topic}-{partition}", topic, partition, topic_id, config, now_ms
@@ -296,6 +303,25 @@ class LogManager:
                 continue
             self._logs[(topic, partition)] = created
             return created
+
+    def _forget_former(self, directory: Directory, topic: str, partition: int) -> None:
+        """Let no checkpoint say something of a log that is to be made: a start would take it for this log's."""
+        if (topic, partition) in self._named[directory.path]:
+            self._outdated.add(directory.path)
+            self._write_outdated()
+
+    def _write_outdated(self) -> None:
+        if self._being_written:
+            return  # `checkpoint_written` comes back to it
+        for path in sorted(self._outdated):
+            directory = self.directories[path]
+            try:
+                for name in CHECKPOINTS:
+                    checkpoints.write_offsets(self.files, f"{path}/{name}", self.offsets(directory, name))
+            except StorageError as error:
+                self.fail(path, error)
+            self._named[path] = {(found.topic, found.partition) for found in self.logs_in(path)}
+        self._outdated.clear()
 
     def _create(self, path: str, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int) -> Log:
         self.files.mkdir(path)
@@ -387,6 +413,15 @@ class LogManager:
 
     def directory_of(self, found: Log) -> Directory:
         return self.directories[found.dir.rpartition("/")[0]]
+
+    def checkpoint_begun(self, directory: Directory, offsets: checkpoints.OffsetsByPartition) -> None:
+        """A job is going to write a checkpoint; it says `checkpoint_written` when it has, or could not."""
+        self._named[directory.path].update(offsets)
+        self._being_written += 1
+
+    def checkpoint_written(self) -> None:
+        self._being_written -= 1
+        self._write_outdated()
 
     def offsets(self, directory: Directory, checkpoint: str) -> checkpoints.OffsetsByPartition:
         """What one of a directory's checkpoints says now."""

@@ -12,7 +12,7 @@ from riverport.base.logging import get_logger
 from riverport.kafka.log import checkpoints
 from riverport.kafka.log.flush import FlushJob
 from riverport.kafka.log.log import Log
-from riverport.kafka.log.manager import LogManager
+from riverport.kafka.log.manager import Directory, LogManager
 from riverport.kafka.log.retention import drop_old_segments
 from riverport.kafka.log.segment import Segment
 
@@ -23,19 +23,20 @@ log = get_logger(__name__)
 class CheckpointJob:
     """One checkpoint of one directory."""
 
-    files: Files
-    path: str
+    manager: LogManager
+    directory: Directory
+    name: str
     offsets: checkpoints.OffsetsByPartition
-    failed: Callable[[Exception], None]
 
     def run(self) -> None:
-        checkpoints.write_offsets(self.files, self.path, self.offsets)
+        checkpoints.write_offsets(self.manager.files, f"{self.directory.path}/{self.name}", self.offsets)
 
     def finish(self) -> None:
-        pass
+        self.manager.checkpoint_written()
 
     def fail(self, error: Exception) -> None:
-        self.failed(error)
+        self.manager.fail(self.directory.path, error)
+        self.manager.checkpoint_written()
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ class Upkeep:
             offsets = manager.offsets(directory, name)
             if self._written.get(path) != offsets:
                 self._written[path] = offsets
-                jobs.append(CheckpointJob(manager.files, path, offsets, self._failed_in(directory.path)))
+                manager.checkpoint_begun(directory, offsets)
+                jobs.append(CheckpointJob(manager, directory, name, offsets))
         return jobs
 
     def _failed_in(self, path: str) -> Callable[[Exception], None]:
