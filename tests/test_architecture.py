@@ -5,6 +5,7 @@ internals. Cores decide and shells act, so a core imports nothing that has time,
 """
 
 import ast
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,9 @@ def test_every_package_explains_itself() -> None:
         if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert not silent, f"packages without a docstring: {silent}"
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by their names alone."""
+    names = sorted(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, following in pairwise(names) if name == following] == []

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 from tests.interchange.nodes import Node, Software
@@ -21,6 +29,11 @@ pytestmark = [pytest.mark.java, pytest.mark.slow]
 WAIT = 30
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 ROUND_RECORDS = 300
+NOT_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 BEGUN_MS = int(time.time() * 1000)  # of the oldest record: younger than what retention takes away
 DELETED_BELOW = 10
 
@@ -119,7 +132,7 @@ class Story:
         consumer = Consumer(
             {"bootstrap.servers": self.node.bootstrap, "group.id": "reader", "auto.offset.reset": "error"}
         )
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=WAIT)
+        low, high = _watermarks(consumer, TopicPartition(topic, 0))
         consumer.assign([TopicPartition(topic, 0, low)])
         found: list[Message] = []
         while len(found) < high - low:
@@ -147,6 +160,19 @@ class Story:
         admin = self.admin
         done = admin.describe_topics(_topics([*CODECS, "configured"]))
         return {name: str(found.result(WAIT).topic_id) for name, found in done.items()}
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """Of a broker that has only just begun to answer: it may not know yet that it leads."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            low, high = consumer.get_watermark_offsets(partition, timeout=WAIT)
+            return int(low), int(high)
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _topics(names: list[str]) -> object:
