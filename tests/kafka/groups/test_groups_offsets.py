@@ -9,7 +9,7 @@ from riverport.base.ids import ZERO_UUID
 from riverport.kafka.groups.classic import State
 from riverport.kafka.groups.commits import TopicCommit
 from riverport.kafka.groups.config import GroupConfig
-from riverport.kafka.groups.records import offset_commit
+from riverport.kafka.groups.records import GroupRecord, offset_commit
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.control import end_txn_marker
 from riverport.kafka.wire import messages as m
@@ -425,6 +425,21 @@ def test_a_group_without_offsets_goes_at_the_next_check() -> None:
     desk.leave((member.id, None))
     expire(desk)
     assert not desk.coordinator.groups
+
+
+def test_an_idle_consumer_group_goes_with_its_last_offset_and_a_share_group_stays() -> None:
+    desk = Desk()
+    keys = [m.ConsumerGroupMetadataKey("modern"), m.ShareGroupMetadataKey("shared")]
+    for key in keys:
+        desk.coordinator.replay(GroupRecord(key, b"\x00\x00"), 0)
+    commit(desk, group_id="modern")
+    desk.advance(WEEK_MS - 1)
+    expire(desk)
+    assert fetched(desk, group="modern")[0] == 1
+    desk.advance(1)
+    expire(desk)
+    assert list(desk.coordinator.groups) == ["shared"]
+    assert fetched(desk, group="modern") == NOTHING
 
 
 def test_a_deleted_topic_takes_its_offsets_along_in_every_group() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from riverport.kafka.groups.classic import ClassicGroup, State
 from riverport.kafka.groups.offsets import CommittedOffset, OffsetStore
-from riverport.kafka.groups.others import OtherGroup
+from riverport.kafka.groups.others import SHARE, OtherGroup
 from riverport.kafka.groups.rebalance import UNKNOWN_MEMBER, touch
 from riverport.kafka.groups.records import group_metadata, offset_commit, offset_tombstone
 from riverport.kafka.groups.turn import Turn
@@ -158,8 +158,9 @@ def expire(turn: Turn, group: Group, offsets: OffsetStore) -> None:
 
     Nothing expires while members consume it: of an empty group the time since it became empty counts, of a group that
     only commits the time since each commit, and of a stable consumer group that time for topics it has given up.
+    Groups of other kinds have no live members here, so only the time since each commit counts; share groups stay.
     """
-    if isinstance(group, OtherGroup):
+    if isinstance(group, OtherGroup) and group.kind == SHARE:
         return
     everything = True
     for topic, partitions in offsets.of_group(group.group_id).items():
@@ -173,13 +174,16 @@ def expire(turn: Turn, group: Group, offsets: OffsetStore) -> None:
             if expired:
                 turn.records.append(offset_tombstone(group.group_id, topic, index))
             everything = everything and expired
-    if everything and group.is_empty and not group.pending_join and not offsets.has_open_transactions(group.group_id):
-        turn.records.append(group_metadata(group.group_id, None))
+    if everything and not offsets.has_open_transactions(group.group_id):
+        if isinstance(group, OtherGroup):
+            turn.records += group.tombstones()
+        elif group.is_empty and not group.pending_join:
+            turn.records.append(group_metadata(group.group_id, None))
 
 
-def _is_expired(group: ClassicGroup, committed: CommittedOffset, now_ms: int, retention_ms: int) -> bool:
+def _is_expired(group: Group, committed: CommittedOffset, now_ms: int, retention_ms: int) -> bool:
     since_ms = committed.commit_ms
-    if group.protocol_type is not None:
+    if isinstance(group, ClassicGroup) and group.protocol_type is not None:
         if group.is_empty:
             # Old records do not say since when; the commit is the next best.
             since_ms = group.state_since_ms if group.state_since_ms >= 0 else committed.commit_ms

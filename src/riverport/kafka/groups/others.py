@@ -1,7 +1,8 @@
 """Groups of kinds that this coordinator does not serve (consumer, share, streams), as Apache Kafka left them in a log.
 
-Nothing is done with them: they are listed and can be deleted, their committed offsets can be read, and their records
-stay. A consumer or streams group cannot have live members here, so nobody is waiting behind one.
+They are listed and can be deleted, their committed offsets can be read, and their records stay. A consumer or streams
+group cannot have live members here: it is empty, and goes when its offsets have expired, as an empty one does in Apache
+Kafka. A share group keeps its progress elsewhere and never expires.
 """
 
 from typing import Any
