@@ -118,6 +118,14 @@ def test_groups_of_other_kinds_are_deleted_to_the_last_record(official: Desk, ki
     assert kind not in again.coordinator.groups
 
 
+def test_the_example_of_the_format_page_is_in_that_log() -> None:
+    page = (Path(__file__).parents[3] / "docs/formats/coordinator-records.md").read_text()
+    lines = [line.split(maxsplit=1) for line in page.splitlines() if line.startswith("    ")]
+    example = {name: bytes.fromhex(text) for name, text in lines if name in ("key", "value")}
+    assert len(example) == 2
+    assert all(data in OFFICIAL.read_bytes() for data in example.values())
+
+
 # --- older versions of keys and values
 
 

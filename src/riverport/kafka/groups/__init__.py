@@ -28,5 +28,5 @@ a change of coordinator they join again. Nothing is answered before the records 
 
 Sources: KIP-62 (rebalance timeout), KIP-134 (initial delay), KIP-211 (expiry), KIP-345 (static members), KIP-389
 (size), KIP-394 (member id first), KIP-447 (stable offsets), KIP-559, KIP-800, KIP-814; Apache Kafka 4.3 itself.
-docs/formats/coordinator-records.md has the records, docs/adr/ the shape.
+docs/formats/coordinator-records.md has the records, docs/adr/0005-group-coordinator.md the shape.
 """
