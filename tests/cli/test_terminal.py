@@ -63,8 +63,8 @@ def test_a_table_without_rows_has_its_heads(capsys: Capture) -> None:
 
 
 def test_nothing_is_a_dash_but_an_empty_value_is_empty(capsys: Capture) -> None:
-    print_table(["A", "B", "C"], [(None, "", Verbatim(""))])
-    assert capsys.readouterr().out == "A  B  C\n-  -\n"
+    print_table(["NONE", "B", "C"], [(None, "", Verbatim(""))])
+    assert capsys.readouterr().out == "NONE  B  C\n-     -\n"
 
 
 @pytest.mark.parametrize(

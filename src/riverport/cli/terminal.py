@@ -22,7 +22,8 @@ def print_json(document: Any) -> None:
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns as wide as their widest cell. Numbers stand right, `None` is a dash; nothing is cut or wrapped."""
     grid = [[_cell(value) for value in row] for row in rows]
-    right = [bool(grid) and all(number for _, number in column) for column in zip(*grid)] or [False] * len(heads)
+    kinds = [{is_number for _, is_number in column} for column in zip(*grid)]
+    right = [True in found and False not in found for found in kinds] or [False] * len(heads)
     texts = [list(heads), *([text for text, _ in row] for row in grid)]
     widths = [max(map(display_width, column)) for column in zip(*texts)]
     for row in texts:
@@ -33,10 +34,10 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def _cell(value: Any) -> tuple[str, bool]:
-    """The text of a cell, and whether it may stand in a column of numbers."""
+def _cell(value: Any) -> tuple[str, bool | None]:
+    """The text of a cell, and whether it is a number; None for a cell that may stand among either."""
     if value is None:
-        return "-", True
+        return "-", None
     if isinstance(value, bool):
         return ("yes" if value else "no"), False
     if isinstance(value, int):
