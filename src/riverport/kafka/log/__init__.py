@@ -12,6 +12,7 @@
     flush.py         bringing a log to the disk
     retention.py     what is too old or too much
     cleaner.py       compaction: when and of what; cleaning.py how, swap.py how the result takes its place
+    move.py          a log on its way to another directory (KIP-113)
     upkeep.py        what all logs need by the clock
     manager.py       LogManager: all logs of one node, in one or several directories
 
