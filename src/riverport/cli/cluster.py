@@ -1,7 +1,6 @@
 """`riverport cluster`: brokers, metadata quorum, features and log directories."""
 
 import argparse
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,8 @@ def run(words: list[str]) -> int:
 
 
 async def _show(client: "Client", given: argparse.Namespace) -> None:
+    from asyncio import gather
+
     readers: dict[str, Callable[[Client], Awaitable[Any]]] = {
         "brokers": _brokers,
         "quorum": _quorum,
@@ -40,7 +41,7 @@ async def _show(client: "Client", given: argparse.Namespace) -> None:
         raise UsageProblem(f"a cluster has no {unknown[0]!r}: choose from {', '.join(PARTS)}")
     parts = [part for part in PARTS if part in (given.part or PARTS)]
     await client.nodes()
-    found = dict(zip(parts, await asyncio.gather(*(readers[part](client) for part in parts))))
+    found = dict(zip(parts, await gather(*(readers[part](client) for part in parts))))
     view = client.view
     if given.json:
         document = {part.replace("-", "_"): value for part, value in found.items()}

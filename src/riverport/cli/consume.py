@@ -1,7 +1,6 @@
 """`riverport consume`: the records of topics, alone or as a member of a group, until there is a reason to stop."""
 
 import argparse
-import asyncio
 import json
 import signal
 import string
@@ -23,6 +22,8 @@ from riverport.cli.record_json import record_json
 from riverport.cli.terminal import counted
 
 if TYPE_CHECKING:
+    import asyncio
+
     from riverport.kafka.client.client import Client
     from riverport.kafka.client.consumer import ConsumedRecord, Consumer
 
@@ -84,6 +85,8 @@ def _seconds(text: str) -> float:
 
 
 async def _consume(client: "Client", given: argparse.Namespace) -> None:
+    import asyncio
+
     from riverport.kafka.client.consumer import Consumer
 
     write = _writer(given)
@@ -116,14 +119,16 @@ async def _consume(client: "Client", given: argparse.Namespace) -> None:
         print(counted(count, "record"), file=sys.stderr)
 
 
-def _stop(loop: asyncio.AbstractEventLoop, number: int, stop: asyncio.Event) -> None:
+def _stop(loop: "asyncio.AbstractEventLoop", number: int, stop: "asyncio.Event") -> None:
     """The first signal ends the stream in order; the next one, while that hangs, ends the process."""
     stop.set()
     loop.remove_signal_handler(number)
 
 
-async def _stream(consumer: "Consumer", given: argparse.Namespace, write: Writer, stop: asyncio.Event) -> int:
+async def _stream(consumer: "Consumer", given: argparse.Namespace, write: Writer, stop: "asyncio.Event") -> int:
     """Print records until one of the reasons to stop; what was printed is committed."""
+    import asyncio
+
     count = 0
     heard = committed = time.monotonic()
     stopped = asyncio.ensure_future(stop.wait())

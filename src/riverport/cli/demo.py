@@ -5,7 +5,6 @@ interface as they would from anywhere. Whatever ends the demo ends the broker, a
 """
 
 import argparse
-import asyncio
 import signal
 import time
 from collections import defaultdict
@@ -95,6 +94,7 @@ def run(words: list[str]) -> int:
 
 
 def _run(given: argparse.Namespace) -> None:
+    import asyncio
     import logging
 
     began = time.monotonic()

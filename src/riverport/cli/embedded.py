@@ -1,14 +1,9 @@
 """A broker with embedded defaults: what `up` runs in the foreground and `demo` beside itself."""
 
 import os
-import shutil
-import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-
-from riverport.base.files import OsFiles
 
 NODE_ID = 1
 HOST = "127.0.0.1"
@@ -35,6 +30,8 @@ def embedded_properties(data: str, port: int, controller_port: int, overrides: d
 
 
 def free_port() -> int:
+    import socket
+
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -48,6 +45,7 @@ def client_port(ports: dict[str, int]) -> int:
 
 def format_if_new(properties: dict[str, str]) -> None:
     """Format the directories of a node that has none yet. Raises ConfigError, StorageError."""
+    from riverport.base.files import OsFiles
     from riverport.base.ids import SystemIds, uuid_text
     from riverport.kafka.server.identity import META_PROPERTIES
     from riverport.kafka.server.settings import load
@@ -63,6 +61,9 @@ def format_if_new(properties: dict[str, str]) -> None:
 @contextmanager
 def throwaway_directory() -> Iterator[str]:
     """A directory that goes with the block."""
+    import shutil
+    import tempfile
+
     path = tempfile.mkdtemp(prefix="riverport-")
     try:
         yield path

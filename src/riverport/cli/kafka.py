@@ -3,7 +3,6 @@
 import argparse
 import time
 
-from riverport.base.files import OsFiles
 from riverport.base.settings import ConfigError
 from riverport.cli.command import Problem, guarded, make_parser
 
@@ -73,6 +72,7 @@ def _start(given: argparse.Namespace, properties: dict[str, str]) -> int:
 
 
 def _format(given: argparse.Namespace, properties: dict[str, str]) -> int:
+    from riverport.base.files import OsFiles
     from riverport.base.ids import SystemIds
     from riverport.kafka.server.settings import load
     from riverport.kafka.server.storage_format import FormatError, Quorum, format_storage

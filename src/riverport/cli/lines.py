@@ -4,7 +4,6 @@ A thread reads, because a terminal or pipe may keep it waiting while records go 
 daemon thread that sits in a buffered read of standard input keeps the interpreter from ending.
 """
 
-import asyncio
 import os
 import sys
 import threading
@@ -45,6 +44,8 @@ async def read_lines(descriptor: int, most_bytes: int) -> AsyncIterator[list[byt
 
     Raises Problem for a line longer than `most_bytes`, and for what cannot be read.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[list[bytes] | Problem | None] = asyncio.Queue()
     room = threading.Semaphore(READ_AHEAD)
