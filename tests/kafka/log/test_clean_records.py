@@ -1,8 +1,30 @@
 """Which records a cleaning keeps, and what becomes of their batches, segments and indexes."""
 
 import pytest
-from tests.kafka.log.clean_kit import HOUR_MS, LIMITS, batches, clean, compacted, put, put_all, records, roll, rows
-from tests.kafka.log.kit import NOW_MS, disk_with, reopened, replace, segments
+from tests.kafka.log.clean_kit import (
+    COMPACT,
+    HOUR_MS,
+    LIMITS,
+    batches,
+    clean,
+    compacted,
+    put,
+    put_all,
+    records,
+    roll,
+    rows,
+)
+from tests.kafka.log.kit import (
+    DIR,
+    NOW_MS,
+    disk_with,
+    log_path,
+    manager_of,
+    reopened,
+    replace,
+    segments,
+    write_metadata,
+)
 
 from riverport.kafka.log import Isolation, Log
 from riverport.kafka.records.builder import NewRecord, build_batch
@@ -283,7 +305,8 @@ def test_segments_whose_offsets_lie_too_far_apart_for_one_index_are_not_merged()
     log.update_high_watermark(log.log_end_offset)
     roll(log)
     assert segments(log)[:2] == [0, 8]
-    clean(manager)
+    assert clean(manager).uncleanable == {}
+    assert log.cleaned_to == far + 2
     assert [offset for offset, _, _ in rows(log)] == [0, 7, far, far + 1]
     assert len([segment for segment in log.segments if segment.size]) == 2
     assert found_through_indexes(log)
@@ -336,6 +359,22 @@ def test_the_next_cleaning_begins_where_the_last_one_ended() -> None:
     assert not cleaner.uncleanable
     assert log.cleaned_to == 51
     assert len(rows(log)) == 50
+
+
+def test_offsets_that_no_record_has_between_two_segments_count_as_clean() -> None:
+    disk = disk_with()
+    disk.mkdir(DIR)
+    write_metadata(disk, DIR)
+    for offset in (0, 10):
+        batch = build_batch([NewRecord(b"k", b"v", (), NOW_MS)], base_offset=offset, leader_epoch=0)
+        disk.write(log_path(offset), batch)
+    manager = manager_of(disk, config=COMPACT)
+    log = manager.get("t", 0)
+    assert log is not None
+    log.update_high_watermark(log.log_end_offset)
+    clean(manager)
+    assert segments(log) == [0, 10]
+    assert log.cleaned_to == 10
 
 
 def test_keys_for_which_there_is_no_room_wait_for_the_next_cleaning() -> None:

@@ -112,6 +112,20 @@ def test_the_marker_stays_for_a_horizon_after_the_last_of_its_records() -> None:
     assert markers(log) == []
 
 
+def test_the_marker_stays_as_long_as_a_record_of_its_transaction_does() -> None:
+    manager, log = compacted(disk_with())
+    begin(log, 5, 0, "a", "1")
+    end_transaction(log, 5, commit=True)
+    put(log, "b", "1")
+    log.producers.expire(NOW_MS + 1)
+    for now_ms in (NOW_MS, LATER_MS, LATER_MS):
+        put(log, "b", "again")
+        roll(log)
+        clean(manager, now_ms)
+        assert markers(log) == [1]
+        assert not any(header.has_delete_horizon for header, _ in batches(log))
+
+
 def test_the_marker_of_an_aborted_transaction_goes_likewise() -> None:
     manager, log = compacted(disk_with())
     begin(log, 5, 0, "a", "1")
