@@ -208,3 +208,24 @@ def test_offsets_are_deleted_where_they_may_be(shared: Broker) -> None:
         codes = {one.partition_index: one.error_code for one in answer.topics[0].partitions}
         assert codes == {0: 0, 1: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
         assert fetched(wire, group) == (0, {})
+
+
+def test_offsets_are_committed_and_fetched_by_topic_id(shared: Broker) -> None:
+    name, group = unique("t"), unique("g")
+    shared.create_topic(name)
+    with ready(shared, group) as wire:
+        topic_id = wire.ask(m.MetadataRequest([m.MetadataRequest.MetadataRequestTopic(NO_ID, name)])).topics[0].topic_id
+        made = m.OffsetCommitRequest
+        partitions = [made.OffsetCommitRequestPartition(0, 7)]
+        topics = [made.OffsetCommitRequestTopic("", topic_id, partitions)]
+        assert wire.ask(made(group, topics=topics), 10).topics[0].partitions[0].error_code == 0
+        of = m.OffsetFetchRequest
+        unknown = bytes(range(16))
+        asked = [of.OffsetFetchRequestTopics("", id_, [0]) for id_ in (topic_id, unknown)]
+        for wanted in (asked, None):
+            (found,) = wire.ask(of(groups=[of.OffsetFetchRequestGroup(group, topics=wanted)]), 10).groups
+            answers = {t.topic_id: (t.partitions[0].committed_offset, t.partitions[0].error_code) for t in found.topics}
+            expected = {topic_id: (7, 0)}
+            if wanted is not None:
+                expected[unknown] = (-1, ErrorCode.UNKNOWN_TOPIC_ID)
+            assert answers == expected

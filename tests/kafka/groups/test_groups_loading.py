@@ -14,6 +14,7 @@ import pytest
 from tests.kafka.groups.desk import Desk, durable
 from tests.kafka.groups.test_groups_offsets import commit, end_transaction, transactional_commit
 
+from riverport.base.ids import ZERO_UUID
 from riverport.kafka.groups.classic import State
 from riverport.kafka.groups.loading import replay_batches
 from riverport.kafka.groups.records import GroupRecord
@@ -72,10 +73,10 @@ def test_classic_groups_are_described_as_there(official: Desk) -> None:
 
 
 def test_the_open_transaction_is_found_in_it(official: Desk) -> None:
-    ((_, (one,)),) = official.coordinator.fetch_offsets("txn-open", [("orders", [0])], require_stable=True)
+    ((_, (one,)),) = official.coordinator.fetch_offsets("txn-open", [("orders", ZERO_UUID, [0])], require_stable=True)
     assert one.error_code == ErrorCode.UNSTABLE_OFFSET_COMMIT
     official.coordinator.replay_end(2, committed=True)
-    ((_, (one,)),) = official.coordinator.fetch_offsets("txn-open", [("orders", [0])], require_stable=True)
+    ((_, (one,)),) = official.coordinator.fetch_offsets("txn-open", [("orders", ZERO_UUID, [0])], require_stable=True)
     assert one.committed_offset == 13
 
 

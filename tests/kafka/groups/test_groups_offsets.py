@@ -50,8 +50,10 @@ def by(member: Any, **given: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fetched(desk: Desk, topic: str = "t", *, stable: bool = False, group: str = GROUP) -> tuple[int, int, str, int]:
-    (found,) = desk.coordinator.fetch_offsets(group, [(topic, [0])], require_stable=stable)
+def fetched(
+    desk: Desk, topic: str = "t", *, stable: bool = False, group: str = GROUP, topic_id: bytes = ZERO_UUID
+) -> tuple[int, int, str, int]:
+    (found,) = desk.coordinator.fetch_offsets(group, [(topic, topic_id, [0])], require_stable=stable)
     (one,) = found[1]
     return one.committed_offset, one.committed_leader_epoch, one.metadata, one.error_code
 
@@ -241,7 +243,7 @@ def test_a_marker_ends_the_transaction_of_its_producer_only() -> None:
 def test_a_deleted_topic_takes_the_offsets_of_open_transactions_along() -> None:
     desk = Desk()
     transactional_commit(desk, 100, 9)
-    desk.perform(desk.coordinator.forget_topics(desk.now, ["t"]))
+    desk.perform(desk.coordinator.forget_topics(desk.now, {TOPIC_ID: "t"}))
     end_transaction(desk, 100, committed=True)
     assert fetched(desk, stable=True) == NOTHING
     assert desk.replayed().offsets.partitions_of(GROUP) == []
@@ -447,8 +449,27 @@ def test_a_deleted_topic_takes_its_offsets_along_in_every_group() -> None:
     for group in ("g", "h"):
         commit(desk, "gone", group_id=group)
         commit(desk, "kept", group_id=group)
-    desk.perform(desk.coordinator.forget_topics(desk.now, ["gone"]))
+    desk.perform(desk.coordinator.forget_topics(desk.now, {TOPIC_ID: "gone"}))
     for group in ("g", "h"):
         assert fetched(desk, "gone", group=group) == NOTHING
         assert fetched(desk, "kept", group=group)[0] == 1
     assert desk.replayed().offsets.partitions_of("h") == [("kept", 0)]
+
+
+def test_offsets_of_a_topic_that_had_the_name_before_are_none_for_who_asks_by_id() -> None:
+    desk = Desk()
+    commit(desk)
+    other = bytes(16)[:-1] + b"\1"
+    assert fetched(desk, topic_id=TOPIC_ID)[0] == 1
+    assert fetched(desk, topic_id=other) == NOTHING
+    assert fetched(desk)[0] == 1, "who asks by name cannot mean another"
+
+
+def test_a_topic_that_is_deleted_late_leaves_the_offsets_of_the_next_of_its_name() -> None:
+    desk = Desk()
+    commit(desk)
+    desk.perform(desk.coordinator.forget_topics(desk.now, {b"\1" * 16: "t"}))
+    assert fetched(desk)[0] == 1
+    transactional_commit(desk, 100, 9)
+    desk.perform(desk.coordinator.forget_topics(desk.now, {b"\1" * 16: "t"}))
+    assert fetched(desk) == NOTHING, "a commit that names no id may be of the deleted topic"

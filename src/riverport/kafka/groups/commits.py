@@ -6,6 +6,7 @@ Whether a topic exists is for the caller to know: it hands over what does, and a
 from dataclasses import dataclass
 from typing import Any
 
+from riverport.base.ids import ZERO_UUID
 from riverport.kafka.groups.classic import ClassicGroup, State
 from riverport.kafka.groups.offsets import CommittedOffset, OffsetStore
 from riverport.kafka.groups.others import SHARE, OtherGroup
@@ -20,6 +21,9 @@ Group = ClassicGroup | OtherGroup
 GROUP_ID_NOT_FOUND_SINCE = 9
 """The version of OffsetCommit from which on an unknown group is named as such."""
 NO_RETENTION = -1
+
+WantedTopic = tuple[str, bytes, list[int]]
+"""A topic's name, its id (zero where the client gave none), and the partitions whose offsets are wanted."""
 
 _Committed = m.OffsetCommitResponse.OffsetCommitResponsePartition
 _Fetched = m.OffsetFetchResponse.OffsetFetchResponsePartitions
@@ -93,29 +97,34 @@ def _check_member(turn: Turn, group: ClassicGroup, request: m.OffsetCommitReques
 
 
 def fetch(
-    offsets: OffsetStore, group_id: str, wanted: list[tuple[str, list[int]]] | None, *, require_stable: bool
+    offsets: OffsetStore, group_id: str, wanted: list[WantedTopic] | None, *, require_stable: bool
 ) -> list[tuple[str, list[Any]]]:
     """(topic, answers) for what is wanted, or for everything that the group has committed.
 
-    No offset is -1 and no error. Where an open transaction has an offset, `require_stable` asks the client to wait for
-    its end (KIP-447).
+    No offset is -1 and no error; so is one of another topic than the one whose id is asked for. Where an open
+    transaction has an offset, `require_stable` asks the client to wait for its end (KIP-447).
     """
     topics = offsets.of_group(group_id)
     if wanted is None:
-        wanted = [(topic, list(partitions)) for topic, partitions in topics.items()]
+        wanted = [(topic, ZERO_UUID, list(partitions)) for topic, partitions in topics.items()]
     found = []
-    for topic, partitions in wanted:
+    for topic, topic_id, partitions in wanted:
         known = topics.get(topic, {})
         answers = []
         for index in partitions:
             if require_stable and offsets.is_pending(group_id, topic, index):
                 answers.append(no_offset(index, ErrorCode.UNSTABLE_OFFSET_COMMIT))
-            elif (committed := known.get(index)) is not None:
+            elif (committed := known.get(index)) is not None and _may_be_of(committed, topic_id):
                 answers.append(_Fetched(index, committed.offset, committed.leader_epoch, committed.metadata, 0))
             else:
                 answers.append(no_offset(index))
         found.append((topic, answers))
     return found
+
+
+def _may_be_of(committed: CommittedOffset, topic_id: bytes) -> bool:
+    """False where both ids are known and differ: the offset is of a topic that had the name before."""
+    return ZERO_UUID in (committed.topic_id, topic_id) or committed.topic_id == topic_id
 
 
 def no_offset(partition: int, error: ErrorCode = ErrorCode.NONE) -> Any:
@@ -194,6 +203,8 @@ def _is_expired(group: Group, committed: CommittedOffset, now_ms: int, retention
     return now_ms - since_ms >= retention_ms
 
 
-def forget_topic(turn: Turn, offsets: OffsetStore, topic: str) -> None:
-    """The topic is gone: its offsets would be wrong for the next topic of that name."""
-    turn.records += [offset_tombstone(group, topic, index) for group, index in offsets.partitions_of_topic(topic)]
+def forget_topic(turn: Turn, offsets: OffsetStore, topic: str, topic_id: bytes) -> None:
+    """The topic is gone: its offsets would be wrong for the next topic of that name, whose own stay."""
+    turn.records += [
+        offset_tombstone(group, topic, index) for group, index in offsets.partitions_of_topic(topic, topic_id)
+    ]

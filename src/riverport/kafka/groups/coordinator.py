@@ -10,13 +10,13 @@ Loading calls `replay` for each record of the partition, then `loaded`. Handlers
 refused as a whole, and have changed nothing then.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from riverport.base.logging import get_logger
 from riverport.kafka.groups import commits, joining, membership, rebalance
 from riverport.kafka.groups.classic import ClassicGroup, State
-from riverport.kafka.groups.commits import Group, TopicCommit
+from riverport.kafka.groups.commits import Group, TopicCommit, WantedTopic
 from riverport.kafka.groups.config import GroupConfig
 from riverport.kafka.groups.joining import Join
 from riverport.kafka.groups.offsets import OffsetStore
@@ -168,7 +168,7 @@ class Coordinator:
         return turn
 
     def fetch_offsets(
-        self, group_id: str, wanted: list[tuple[str, list[int]]] | None, *, require_stable: bool
+        self, group_id: str, wanted: list[WantedTopic] | None, *, require_stable: bool
     ) -> list[tuple[str, list[Any]]]:
         return commits.fetch(self.offsets, group_id, wanted, require_stable=require_stable)
 
@@ -186,11 +186,11 @@ class Coordinator:
             commits.expire(turn, group, self.offsets)
         return turn
 
-    def forget_topics(self, now: Now, topics: Iterable[str]) -> Turn:
-        """Topics were deleted: so are their offsets."""
+    def forget_topics(self, now: Now, topics: Mapping[bytes, str]) -> Turn:
+        """Topics, names by id, were deleted: so are their offsets."""
         turn = Turn(self.config, now, atomic=False)
-        for topic in topics:
-            commits.forget_topic(turn, self.offsets, topic)
+        for topic_id, topic in topics.items():
+            commits.forget_topic(turn, self.offsets, topic, topic_id)
         return turn
 
     # --- groups as administrators see them

@@ -62,12 +62,14 @@ class OffsetStore:
             found.update({(t, p): None for t, p, _ in _each(self._pending[producer_id].get(group_id, {}))})
         return list(found)
 
-    def partitions_of_topic(self, topic: str) -> list[tuple[str, int]]:
-        """(group, partition) of every offset of a topic, in any group."""
+    def partitions_of_topic(self, topic: str, topic_id: bytes) -> list[tuple[str, int]]:
+        """(group, partition) of every offset of a topic with this id, in any group; most commits know no id."""
         found: dict[tuple[str, int], None] = {}
         for groups in (self._committed, *self._pending.values()):
             for group_id, topics in groups.items():
-                found.update({(group_id, partition): None for partition in topics.get(topic, ())})
+                for partition, committed in topics.get(topic, {}).items():
+                    if committed.topic_id in (ZERO_UUID, topic_id):
+                        found[group_id, partition] = None
         return list(found)
 
     # --- replay

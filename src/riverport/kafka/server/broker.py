@@ -341,7 +341,7 @@ class Broker:
         if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
             self.groups.follow()
         if delta.deleted_topics and self._groups is not None:
-            self._groups.topics_deleted(list(delta.deleted_topics.values()))
+            self._groups.topics_deleted(delta.deleted_topics)
         self.client_quotas.changed(image, delta)
         if delta.features:
             self.lifecycle.level_changed()

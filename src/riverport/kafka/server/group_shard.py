@@ -6,7 +6,7 @@ synced, where the topic asks for that) its parked requests are answered and its 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -54,7 +54,7 @@ class GroupShard:
         self.partition = partition
         self.coordinator = coordinator
         self.state = ShardState.LOADING
-        self.deleted_topics: list[str] = []  # while it was loading
+        self.deleted_topics: dict[bytes, str] = {}  # while it was loading; names by id
         self._broker = broker
         self._codec = codec
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
@@ -223,9 +223,9 @@ class GroupShard:
         self.perform(self.coordinator.loaded(self.now()))
         if self.deleted_topics:
             self.forget_topics(self.deleted_topics)
-            self.deleted_topics = []
+            self.deleted_topics = {}
 
-    def forget_topics(self, topics: list[str]) -> None:
+    def forget_topics(self, topics: Mapping[bytes, str]) -> None:
         self.perform(self.coordinator.forget_topics(self.now(), topics))
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ COORDINATOR_LOAD_IN_PROGRESS until it is done.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
@@ -113,10 +113,11 @@ class GroupShell:
         text = self._broker.ids.uuid().hex()
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
-    def topics_deleted(self, topics: list[str]) -> None:
+    def topics_deleted(self, topics: Mapping[bytes, str]) -> None:
+        """Topics, names by id, are gone."""
         for shard in list(self._shards.values()):
             if shard.state is ShardState.LOADING:
-                shard.deleted_topics += topics
+                shard.deleted_topics.update(topics)
             elif shard.state is ShardState.ACTIVE:
                 shard.forget_topics(topics)
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.ids import ZERO_UUID
-from riverport.kafka.groups.commits import no_offset
+from riverport.kafka.groups.commits import WantedTopic, no_offset
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -31,7 +31,7 @@ def handle(broker: "Broker", request: Request) -> m.OffsetFetchResponse:
 
 def _of_group(broker: "Broker", wanted: Any, require_stable: bool, by_id: bool) -> Any:
     unknown: list[Any] = []
-    topics: list[tuple[str, list[int]]] | None = None
+    topics: list[WantedTopic] | None = None
     if wanted.topics is not None:
         topics = []
         for topic in wanted.topics:
@@ -40,7 +40,7 @@ def _of_group(broker: "Broker", wanted: Any, require_stable: bool, by_id: bool) 
                 answers = [no_offset(index, ErrorCode.UNKNOWN_TOPIC_ID) for index in topic.partition_indexes]
                 unknown.append(_GroupTopic("", topic.topic_id, answers))
             else:
-                topics.append((name, topic.partition_indexes))
+                topics.append((name, topic.topic_id, topic.partition_indexes))
     try:
         found = _fetch(broker, wanted.group_id, topics, require_stable)
     except ApiError as error:
@@ -62,13 +62,15 @@ def _id_of(broker: "Broker", name: str) -> bytes:
 def _single(broker: "Broker", request: Request) -> m.OffsetFetchResponse:
     """Before v8: one group, topics by name, None for all of them."""
     body: m.OffsetFetchRequest = request.body
-    wanted = None if body.topics is None else [(topic.name, topic.partition_indexes) for topic in body.topics]
+    wanted = (
+        None if body.topics is None else [(topic.name, ZERO_UUID, topic.partition_indexes) for topic in body.topics]
+    )
     try:
         found = _fetch(broker, body.group_id, wanted, body.require_stable)
     except ApiError as error:
         if request.version >= TOP_LEVEL_ERROR_SINCE:
             return m.OffsetFetchResponse(error_code=error.code)
-        found = [(topic, [no_offset(index, error.code) for index in indexes]) for topic, indexes in wanted or ()]
+        found = [(topic, [no_offset(index, error.code) for index in indexes]) for topic, _, indexes in wanted or ()]
     return m.OffsetFetchResponse(
         topics=[
             _Topic(
@@ -90,7 +92,7 @@ def _single(broker: "Broker", request: Request) -> m.OffsetFetchResponse:
 
 
 def _fetch(
-    broker: "Broker", group_id: str, wanted: list[tuple[str, list[int]]] | None, require_stable: bool
+    broker: "Broker", group_id: str, wanted: list[WantedTopic] | None, require_stable: bool
 ) -> list[tuple[str, list[Any]]]:
     coordinator = broker.groups.shard_of(group_id).coordinator
     return coordinator.fetch_offsets(group_id, wanted, require_stable=require_stable)
