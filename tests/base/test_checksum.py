@@ -23,7 +23,7 @@ def test_pieces_go_on_where_the_last_one_ended() -> None:
 
 
 def test_a_broker_starts_without_the_packages_that_nothing_of_it_needs() -> None:
-    heavy = ("importlib.metadata", "email", "tempfile", "argparse", "cramjam", "zipfile")
+    heavy = ("importlib.metadata", "email", "pathlib", "tempfile", "argparse", "cramjam", "zipfile")
     code = f"import sys, riverport.kafka.server.broker; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr

@@ -16,7 +16,7 @@ that a string keeps its two-byte length in flexible versions. `struct NAME` open
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from glob import glob
 from typing import Any
 
 FIXED_WIDTH = {"bool": 1, "i8": 1, "i16": 2, "u16": 2, "i32": 4, "u32": 4, "i64": 8, "f64": 8, "uuid": 16}
@@ -85,22 +85,24 @@ class Message:
     structs: dict[str, Struct]
 
 
-_TABLE = Path(__file__).parent / "table"
+_TABLE = __file__.rpartition("/")[0] + "/table"
+"""No `Path`: pathlib loads urllib and ipaddress, and everything that talks to a broker starts with this module."""
 
 
 @cache
 def blocks() -> dict[str, str]:
     """The text of every message by name, unparsed."""
     found: dict[str, str] = {}
-    for path in sorted(_TABLE.glob("*.txt")):
-        found.update(blocks_of(path.stem))
+    for name in sorted(glob("*.txt", root_dir=_TABLE)):
+        found.update(blocks_of(name.removesuffix(".txt")))
     return found
 
 
 @cache
 def blocks_of(family: str) -> dict[str, str]:
     """The blocks of one file of the table, by message name."""
-    text = (_TABLE / f"{family}.txt").read_text(encoding="ascii")
+    with open(f"{_TABLE}/{family}.txt", encoding="ascii") as file:
+        text = file.read()
     return {block[: block.index(" ")]: block for block in text.strip().split("\n\n")}
 
 
