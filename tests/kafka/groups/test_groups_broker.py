@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.kafka.server.conftest import address_of
-from tests.kafka.server.wire import NO_ID, Wire, unique
+from tests.kafka.server.wire import NO_ID, Wire, frame, unique
 
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
@@ -78,8 +78,9 @@ def shared() -> Any:
 
 
 @pytest.mark.parametrize("clean", [True, False], ids=["clean", "kill"])
-def test_groups_and_offsets_outlive_the_broker(clean: bool) -> None:
-    with Broker() as broker:
+@pytest.mark.parametrize("config", [{}, {"log.flush.interval.messages": 1}], ids=["unsynced", "synced"])
+def test_groups_and_offsets_outlive_the_broker(clean: bool, config: dict[str, object]) -> None:
+    with Broker(config) as broker:
         broker.create_topic("t")
         with ready(broker, "live") as wire, ready(broker, "simple"):
             member_id, generation = member_of(wire, "live", "i")
@@ -95,6 +96,24 @@ def test_groups_and_offsets_outlive_the_broker(clean: bool) -> None:
             assert described.group_state == "Stable"
             assert bytes(described.members[0].member_assignment) == b"mine"
             assert commit(wire, "live", "t", 6, **mine) is ErrorCode.NONE
+
+
+def test_answers_wait_for_the_disk_in_their_order_where_the_topic_asks_for_it() -> None:
+    with Broker({"log.flush.interval.messages": 1}) as broker:
+        broker.create_topic("t")
+        with ready(broker, "g") as wire:
+            for offset in range(20):
+                partitions = [m.OffsetCommitRequest.OffsetCommitRequestPartition(0, offset)]
+                request = m.OffsetCommitRequest(
+                    "g", topics=[m.OffsetCommitRequest.OffsetCommitRequestTopic("t", NO_ID, partitions)]
+                )
+                wire.send(frame(request, 9, correlation_id=offset))
+            answers = [wire.next_answer(8, 9) for _ in range(20)]
+            assert [correlation_id for correlation_id, _ in answers] == list(range(20))
+            assert {answer.topics[0].partitions[0].error_code for _, answer in answers} == {0}
+            broker.restart(clean=False)
+        with ready(broker, "g") as wire:
+            assert fetched(wire, "g") == (0, {("t", 0): 19})
 
 
 def test_a_deleted_topic_takes_its_offsets_along_and_a_new_one_of_its_name_begins_without(shared: Broker) -> None:
@@ -175,6 +194,22 @@ def test_leaving_before_version_3_has_one_error_for_its_one_member(shared: Broke
         assert (answer.error_code, answer.members[0].error_code) == (0, ErrorCode.UNKNOWN_MEMBER_ID)
 
 
+def test_leaving_that_is_refused_as_a_whole_names_no_members(shared: Broker) -> None:
+    with ready(shared, "") as wire:
+        answer = wire.ask(m.LeaveGroupRequest("", members=[m.LeaveGroupRequest.MemberIdentity("m")]))
+        assert (answer.error_code, answer.members) == (ErrorCode.INVALID_GROUP_ID, [])
+        assert wire.ask(m.LeaveGroupRequest("", "m"), 2).error_code == ErrorCode.INVALID_GROUP_ID
+
+
+def test_a_commit_of_no_partitions_has_no_answers(shared: Broker) -> None:
+    name, group = unique("t"), unique("g")
+    shared.create_topic(name)
+    with ready(shared, group) as wire:
+        of = m.OffsetCommitRequest
+        assert wire.ask(of(group, topics=[of.OffsetCommitRequestTopic(name)]), 9).topics == []
+        assert fetched(wire, group) == (0, {})
+
+
 def test_a_group_that_is_not_there_is_dead_and_since_version_6_an_error(shared: Broker) -> None:
     with ready(shared, "nobody") as wire:
         for version, code in ((5, 0), (6, ErrorCode.GROUP_ID_NOT_FOUND)):
@@ -205,8 +240,8 @@ def test_offsets_are_deleted_where_they_may_be(shared: Broker) -> None:
         of = m.OffsetDeleteRequest
         partitions = [of.OffsetDeleteRequestPartition(index) for index in (0, 1)]
         answer = wire.ask(of(group, [of.OffsetDeleteRequestTopic(name, partitions)]))
-        codes = {one.partition_index: one.error_code for one in answer.topics[0].partitions}
-        assert codes == {0: 0, 1: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
+        codes = [(one.partition_index, one.error_code) for one in answer.topics[0].partitions]
+        assert codes == [(1, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION), (0, 0)], "what is not there comes first"
         assert fetched(wire, group) == (0, {})
 
 

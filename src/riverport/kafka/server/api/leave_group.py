@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
@@ -17,24 +18,26 @@ def handle(broker: "Broker", request: Request) -> Any:
     members = body.members
     if request.version < BATCH_SINCE:
         members = [m.LeaveGroupRequest.MemberIdentity(body.member_id)]
-    answer = broker.groups.ask(body.group_id, lambda coordinator, now: coordinator.leave(now, body.group_id, members))
-    if request.version >= BATCH_SINCE:
-        return answer
-    if not isinstance(answer, asyncio.Future):
-        return _of_one(answer)
-    single: asyncio.Future[m.LeaveGroupResponse] = broker.loop.create_future()
+    is_batch = request.version >= BATCH_SINCE
+    try:
+        answer = broker.groups.ask(
+            body.group_id, lambda coordinator, now: coordinator.leave(now, body.group_id, members)
+        )
+    except ApiError as error:
+        return m.LeaveGroupResponse(error_code=error.code)
+    if isinstance(answer, asyncio.Future):
+        return broker.loop.create_task(_when_done(answer, is_batch))
+    return answer if is_batch else _of_one(answer)
 
-    def done(answer: "asyncio.Future[m.LeaveGroupResponse]") -> None:
-        error = answer.exception()
-        if error is None:
-            single.set_result(_of_one(answer.result()))
-        else:
-            single.set_exception(error)
 
-    answer.add_done_callback(done)
-    return single
+async def _when_done(answer: "asyncio.Future[m.LeaveGroupResponse]", is_batch: bool) -> m.LeaveGroupResponse:
+    try:
+        response = await answer
+    except ApiError as error:
+        return m.LeaveGroupResponse(error_code=error.code)
+    return response if is_batch else _of_one(response)
 
 
 def _of_one(response: m.LeaveGroupResponse) -> m.LeaveGroupResponse:
     """Before v3 the error of the one member is the answer's."""
-    return m.LeaveGroupResponse(error_code=response.error_code or response.members[0].error_code)
+    return m.LeaveGroupResponse(error_code=response.members[0].error_code)

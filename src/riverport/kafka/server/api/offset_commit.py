@@ -23,8 +23,10 @@ def handle(broker: "Broker", request: Request) -> Any:
     commits: list[TopicCommit] = []
     for topic in body.topics:
         answers: list[Any] = []
-        response.topics.append(_Topic(topic.name, topic.topic_id, answers))
         known = _known(broker, topic, answers, by_id=request.version >= TOPIC_ID_SINCE)
+        if known is not None and not topic.partitions:
+            continue  # a topic without partitions has no answer
+        response.topics.append(_Topic(topic.name, topic.topic_id, answers))
         if known is not None and known.partitions:
             commits.append(known)
     if not commits:

@@ -51,11 +51,12 @@ def _split(broker: "Broker", body: m.OffsetDeleteRequest) -> tuple[m.OffsetDelet
 
 
 def _with(response: m.OffsetDeleteResponse, missing: list[Any]) -> m.OffsetDeleteResponse:
-    """Both parts of the answer, one entry for each topic."""
-    entries = {topic.name: topic for topic in response.topics}
-    for topic in missing:
+    """Both parts of the answer, one entry for each topic; what is missing comes first, as from Apache Kafka."""
+    entries = {topic.name: topic for topic in missing}
+    for topic in response.topics:
         if topic.name in entries:
             entries[topic.name].partitions += topic.partitions
         else:
-            response.topics.append(topic)
+            entries[topic.name] = topic
+    response.topics = list(entries.values())
     return response
