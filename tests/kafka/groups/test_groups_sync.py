@@ -257,3 +257,19 @@ def test_a_member_that_leaves_while_its_join_is_parked_is_told() -> None:
     desk.leave((leader.id, None))
     assert leader.asked.code is ErrorCode.UNKNOWN_MEMBER_ID
     assert follower.id in desk.group().members
+
+
+def test_a_member_that_is_removed_while_its_sync_is_parked_is_told() -> None:
+    desk = Desk()
+    _, follower = completing(desk)
+    waiting = desk.ask_sync(follower)
+    desk.leave((follower.id, None))
+    assert waiting.code is ErrorCode.UNKNOWN_MEMBER_ID
+
+
+def test_the_member_that_has_been_there_longest_leads_after_the_leader_has_gone() -> None:
+    desk = Desk()
+    leader, second, third = desk.stable(3)
+    desk.leave((leader.id, None))
+    desk.rejoin(third)
+    assert desk.rejoin(second).answer.leader == second.id
