@@ -63,7 +63,7 @@ class OffsetStore:
         return list(found)
 
     def partitions_of_topic(self, topic: str, topic_id: bytes) -> list[tuple[str, int]]:
-        """(group, partition) of every offset of a topic with this id, in any group; most commits know no id."""
+        """(group, partition) of every offset of the topic, or of one of its name with an unknown id, in any group."""
         found: dict[tuple[str, int], None] = {}
         for groups in (self._committed, *self._pending.values()):
             for group_id, topics in groups.items():
