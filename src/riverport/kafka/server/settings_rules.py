@@ -57,12 +57,17 @@ _DEDUPE_BYTES_PER_THREAD = 1 << 20
 
 def unserved(config: "BrokerConfig") -> list[str]:
     """What is right for Apache Kafka and cannot be had here; a node that was told so does not start."""
-    return [
+    found = [
         f"listeners: {endpoint.listener} has the security protocol {endpoint.protocol}, by its name or by "
         f"listener.security.protocol.map; allowed here: {', '.join(SERVED_PROTOCOLS)}"
         for endpoint in config.listeners
         if endpoint.protocol not in SERVED_PROTOCOLS
     ]
+    if authorizer := config.values.text("authorizer.class.name"):
+        # Whoever asks for one must not find the doors open.
+        found.append(f"authorizer.class.name: there is no {authorizer} here, everybody may do everything; allowed: "
+                     "the empty text")
+    return found
 
 
 def problems_of(config: "BrokerConfig") -> list[str]:

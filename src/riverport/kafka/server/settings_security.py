@@ -25,7 +25,8 @@ from riverport.base.settings import (
 
 ROWS = (
     Setting("authorizer.class.name", STRING, "", NON_NULL,
-            "The authorizer; empty means that everything is allowed.", LOW, effect=False, source="KIP-504"),
+            "The authorizer; empty means that everything is allowed. Another is refused.", LOW, effect=False,
+            source="KIP-504"),
     Setting("principal.builder.class", CLASS,
             "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder", None,
             "How a connection's identity becomes a principal.", MEDIUM, PER_BROKER, effect=False, source="KIP-189"),

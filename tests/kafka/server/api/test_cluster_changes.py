@@ -169,6 +169,11 @@ def test_a_listener_that_nobody_could_be_let_in_at_is_refused(protocol: str) -> 
         Broker(config).start()
 
 
+def test_an_authorizer_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"authorizer\.class\.name: there is no com\.example\.Strict here"):
+        Broker({"authorizer.class.name": "com.example.Strict"}).start()
+
+
 def test_a_broker_that_is_stopped_without_leaving_leads_again(tmp_path: Path) -> None:
     async def leader(node: Node) -> tuple[int, int]:
         partition = node.metadata.image.topics["t"].partitions[0]
