@@ -30,17 +30,22 @@ class StorageError(Exception):
 class FileSlice:
     """A stretch of an open file, to be sent without being read. `hold` keeps it usable when the file is closed."""
 
-    __slots__ = ("_fd", "_is_held", "path", "position", "size")
+    __slots__ = ("_file", "_held_fd", "path", "position", "size")
 
-    def __init__(self, path: str, fd: int, size: int, position: int) -> None:
-        self.path = path
+    def __init__(self, file: "OsFile", size: int, position: int) -> None:
+        self.path = file.path
         self.size = size
         self.position = position
-        self._fd = fd
-        self._is_held = False
+        self._file = file
+        self._held_fd = -1
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def _fd(self) -> int:
+        """The file's own where it is not held: that of a closed file is -1, and not by now another file's."""
+        return self._file.fileno() if self._held_fd < 0 else self._held_fd
 
     def read(self) -> bytes:
         try:
@@ -58,14 +63,13 @@ class FileSlice:
         return sent
 
     def hold(self) -> None:
-        if not self._is_held:
-            self._fd = os.dup(self._fd)
-            self._is_held = True
+        if self._held_fd < 0:
+            self._held_fd = os.dup(self._fd)
 
     def release(self) -> None:
-        if self._is_held:
-            os.close(self._fd)
-            self._fd, self._is_held = -1, False
+        if self._held_fd >= 0:
+            os.close(self._held_fd)
+            self._held_fd = -1
 
 
 class File(Protocol):
@@ -173,7 +177,10 @@ class OsFile:
             raise _failure("read", self.path, error) from error
 
     def slice(self, size: int, offset: int) -> FileSlice:
-        return FileSlice(self.path, self._fd, size, offset)
+        return FileSlice(self, size, offset)
+
+    def fileno(self) -> int:
+        return self._fd
 
     def size(self) -> int:
         return self._end

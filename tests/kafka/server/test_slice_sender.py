@@ -108,6 +108,21 @@ def test_a_file_that_is_cut_meanwhile_ends_the_connection(tmp_path: Path, loop: 
     run(story, loop)
 
 
+def test_a_slice_of_a_closed_file_is_not_sent_from_another(tmp_path: Path, loop: str) -> None:
+    async def story() -> None:
+        async with Stage(tmp_path / "log") as stage:
+            late = stage.file.slice(MB, 0)
+            stage.file.close()
+            (tmp_path / "other").write_bytes(bytes(MB))
+            other = OsFiles().open(str(tmp_path / "other"))  # takes over the number of the descriptor
+            stage.sender.send([late])
+            assert await stage.read(MB) == b""
+            await stage.lost.wait()
+            other.close()
+
+    run(story, loop)
+
+
 def test_a_reader_that_leaves_costs_no_descriptor(tmp_path: Path, loop: str) -> None:
     async def story() -> None:
         counts = []

@@ -49,9 +49,12 @@ class SliceSender:
         assert not self._chunks, "an answer is on its way already"
         self._chunks.extend(chunks)
         self._go()
-        for chunk in self._chunks:
-            if isinstance(chunk, FileSlice):
-                chunk.hold()
+        try:
+            for chunk in self._chunks:
+                if isinstance(chunk, FileSlice):
+                    chunk.hold()
+        except OSError as error:
+            self._give_up(error)
         if self._chunks:
             self._loop.add_writer(self._socket.fileno(), self._writable)
             self._watches = True
@@ -82,12 +85,15 @@ class SliceSender:
         except BlockingIOError:
             return False
         except OSError as error:
-            # The other side is gone; or the file is, and the rest of the answer cannot be had: no frame can follow.
-            log.info("connection closed in the middle of an answer", error=error)
-            self._drop()
-            self._transport.abort()
+            self._give_up(error)
             return False
         return not self._chunks
+
+    def _give_up(self, error: OSError) -> None:
+        """The other side is gone; or the file is, and the rest of the answer cannot be had: no frame can follow."""
+        log.info("connection closed in the middle of an answer", error=error)
+        self._drop()
+        self._transport.abort()
 
     def _drop(self) -> None:
         while self._chunks:
