@@ -1,6 +1,5 @@
 """Changes of the cluster as a whole that outlive a restart: levels, credentials, quotas, registrations."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +102,11 @@ def test_a_quorum_becomes_dynamic_and_stays_so(tmp_path: Path) -> None:
     with Broker(OFTEN, dir=tmp_path) as broker:
         assert broker.run(quorum)[0] == bytes(16)
         update(broker, kraft_version=1)
-        for clean in (True, False, True):
+        for turn, clean in enumerate((True, False, True)):
             assert broker.run(finalized)["kraft.version"] == 1
             shown, own = broker.run(quorum)
             assert shown == own
-            broker.create_topic(f"t-{len(os.listdir(tmp_path))}")
+            broker.create_topic(f"t-{turn}")
             broker.restart(clean=clean)
         state = (tmp_path / METADATA_LOG / "quorum-state").read_text()
         assert '"data_version":1' in state
