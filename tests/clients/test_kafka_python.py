@@ -278,3 +278,10 @@ def test_active_producers(admin: KafkaAdminClient, make_topic: MakeTopic, open_p
         producer.send(partition.topic, b"v").get(SECONDS)
     (active,) = admin.describe_producers([partition])[partition].active_producers
     assert (active.producer_epoch, active.last_sequence, active.current_transaction_start_offset) == (0, 2, -1)
+
+
+def test_transactions_are_refused_at_once(bootstrap: str) -> None:
+    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id="nobody-coordinates-it")
+    with pytest.raises(kafka.errors.KafkaError, match="UnsupportedVersion"):
+        producer.init_transactions()
+    producer.close(0)

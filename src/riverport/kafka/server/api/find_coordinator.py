@@ -1,7 +1,9 @@
 """FindCoordinator v0-6: which broker coordinates a group (KIP-699: several at once from v4).
 
 The first one makes `__consumer_offsets`; until it is there, and while nobody leads its partition, the answer is
-COORDINATOR_NOT_AVAILABLE and clients ask again. There is no coordinator for transactions or share groups here.
+COORDINATOR_NOT_AVAILABLE and clients ask again. There is no coordinator for transactions or share groups here: who asks
+for one of transactions is told UNSUPPORTED_VERSION, which ends `init_transactions` at once, where any answer of Kafka's
+would have it ask again until it times out.
 """
 
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ _Coordinator = m.FindCoordinatorResponse.Coordinator
 
 _MESSAGES = {
     ErrorCode.COORDINATOR_NOT_AVAILABLE: "The coordinator is not available.",
+    ErrorCode.UNSUPPORTED_VERSION: "Riverport has no transactions yet.",
     ErrorCode.INVALID_REQUEST: "This most likely occurs because of a request being malformed by the client library or "
     "the message was sent to an incompatible broker. See the broker logs for more details.",
 }
@@ -39,7 +42,7 @@ def handle(broker: "Broker", request: Request) -> m.FindCoordinatorResponse:
 
 def _find(broker: "Broker", request: Request, key_type: int, key: str) -> _Coordinator:
     if key_type == TRANSACTION:
-        return _Coordinator(key, -1, "", -1, ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        return _Coordinator(key, -1, "", -1, ErrorCode.UNSUPPORTED_VERSION, _MESSAGES[ErrorCode.UNSUPPORTED_VERSION])
     if key_type != GROUP:
         message = "" if key_type == SHARE else _MESSAGES[ErrorCode.INVALID_REQUEST]
         return _Coordinator(key, -1, "", -1, ErrorCode.INVALID_REQUEST, message)

@@ -2,7 +2,8 @@
 
 A request without a transactional id gets a fresh id with epoch 0, also when it brings an old one (KIP-360: only the
 transaction coordinator bumps epochs in place). Ids come from blocks of 1,000 that the controller hands out; who comes
-before the first block waits for it, and is told COORDINATOR_LOAD_IN_PROGRESS where it cannot be had.
+before the first block waits for it, and is told COORDINATOR_LOAD_IN_PROGRESS where it cannot be had. There are no
+transactions yet: a request with a transactional id is told UNSUPPORTED_VERSION.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def handle(broker: "Broker", request: Request) -> m.InitProducerIdResponse | asyncio.Future[m.InitProducerIdResponse]:
     body: m.InitProducerIdRequest = request.body
     if body.transactional_id is not None:
-        code = ErrorCode.INVALID_REQUEST if body.transactional_id == "" else ErrorCode.COORDINATOR_NOT_AVAILABLE
+        code = ErrorCode.INVALID_REQUEST if body.transactional_id == "" else ErrorCode.UNSUPPORTED_VERSION
         return m.InitProducerIdResponse(error_code=code, producer_id=-1, producer_epoch=-1)
     if (body.producer_id == -1) != (body.producer_epoch == -1):
         return m.InitProducerIdResponse(error_code=ErrorCode.INVALID_REQUEST, producer_id=-1, producer_epoch=-1)
