@@ -100,6 +100,23 @@ class Node:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def topics_in_shell(self, file: Path | str, wanted: set[str]) -> set[str]:
+        """The topics that `kafka-metadata-shell` finds in a log or snapshot.
+
+        The shell answers as soon as it has read something, which need not be everything, so it is asked again where it
+        does not know all that are wanted.
+        """
+        command = [*JAVA, "-cp", self.jars, "org.apache.kafka.shell.MetadataShell"]
+        found: set[str] = set()
+        for _ in range(8):
+            words = [*command, "--snapshot", str(file), "ls", "/image/topics/byName"]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stdout + done.stderr
+            found = set(done.stdout.split())
+            if wanted <= found:
+                break
+        return found
+
     def dump(self, files: Sequence[Path], *words: str) -> str:
         """What `kafka-dump-log` says of the files."""
         listed = ",".join(str(file) for file in files)
