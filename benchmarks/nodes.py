@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,17 +55,17 @@ class NodeFailed(Exception):
     """A broker did not start, or did not stop."""
 
 
-class Product:
+class Product(ABC):
     """One of the two brokers: how its storage is formatted and how a node of it is started."""
 
     key: str
     title: str
 
-    def format_command(self, properties: Path, cluster_id: str) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def format_command(self, properties: Path, cluster_id: str) -> list[str]: ...
 
-    def start_command(self, properties: Path) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def start_command(self, properties: Path) -> list[str]: ...
 
 
 class Riverport(Product):
