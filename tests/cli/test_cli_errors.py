@@ -75,6 +75,7 @@ def test_a_server_of_another_kind(lonely_cli: Cli) -> None:
     assert "connected, but it does not speak Kafka's protocol" in refused.stderr
 
 
+@pytest.mark.slow
 def test_every_json_is_one_document(cli: Cli, broker: Broker) -> None:
     broker.create_topic("orders")
     cli.ok("groups", "reset-offsets", "shop", "--topic", "orders", "--to-latest", "--execute")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from tests.cli.guide import GUIDE, examples, printed
 
 from riverport.testing import Broker
@@ -19,6 +20,7 @@ def shape(lines: list[str]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_examples_print_what_the_guide_says(tmp_path: Path) -> None:
     told = list(examples(GUIDE.read_text(encoding="utf-8")))
     assert len(told) > 20

@@ -176,6 +176,7 @@ def owned(cli: Cli, group: str) -> list[list[object]]:
     return [member["partitions"] for member in described["members"]] if described["state"] == "Stable" else []
 
 
+@pytest.mark.slow
 def test_a_second_member_prints_nothing_that_the_first_has(cli: Cli, topic: str) -> None:
     cli.ok("produce", topic, "-p", "0", input=b"1\n2\n")
     first = cli.start("consume", topic, "--group", topic, "--from-beginning")

@@ -31,6 +31,7 @@ def test_every_block_is_a_file() -> None:
     assert GUIDE.read_text().count("```") == 2 * len(blocks())
 
 
+@pytest.mark.slow
 def test_python_of_the_guide_passes(pytester: pytest.Pytester) -> None:
     files = {name: text for name, text in blocks().items() if name.endswith(".py")}
     for name, text in files.items():

@@ -141,6 +141,7 @@ def test_the_story_has_all_that_it_is_to_have() -> None:
     assert OPERATIONS > 50
 
 
+@pytest.mark.slow
 def test_killed_before_any_operation() -> None:
     for at in range(1, OPERATIONS + 1):
         disk, manager, _ = dirty_log()
@@ -152,6 +153,7 @@ def test_killed_before_any_operation() -> None:
         check_next_start(disk)
 
 
+@pytest.mark.slow
 def test_without_power_before_any_operation() -> None:
     for at in range(1, OPERATIONS + 2):
         disk, manager, _ = dirty_log()

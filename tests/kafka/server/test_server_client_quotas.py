@@ -263,6 +263,7 @@ def test_other_quotas_are_not_looked_at() -> None:
 # --- with a broker
 
 
+@pytest.mark.slow
 def test_real_clients_hear_of_their_quotas_and_get_everything_in_the_end() -> None:
     quotas = m.AlterClientQuotasRequest
 
