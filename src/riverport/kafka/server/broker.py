@@ -312,13 +312,22 @@ class Broker:
 
     async def stop(self) -> None:
         """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
+        await self.withdraw()
+        self.close_files()
+
+    async def withdraw(self, *, tell: bool = True) -> None:
+        """The first half of a stop: from now on nobody hears of this node. Without `tell` nobody is told, either.
+
+        So does a process end that is killed: its logs lie as they are.
+        """
         await self.server.close()
         await self.housekeeping.stop()
         await self.compaction.stop()
         await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
-        if not self.failed.done():
+        await self.lifecycle.close()
+        if tell and not self.failed.done():
             await self.lifecycle.leave()
         if hasattr(self, "channel"):
             await self.channel.close()
@@ -326,6 +335,9 @@ class Broker:
             await self._snapshots.close()
         if hasattr(self, "metadata"):
             await self.metadata.close()
+
+    def close_files(self) -> None:
+        """The second half: logs closed, and marked as clean."""
         with ThreadPoolExecutor(CLOSING_THREADS, thread_name_prefix="riverport-close") as closing:
             self.logs.close(self.broker_epoch, closing.map)
         self._executor.shutdown(wait=True)

@@ -153,12 +153,15 @@ class Lifecycle:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    async def leave(self) -> None:
-        """Give up leaderships and get fenced, if the controller can be asked and that is wanted."""
+    async def close(self) -> None:
+        """No more heartbeats, and nothing else is told by itself."""
         tasks = [*self._telling, *([self._beating] if self._beating is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def leave(self) -> None:
+        """Give up leaderships and get fenced, if the controller can be asked and that is wanted."""
         if self.epoch < 0 or not self._broker.config["controlled.shutdown.enable"]:
             return
         try:
