@@ -5,10 +5,11 @@ the other members) holds up whatever is behind it. Those go in a lane of their o
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from random import Random
 from typing import Any, TypeVar
 
+from riverport.base.clock import Clock, SystemClock
 from riverport.kafka.client.cluster import ClusterView, Node, TopicView, read_metadata
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import (
@@ -19,7 +20,7 @@ from riverport.kafka.client.errors import (
     Unreachable,
     check,
 )
-from riverport.kafka.client.retry import COORDINATOR_MOVED, Backoff
+from riverport.kafka.client.retry import COORDINATOR_MOVED, Backoff, now_s
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ErrorCode
@@ -53,15 +54,20 @@ class Client:
         connect_timeout_ms: float = 10_000,
         request_timeout_ms: float = 30_000,
         retry_timeout_ms: float = 30_000,
+        clock: Clock | None = None,
+        rng: Random | None = None,
     ) -> None:
+        """`clock` stamps records, and `rng` spreads retries; a simulation gives its own."""
         texts = bootstrap.split(",") if isinstance(bootstrap, str) else list(bootstrap)
         self.bootstrap = [parse_address(text) for text in texts]
         self.client_id = client_id
         self.connect_timeout_ms = connect_timeout_ms
         self.request_timeout_ms = request_timeout_ms
         self.retry_timeout_ms = retry_timeout_ms
+        self.clock: Clock = clock or SystemClock()
+        self.rng = rng or Random()
         self.view = ClusterView()
-        self._view_until = 0.0  # on the monotonic clock, in seconds
+        self._view_until = 0.0  # on the loop's clock, in seconds
         self._connections: dict[tuple[int, str], Connection] = {}  # by node and lane
         self._opening: dict[tuple[int, str], asyncio.Lock] = {}
         self._bootstrap_connection: Connection | None = None
@@ -142,8 +148,8 @@ class Client:
 
     async def retrying(self, attempt: Callable[[], Awaitable[Result]], timeout_ms: float | None = None) -> Result:
         """Run `attempt` until it succeeds, fails for good, or the time is over; then the last error is raised."""
-        deadline = time.monotonic() + (self.retry_timeout_ms if timeout_ms is None else timeout_ms) / 1000
-        backoff = Backoff()
+        deadline = now_s() + (self.retry_timeout_ms if timeout_ms is None else timeout_ms) / 1000
+        backoff = Backoff(rng=self.rng)
         while True:
             try:
                 return await attempt()
@@ -152,9 +158,7 @@ class Client:
                     raise
                 wait = backoff.next_ms() / 1000
                 # An address at which nothing listens is a mistake more often than a restart: say so soon.
-                patience = (
-                    time.monotonic() + wait if not isinstance(error, Unreachable) or self.view.nodes else deadline
-                )
+                patience = now_s() + wait if not isinstance(error, Unreachable) or self.view.nodes else deadline
                 if patience >= deadline:
                     raise
                 self.forget_view()
@@ -169,7 +173,7 @@ class Client:
     async def metadata(self, topics: Iterable[str], *, create: bool = False) -> ClusterView:
         """A view with the topics, cached where it is fresh. Topics that have an error are in `failed`."""
         wanted = list(topics)
-        fresh = self._view_until > time.monotonic()
+        fresh = self._view_until > now_s()
         if fresh and all(topic in self.view.topics for topic in wanted):
             return self.view
         return await self.refresh(wanted, create=create)
@@ -183,13 +187,13 @@ class Client:
         newer = read_metadata(await self.ask(request))
         keep = len(self.view.topics) < MAX_TOPICS_CACHED
         self.view = self.view.merged(newer) if keep and topics is not None else newer
-        self._view_until = time.monotonic() + METADATA_MAX_AGE_MS / 1000
+        self._view_until = now_s() + METADATA_MAX_AGE_MS / 1000
         return self.view
 
     async def topic(self, name: str, *, create: bool = False) -> TopicView:
         """One topic, waiting for its leaders to be elected. Raises Refused where it does not exist."""
         known = self.view.topics.get(name)
-        if known is not None and self._view_until > time.monotonic():
+        if known is not None and self._view_until > now_s():
             return known
 
         async def attempt() -> TopicView:

@@ -6,7 +6,6 @@ are handed out. A partition is fetched again when its last answer is used up, so
 """
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from riverport.kafka.client.offsets import (
     committed_offsets,
     list_offsets,
 )
+from riverport.kafka.client.retry import now_s
 from riverport.kafka.records.batch import check_crc, iter_headers
 from riverport.kafka.records.control import ControlType, control_type
 from riverport.kafka.records.errors import RecordError
@@ -154,12 +154,12 @@ class Consumer:
 
     async def poll(self, *, timeout_ms: float = 1000, max_records: int = 500) -> list[ConsumedRecord]:
         """Up to `max_records` records, as soon as there is one; none after `timeout_ms`. Raises ClientError."""
-        deadline = time.monotonic() + timeout_ms / 1000
+        deadline = now_s() + timeout_ms / 1000
         while True:
             if self.member is not None and self.member.stale and not await self._rejoined(deadline):
                 return []
             records = self._take(max_records)
-            left = deadline - time.monotonic()
+            left = deadline - now_s()
             if records or left <= 0:
                 return records
             await self._find_positions()
@@ -199,7 +199,7 @@ class Consumer:
         """Take part in a rebalance; False where it is not over at the deadline."""
         if self._joining is None:
             self._joining = asyncio.create_task(self._rejoin())
-        await asyncio.wait({self._joining}, timeout=max(0.0, deadline - time.monotonic()))
+        await asyncio.wait({self._joining}, timeout=max(0.0, deadline - now_s()))
         if not self._joining.done():
             return False
         joining, self._joining = self._joining, None

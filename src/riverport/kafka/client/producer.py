@@ -5,7 +5,6 @@ a retry sends twice (KIP-98). `send` waits while BUFFER_BYTES are waiting to be 
 """
 
 import asyncio
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from riverport.kafka.client.client import Client
 from riverport.kafka.client.errors import ClientError, Disconnected, Refused, TimedOut, Unreachable, check
 from riverport.kafka.client.partitioner import partition_of
-from riverport.kafka.client.retry import Backoff
+from riverport.kafka.client.retry import Backoff, now_s
 from riverport.kafka.records.batch import add_sequence
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.records.codecs import Codec
@@ -45,7 +44,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class _Batch:
-    deadline: float  # monotonic seconds; given up on after that
+    deadline: float  # on the loop's clock; given up on after that
     ready_at: float  # the end of its linger, or of a wait before a retry
     records: list[NewRecord] = field(default_factory=list)
     futures: list["asyncio.Future[Delivery]"] = field(default_factory=list)
@@ -139,7 +138,7 @@ class Producer:
             async with self._room:
                 await self._room.wait_for(lambda: not self._buffered or self._buffered + size <= self._buffer_bytes)
         self._buffered += size
-        record = NewRecord(key, value, headers, time.time_ns() // 1_000_000 if timestamp is None else timestamp)
+        record = NewRecord(key, value, headers, self._client.clock.wall_ms() if timestamp is None else timestamp)
         return self._queue(topic, partition, record, size)
 
     async def flush(self) -> None:
@@ -162,12 +161,12 @@ class Producer:
 
     def _queue(self, topic: str, partition: int, record: NewRecord, size: int) -> "asyncio.Future[Delivery]":
         queue = self._queues[topic, partition]
-        now = time.monotonic()
+        now = now_s()
         batch = queue[-1] if queue else None
         if batch is None or batch.full or batch.producer is not None or batch.size + size > self._batch_bytes:
             if batch is not None:
                 batch.full = True
-            batch = _Batch(now + self._delivery_timeout, now + self._linger)
+            batch = _Batch(now + self._delivery_timeout, now + self._linger, backoff=Backoff(rng=self._client.rng))
             queue.append(batch)
             self._wake.set()
         batch.records.append(record)
@@ -189,7 +188,7 @@ class Producer:
         """The sender: takes what is ready, one request for each leader, until the producer is closed."""
         while True:
             self._wake.clear()
-            now = time.monotonic()
+            now = now_s()
             next_at = now + 60
             ready: dict[TopicPartition, _Batch] = {}
             for place, queue in self._queues.items():
@@ -254,8 +253,8 @@ class Producer:
         if isinstance(outcome, ClientError):
             passes = isinstance(outcome, PASSING) or (isinstance(outcome, Refused) and outcome.retriable)
             wait = batch.backoff.next_ms() / 1000
-            if passes and time.monotonic() + wait < batch.deadline:
-                batch.ready_at = time.monotonic() + wait
+            if passes and now_s() + wait < batch.deadline:
+                batch.ready_at = now_s() + wait
                 return
             if self._idempotent:
                 # Sequences behind the lost batch would leave a gap: start again under a new id.

@@ -1,5 +1,6 @@
 """Which errors pass by themselves, and how long to wait before the next attempt (KIP-580)."""
 
+import asyncio
 import random
 
 from riverport.kafka.wire.errors import ErrorCode
@@ -45,6 +46,11 @@ COORDINATOR_MOVED = frozenset((_E.NOT_COORDINATOR, _E.COORDINATOR_NOT_AVAILABLE)
 
 def is_retriable(code: int) -> bool:
     return code in RETRIABLE
+
+
+def now_s() -> float:
+    """Seconds on the running loop's clock, which never steps: the one that `asyncio.timeout` goes by."""
+    return asyncio.get_running_loop().time()
 
 
 class Backoff:

@@ -7,7 +7,6 @@ fenced, logs closed and marked clean. What a killed process leaves behind is the
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +42,7 @@ from riverport.kafka.server.housekeeping import Housekeeping
 from riverport.kafka.server.identity import give_identities, load_identities, not_formatted
 from riverport.kafka.server.lifecycle import Lifecycle
 from riverport.kafka.server.listener import Listener, Server
+from riverport.kafka.server.machine import Machine, SystemMachine
 from riverport.kafka.server.metadata_fetch import MetadataFetches
 from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
@@ -81,6 +81,7 @@ class Broker:
         clock: Clock | None = None,
         ids: IdSource | None = None,
         rng: Rng | None = None,
+        machine: Machine | None = None,
     ) -> None:
         self.config = config
         self.loop = loop
@@ -88,6 +89,7 @@ class Broker:
         self.ids: IdSource = ids or SystemIds()
         self.rng: Rng = rng or system_rng()
         self.files: Files = files or OsFiles()
+        self.machine: Machine = machine or SystemMachine()
         self.node_id = config.node_id
         self.is_broker = config.is_broker
         self.is_controller = config.is_controller
@@ -97,11 +99,13 @@ class Broker:
         self.topic_names: dict[bytes, str] = {}
         self.internal_topics = INTERNAL_TOPICS
         self.fetch_max_bytes: int = config["fetch.max.bytes"]
-        self.fetch_sessions = SessionCache(config["max.incremental.fetch.session.cache.slots"])
+        self.fetch_sessions = SessionCache(
+            config["max.incremental.fetch.session.cache.slots"], self.rng.randrange(2**32)
+        )
         self.request_filter: RequestFilter | None = None
         self.view = MetadataView(INTERNAL_TOPICS)
         self.producer_ids = ProducerIds(self._request_producer_ids)
-        self._executor = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="riverport-io")
+        self._executor = self.machine.executor(IO_THREADS, "riverport-io")
         self.flusher = Flusher(loop, self._executor, self.storage_failed)
         self.housekeeping = Housekeeping(loop, self._executor)
         self.server = Server(self)
@@ -338,7 +342,7 @@ class Broker:
 
     def close_files(self) -> None:
         """The second half: logs closed, and marked as clean."""
-        with ThreadPoolExecutor(CLOSING_THREADS, thread_name_prefix="riverport-close") as closing:
+        with self.machine.executor(CLOSING_THREADS, "riverport-close") as closing:
             self.logs.close(self.broker_epoch, closing.map)
         self._executor.shutdown(wait=True)
 

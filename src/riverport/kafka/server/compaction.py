@@ -9,7 +9,6 @@ number of workers when they are done with theirs.
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
@@ -79,7 +78,7 @@ class Compaction:
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         self._throttle = Throttle(broker.clock, lambda: broker.config["log.cleaner.io.max.bytes.per.second"])
-        self._executor = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="riverport-cleaner")
+        self._executor = broker.machine.executor(MOST_THREADS, "riverport-cleaner")
         self._workers: dict[int, asyncio.Task[None]] = {}
         self._checkpoint = asyncio.Lock()  # a checkpoint has one temporary file
         self._running = False

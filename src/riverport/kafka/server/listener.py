@@ -148,7 +148,10 @@ class Listener:
         """Bind and listen; connections are accepted from `accept` on. Raises OSError with the address in it."""
         config = self.server.broker.config
         loop = asyncio.get_running_loop()
-        sock = self._bind()
+        try:
+            sock = self.server.broker.machine.bind(self.host, self.port)
+        except OSError as error:
+            raise OSError(error.errno, f"{self.name}://{self.host}:{self.port}: {error.strerror}") from error
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted sockets inherit it, and the buffer sizes
         for option, key in (
             (socket.SO_SNDBUF, "socket.send.buffer.bytes"),
@@ -164,23 +167,6 @@ class Listener:
     async def accept(self) -> None:
         assert self._asyncio_server is not None
         await self._asyncio_server.start_serving()
-
-    def _bind(self) -> socket.socket:
-        host = self.host or None
-        family, _, _, _, address = socket.getaddrinfo(
-            host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6 and host is None:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            sock.bind(address)
-        except OSError as error:
-            sock.close()
-            raise OSError(error.errno, f"{self.name}://{self.host}:{self.port}: {error.strerror}") from error
-        sock.setblocking(False)
-        return sock
 
     def opened(self, connection: Connection) -> None:
         if self.server.is_closed:
