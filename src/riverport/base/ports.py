@@ -17,7 +17,7 @@ def steady_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """
     first_given = _first_given()
     candidates = random.sample(range(LOWEST, first_given), min(first_given - LOWEST, 500 + count))
-    found = []
+    found: list[int] = []
     for port in candidates:
         if len(found) == count:
             break

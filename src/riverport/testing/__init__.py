@@ -8,6 +8,7 @@
 
     plugin.py         the pytest plugin, loaded by itself once riverport is installed: its fixtures
     broker.py         one broker on an event loop and thread of its own: start, stop, crash, restart
+    cluster.py        several nodes that are one cluster, on one event loop: start, stop, kill, restart of each
     loop_thread.py    that thread, and what went wrong in it
     log_records.py    the records of a topic as they lie in its logs
     faults.py         which request meets which fault
@@ -24,14 +25,27 @@ if TYPE_CHECKING:
     from riverport.base.settings import ConfigError
     from riverport.testing.actions import delay, disconnect, error
     from riverport.testing.broker import Broker, BrokerError
+    from riverport.testing.cluster import Cluster
     from riverport.testing.faults import Faults, Rule
     from riverport.testing.log_records import LogRecord
 
-__all__ = ["Broker", "BrokerError", "ConfigError", "Faults", "LogRecord", "Rule", "delay", "disconnect", "error"]
+__all__ = [
+    "Broker",
+    "BrokerError",
+    "Cluster",
+    "ConfigError",
+    "Faults",
+    "LogRecord",
+    "Rule",
+    "delay",
+    "disconnect",
+    "error",
+]
 
 _HOMES = {
     "Broker": "riverport.testing.broker",
     "BrokerError": "riverport.testing.broker",
+    "Cluster": "riverport.testing.cluster",
     "ConfigError": "riverport.base.settings",
     "Faults": "riverport.testing.faults",
     "LogRecord": "riverport.testing.log_records",

@@ -23,26 +23,32 @@ from riverport.kafka.server.storage_format import format_storage
 class HostedNode:
     """`node` is None while it is stopped. Ports that were free ones at the first start stay what they became."""
 
-    def __init__(self, properties: Mapping[str, str], request_filter: RequestFilter) -> None:
-        """Raises ConfigError, also for a key that does not exist: in a test it is a slip of the pen."""
+    def __init__(
+        self, properties: Mapping[str, str], request_filter: RequestFilter, cluster_id: str | None = None
+    ) -> None:
+        """Without a cluster id, a new cluster is begun in a directory that is new.
+
+        Raises ConfigError, also for a key that does not exist: in a test it is a slip of the pen.
+        """
         _check_keys(properties)
         self._properties = dict(properties)
         self._config = load(properties)
         self._request_filter = request_filter
+        self._cluster_id = cluster_id
         self._files = UnsyncedFiles()
         self.node: Node | None = None
         self.failure: Exception | None = None  # what made the last node give up
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port of the first listener for clients."""
-        endpoint = self._config.broker_listeners[0]
+        """Host and port of the first listener, which is one for clients where the node is a broker."""
+        endpoint = (self._config.broker_listeners or self._config.controller_listeners)[0]
         return endpoint.host or "127.0.0.1", endpoint.port
 
     async def start(self) -> None:
         if not self._files.exists(f"{self._config.metadata_log_dir}/{META_PROPERTIES}"):
             ids, now_ms = SystemIds(), SystemClock().wall_ms()
-            format_storage(self._files, ids, self._config, uuid_text(ids.uuid()), now_ms=now_ms)
+            format_storage(self._files, ids, self._config, self._cluster_id or uuid_text(ids.uuid()), now_ms=now_ms)
         node = Node(self._config, asyncio.get_running_loop(), files=self._files)
         node.request_filter = self._request_filter
         try:
@@ -58,15 +64,13 @@ class HostedNode:
         await node.stop()
 
     async def kill(self) -> None:
-        """A killed process leaves its files as they were at that moment: those are what we keep of a clean stop."""
+        """A killed process leaves its files as they were when it last told anybody anything: those are what we keep."""
         node = self._given_up()
-        await node.server.close()
-        await node.housekeeping.stop()
-        await node.compaction.stop()
+        await node.withdraw(tell=False)
         dirs = dict.fromkeys((*self._config.log_dirs, self._config.metadata_log_dir))
         for dir in dirs:
             shutil.copytree(dir, f"{dir}.killed")
-        await node.stop()
+        node.close_files()
         for dir in dirs:
             shutil.rmtree(dir)
             os.rename(f"{dir}.killed", dir)
