@@ -1,9 +1,11 @@
-"""A machine that does not exist: what the production code runs on when a test wants to break it.
+"""Machines that do not exist: what the production code runs on when somebody wants to break it.
 
     disk.py      SimDisk: a file system that knows what is synced, and forgets or tears the rest in a power cut
+    loop.py      World and SimLoop: simulated time, and an asyncio event loop for each process in it
+    network.py   Network: TCP with delays, loss, cuts and resets
+    process.py   SimNode and SimClient: nodes and clients of the production code, as processes of the simulation
 
-Everything here is deterministic: chance comes from a `random.Random` that the caller seeds. Only tests, `testing` and
-`cli` import it.
+Everything here is deterministic: chance comes from seeded generators. Only tests, `testing` and `cli` import it.
 """
 
 from riverport.sim.disk import SimDisk
