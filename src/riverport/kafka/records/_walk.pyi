@@ -1,3 +1,6 @@
 from riverport.kafka.records.batch import Buffer
 
 def walk(section: Buffer, count: int, /) -> tuple[int, int, bool, bool] | None: ...
+def glance(
+    batch: Buffer, most_bytes: int, /
+) -> tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, bool] | None: ...

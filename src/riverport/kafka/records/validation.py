@@ -6,17 +6,22 @@
     the walk: every length, every count, to the last     INVALID_RECORD
     timestamps in range, keys on a compacted topic       INVALID_TIMESTAMP, INVALID_RECORD, with the records at fault
 
-in this order, and only then is a byte changed. The walk yields the extreme timestamps and whether a key is missing, so
-a batch without fault is never opened; one at fault is, to name the records. See docs/adr/0003-record-validation.md.
+in this order, and only then is a byte changed. Most batches have nothing about them that takes so many looks: a glance
+says so, in a fifth of the time, and what it does not vouch for is judged as above. The walk yields the extreme
+timestamps and whether a key is missing, so a batch without fault is never opened; one at fault is, to name the records.
+See docs/adr/0003-record-validation.md.
 """
 
 from dataclasses import dataclass
 
+from riverport.base.checksum import crc32c
 from riverport.kafka.records.batch import (
+    ATTRIBUTES_AT,
     BATCH_OVERHEAD,
     CODEC_MASK,
     CURRENT_MAGIC,
     LOG_APPEND_TIME_BIT,
+    LOG_OVERHEAD,
     MAGIC_AT,
     NO_TIMESTAMP,
     BatchHeader,
@@ -32,7 +37,7 @@ from riverport.kafka.records.builder import NewRecord, build_batch, reassemble
 from riverport.kafka.records.codecs import MAX_DECOMPRESSED_BYTES, Codec, codec_of, compress
 from riverport.kafka.records.errors import RecordError, corrupt, invalid
 from riverport.kafka.records.record import iter_section, records_section
-from riverport.kafka.records.walk import Walk, walk
+from riverport.kafka.records.walk import Walk, glance, walk
 from riverport.kafka.wire.errors import ErrorCode
 
 _MAX_LONG = 2**63 - 1
@@ -81,6 +86,10 @@ def check_zstd_allowed(payload: Buffer, produce_version: int) -> None:
 
 def validate(payload: Buffer, policy: ValidationPolicy, now_ms: int) -> Validated:
     """Judge what a client sent for one partition. Raises RecordError, and has then changed nothing."""
+    if not policy.codec and not policy.log_append_time:
+        ordinary = _at_a_glance(payload, policy, now_ms)
+        if ordinary is not None:
+            return ordinary
     header = _only_batch(payload)
     _check_header(payload, header, policy)
     section = records_section(payload, header, policy.max_decompressed_bytes)
@@ -95,6 +104,40 @@ def validate(payload: Buffer, policy: ValidationPolicy, now_ms: int) -> Validate
         return Validated(read_header(records), records, appended_ms)
     view, is_changed = _in_place(payload, header, found, policy, now_ms)
     return Validated(read_header(view) if is_changed else header, view, appended_ms)
+
+
+def _at_a_glance(payload: Buffer, policy: ValidationPolicy, now_ms: int) -> Validated | None:
+    """The batch, where nothing about it is wrong or to be changed; None is no judgement."""
+    found = glance(payload, policy.max_message_bytes)
+    if found is None:
+        return None
+    header = BatchHeader()
+    header.position = 0
+    (
+        header.base_offset,
+        length,
+        header.leader_epoch,
+        header.magic,
+        header.crc,
+        header.attributes,
+        header.last_offset_delta,
+        header.base_timestamp,
+        max_timestamp,
+        header.producer_id,
+        header.producer_epoch,
+        header.base_sequence,
+        header.count,
+        least,
+        null_key,
+    ) = found
+    header.size = length + LOG_OVERHEAD
+    header.max_timestamp = max_timestamp
+    if least < now_ms - policy.before_max_ms or max_timestamp > now_ms + policy.after_max_ms:
+        return None
+    records = memoryview(payload)
+    if (null_key and policy.compacted) or crc32c(records[ATTRIBUTES_AT:]) != header.crc or records.readonly:
+        return None
+    return Validated(header, records, NO_TIMESTAMP)
 
 
 def _only_batch(payload: Buffer) -> BatchHeader:

@@ -8,13 +8,16 @@ and the choice: docs/adr/0003-record-validation.md.
 
 from collections.abc import Callable
 
-from riverport.kafka.records.batch import Buffer
+from riverport.kafka.records.batch import BATCH_OVERHEAD, CURRENT_MAGIC, HEADER, LOG_OVERHEAD, TRANSACTIONAL_BIT, Buffer
 from riverport.kafka.records.columns import count_alike
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.records.record import read_varint, read_varlong
 
 Walk = tuple[int, int, bool, bool]
 """(least timestamp delta, greatest, whether any key is null, whether the offset deltas are 0, 1, 2, ...)."""
+
+Glance = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int, int, bool]
+"""The thirteen fields of a batch's header in their order, the least timestamp, whether any key is null."""
 
 MIN_RECORD_BYTES = 7  # length, attributes, two deltas, null key, null value, no headers
 _MANY = 16  # records that are left over; fewer are not worth a comparison in columns
@@ -110,9 +113,34 @@ def _skip_headers(data: bytes, pos: int, stop: int) -> int:
     return pos
 
 
+def glance_python(batch: Buffer, most_bytes: int) -> Glance | None:
+    """What is to be known of a batch that takes no closer look; None for one that is at fault, or only unusual.
+
+    One whole batch of magic 2, not compressed, whose header says what its records do. The checksum is not looked at.
+    """
+    if not BATCH_OVERHEAD < len(batch) <= most_bytes:
+        return None
+    header = HEADER.unpack_from(batch)
+    offset, length, _, magic, _, attributes, last_delta, base_timestamp, max_timestamp, *producer, count = header
+    producer_id, _, sequence = producer
+    if offset != 0 or length + LOG_OVERHEAD != len(batch) or magic != CURRENT_MAGIC or attributes & ~TRANSACTIONAL_BIT:
+        return None
+    if last_delta != count - 1 or (producer_id >= 0 and sequence < 0) or max_timestamp < -1:
+        return None
+    found = walk(memoryview(batch)[BATCH_OVERHEAD:], count)
+    if found is None or not found[3]:
+        return None
+    least, greatest = base_timestamp + found[0], base_timestamp + found[1]
+    if least <= -(2**63) or greatest != max_timestamp:
+        return None
+    return (*header, least, found[2])
+
+
 try:
-    from riverport.kafka.records._walk import walk as _compiled
+    from riverport.kafka.records._walk import glance as _compiled_glance
+    from riverport.kafka.records._walk import walk as _compiled_walk
 except ImportError:
     walk: Callable[[Buffer, int], Walk | None] = walk_python
+    glance: Callable[[Buffer, int], Glance | None] = glance_python
 else:
-    walk = _compiled
+    walk, glance = _compiled_walk, _compiled_glance
