@@ -145,8 +145,9 @@ class OsFile:
     # `append` and `pread` have no `with _wrapped(...)`: it takes 1.5 us, a tenth of what a small append takes in all.
 
     def append(self, chunks: Sequence[Buffer]) -> int:
+        wanted = len(chunks[0]) if len(chunks) == 1 else sum(map(len, chunks))
         try:
-            written = self._write(chunks, sum(map(len, chunks)))
+            written = self._write(chunks, wanted)
         except OSError as error:
             raise _failure("write", self.path, error) from error
         self._end += written

@@ -137,6 +137,7 @@ class Log:
 
     def update_config(self, config: LogConfig) -> None:
         self.config = config
+        self._max_segment_ms = config.max_segment_ms
         codec = None if config.compression_type == "producer" else _CODECS[config.compression_type]
         levels = {Codec.GZIP: config.compression_gzip_level, Codec.LZ4: config.compression_lz4_level}
         levels[Codec.ZSTD] = config.compression_zstd_level
@@ -187,10 +188,10 @@ class Log:
         if self.leader_epochs.latest != leader_epoch:
             self.leader_epochs.assign(leader_epoch, offset)
         patch(buffer, 0, offset, leader_epoch)
-        self._write([buffer], header.size, (header,), now_ms)
+        self._write((buffer,), header.size, (header,), now_ms)
         if header.producer_id >= 0:
             self.producers.append(header)
-        return AppendInfo(offset, header.last_offset, validated.log_append_time_ms, self.log_start_offset)
+        return AppendInfo(offset, self.log_end_offset - 1, validated.log_append_time_ms, self.log_start_offset)
 
     def _append_own(self, records: Any, leader_epoch: int, now_ms: int) -> AppendInfo:
         buffer = records if isinstance(records, bytearray) else bytearray(records)
@@ -267,33 +268,34 @@ class Log:
         content = self.aborted.encode(self.active.base_offset, 2**63 - 1)
         self.files.write(self.active.path_of(".txnindex"), content, sync=False)
 
-    def _write(self, chunks: list[Any], size: int, headers: Sequence[BatchHeader], now_ms: int) -> None:
+    def _write(self, chunks: Sequence[Any], size: int, headers: Sequence[BatchHeader], now_ms: int) -> None:
         if self.failed is not None:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
         segment = self.segments[-1]
         if segment.size and self._roll_needed(segment, size, headers, now_ms):
             self.roll(now_ms)
             segment = self.segments[-1]
-        if self.leader_epochs.written < self.leader_epochs.changes:
-            self.leader_epochs.write(sync=False)
+        epochs = self.leader_epochs
+        if epochs.written < epochs.changes:
+            epochs.write(sync=False)
         segment.append(chunks, size, headers, self.config.index_interval_bytes)
         self.log_end_offset = headers[-1].next_offset
 
     def _roll_needed(self, segment: Segment, size: int, headers: Sequence[BatchHeader], now_ms: int) -> bool:
-        config = self.config
+        config, last = self.config, headers[-1]
         if segment.size + size > config.segment_bytes:
             return True
-        if headers[-1].last_offset - segment.base_offset > MAX_RELATIVE_OFFSET:
+        if last.base_offset + last.last_offset_delta - segment.base_offset > MAX_RELATIVE_OFFSET:
             return True
         first = segment.read_first_timestamp()
-        newest = headers[0].max_timestamp if len(headers) == 1 else max([header.max_timestamp for header in headers])
+        newest = last.max_timestamp if len(headers) == 1 else max([header.max_timestamp for header in headers])
         age = newest - first if first >= 0 else now_ms - segment.created_ms
         jitter_ms = self._jitter_ms(segment) if config.segment_jitter_ms else 0
-        if age > config.max_segment_ms - jitter_ms:
+        if age > self._max_segment_ms - jitter_ms:
             return True
         # The last place of the time index is for the entry that is written when the segment is rolled.
         room = config.segment_index_bytes
-        return len(segment.offset_index) >= room // 8 or len(segment.time_index) >= room // 12 - 1
+        return segment.is_index_full(room // 8, room // 12 - 1)
 
     def _jitter_ms(self, segment: Segment) -> int:
         """A part of `segment.jitter.ms` that differs from log to log, so that those made together roll apart."""
@@ -454,7 +456,9 @@ class Log:
     # --- moving the ends
 
     def update_high_watermark(self, offset: int) -> int:
-        self.high_watermark = max(self.log_start_offset, min(offset, self.log_end_offset))
+        if offset > self.log_end_offset:
+            offset = self.log_end_offset
+        self.high_watermark = offset if offset > self.log_start_offset else self.log_start_offset
         return self.high_watermark
 
     def delete_records(self, offset: int) -> None:

@@ -95,11 +95,11 @@ class Segment:
         if not self._max_is_known:
             self.read_max_timestamp()
         position = self.size
-        self.file.append(chunks)
-        self.size += size
+        (self._file or self.file).append(chunks)
+        self.size = position + size
+        if not position:
+            self._first_timestamp = headers[0].max_timestamp
         for header in headers:
-            if not position:
-                self._first_timestamp = header.max_timestamp
             self.note(header, position, interval)
             position += header.size
 
@@ -107,12 +107,17 @@ class Segment:
         """Take a batch into the indexes. An entry names the last offset of the batch at its position, as Kafka's do."""
         if header.max_timestamp > self.max_timestamp:
             self.max_timestamp, self.max_timestamp_offset = header.max_timestamp, header.last_offset
-        if self._since_index > interval:
+        since = self._since_index
+        if since > interval:
+            since = 0
             self.offset_index.append(header.last_offset - self.base_offset, position)
             if self.max_timestamp >= 0:
                 self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
-            self._since_index = 0
-        self._since_index += header.size
+        self._since_index = since + header.size
+
+    def is_index_full(self, most_offsets: int, most_times: int) -> bool:
+        offsets, times = self.offset_index.offsets, self.time_index.offsets
+        return len(offsets) >= most_offsets or len(times) >= most_times
 
     def find(self, offset: int) -> tuple[int, BatchHeader] | None:
         """Position and header of the first batch whose last offset is not below `offset`."""
@@ -141,11 +146,12 @@ class Segment:
 
     def read_first_timestamp(self) -> int:
         """The greatest timestamp of the first batch, from which rolling by time counts; -1 where there is none."""
-        if self._first_timestamp is None:
-            first = next(self.headers(), None)
-            if first is None:
-                return -1
-            self._first_timestamp = first.max_timestamp
+        if self._first_timestamp is not None:
+            return self._first_timestamp
+        first = next(self.headers(), None)
+        if first is None:
+            return -1
+        self._first_timestamp = first.max_timestamp
         return self._first_timestamp
 
     def read_max_timestamp(self) -> int:
