@@ -133,7 +133,14 @@ class Connection(asyncio.Protocol):
         self.versions = {key.api_key: (key.min_version, key.max_version) for key in answer.api_keys}
         self.features = answer
 
-    async def _exchange(self, api_key: int, version: int, body: Any, timeout_ms: float) -> Any:
+    def post(self, body: Any, *, version: int | None = None) -> "asyncio.Future[Any]":
+        """Send a request at once; its answer comes as the future's result, as `request` returns it, without a limit.
+
+        Raises Disconnected, Unsupported or ClientError for what cannot be sent.
+        """
+        api_key = body._message.key
+        if version is None:
+            version = self.version_for(api_key)
         if self.closed or self._transport is None:
             raise Disconnected(f"{self.address}: {self._lost}")
         self._next_id = self._next_id + 1 & 0x7FFFFFFF
@@ -143,13 +150,16 @@ class Connection(asyncio.Protocol):
         except WireError as error:
             raise ClientError(str(error)) from error
         head = frame.request_head(api_key, version, correlation_id, self.client_id, sum(map(len, parts)))
-        has_answer = api_key != ApiKey.PRODUCE or body.acks != 0
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if has_answer:
+        if api_key != ApiKey.PRODUCE or body.acks != 0:
             self._pending[correlation_id] = _Pending(api_key, version, future)
+        else:
+            future.set_result(None)
         self._transport.writelines([head, *parts])
-        if not has_answer:
-            return None
+        return future
+
+    async def _exchange(self, api_key: int, version: int, body: Any, timeout_ms: float) -> Any:
+        future = self.post(body, version=version)
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 return await future

@@ -310,6 +310,13 @@ class LogManager:
             self._outdated.add(directory.path)
             self._write_outdated()
 
+    def were_cut(self, cut: Iterable[Log]) -> None:
+        """Followers' logs were truncated: let no checkpoint vouch for what is written in the place of what is gone."""
+        for found in cut:
+            if found.failed is None:
+                self._outdated.add(self.directory_of(found).path)
+        self._write_outdated()
+
     def _write_outdated(self) -> None:
         if self._being_written:
             return  # `checkpoint_written` comes back to it

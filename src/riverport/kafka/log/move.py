@@ -50,6 +50,14 @@ class Move:
                 future.log_end_offset = found.log_end_offset
         return future.log_end_offset >= found.log_end_offset
 
+    def was_cut(self) -> None:
+        """The log was truncated: so is the copy. Raises StorageError."""
+        found, future = self.found, self.future
+        if found.log_end_offset < future.log_start_offset or found.log_start_offset > future.log_end_offset:
+            self._begun = False
+        else:
+            future.truncate_to(found.log_end_offset)
+
     def _begin(self, now_ms: int) -> None:
         """The copy starts with the batch that holds the log's start, which may lie in its middle."""
         found, start = self.found, self.found.log_start_offset

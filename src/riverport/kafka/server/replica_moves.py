@@ -5,6 +5,7 @@ offline, another target is named, or the broker stops. An abandoned move is not 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from riverport.base.files import StorageError
@@ -52,6 +53,15 @@ class ReplicaMoves:
         move = Move(self._broker.logs, found, target, self._broker.clock.wall_ms())
         task = self._broker.loop.create_task(self._run(partition, move))
         self._moves[partition] = (move, task)
+
+    def were_cut(self, logs: Sequence[Log]) -> None:
+        """Followers' logs were truncated: copies that are on their way must not keep what is gone."""
+        for move, _ in list(self._moves.values()):
+            if move.found in logs:
+                try:
+                    move.was_cut()
+                except StorageError as error:
+                    self._broker.logs.fail(move.target, error)
 
     async def close(self) -> None:
         """Abandon what is not done."""
