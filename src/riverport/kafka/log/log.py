@@ -476,6 +476,8 @@ class Log:
         Before anything is appended again the recovery point is to be checkpointed: the one on the disk may lie above.
         """
         if offset >= self.log_end_offset:
+            # An epoch that was begun here, and never got a record, may not be one of the leader's.
+            self.leader_epochs.truncate_from_end(self.log_end_offset, at_once=False)
             return
         self._forget_what_is_synced()
         while len(self.segments) > 1 and self.active.base_offset > offset:
