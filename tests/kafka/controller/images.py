@@ -5,10 +5,24 @@ from typing import Any
 from hypothesis import strategies as st
 
 from riverport.kafka.controller import features
+from riverport.kafka.controller.alter_partition import IsrChanges
+from riverport.kafka.controller.broker_states import BrokerStates
+from riverport.kafka.controller.cluster import Cluster
+from riverport.kafka.controller.directories import Directories
+from riverport.kafka.controller.elections import Elections
+from riverport.kafka.controller.failover import Failover
+from riverport.kafka.controller.heartbeats import Heartbeats
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
+from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.policies import Policies
 from riverport.kafka.wire import messages as m
 
 DIRECTORY = bytes(range(16))
+
+
+def directory_of(broker: int) -> bytes:
+    """Each broker has its own directory; that of broker 1 is DIRECTORY."""
+    return DIRECTORY[:-1] + bytes([14 + broker])
 
 
 def replayed(records: list[Any], image: MetadataImage | None = None) -> MetadataImage:
@@ -22,7 +36,7 @@ def broker_record(id_: int = 1, *, fenced: bool = False, **fields: Any) -> m.Reg
     of = m.RegisterBrokerRecord
     known = [of.BrokerFeature(name, low, high) for name, (low, high) in features.SUPPORTED.items()]
     end_points = [of.BrokerEndpoint("PLAINTEXT", "localhost", 9092, 0)]
-    made = {"incarnation_id": DIRECTORY, "broker_epoch": id_ * 10, "log_dirs": [DIRECTORY], **fields}
+    made = {"incarnation_id": DIRECTORY, "broker_epoch": id_ * 10, "log_dirs": [directory_of(id_)], **fields}
     return of(broker_id=id_, end_points=end_points, features=known, fenced=fenced, **made)
 
 
@@ -39,7 +53,7 @@ def topic_id(name: str) -> bytes:
 
 def partition(*replicas: int, **fields: Any) -> m.PartitionRecord:
     made = {"isr": list(replicas), "leader": replicas[0], "leader_epoch": 0, "partition_epoch": 0, **fields}
-    return m.PartitionRecord(replicas=list(replicas), directories=[DIRECTORY] * len(replicas), **made)
+    return m.PartitionRecord(replicas=list(replicas), directories=[directory_of(id_) for id_ in replicas], **made)
 
 
 def cluster(*brokers: int, level: int = features.DEFAULT_RELEASE, **levels: int) -> MetadataImage:
@@ -47,6 +61,46 @@ def cluster(*brokers: int, level: int = features.DEFAULT_RELEASE, **levels: int)
     records: list[Any] = [m.FeatureLevelRecord(features.METADATA_VERSION, level)]
     records += [m.FeatureLevelRecord(name.replace("_", "."), value) for name, value in levels.items()]
     return replayed([*records, *(broker_record(id_) for id_ in brokers)])
+
+
+class Decisions:
+    """Every part of the controller that decides on brokers and partitions, over one image."""
+
+    def __init__(self, image: MetadataImage, session_timeout_ms: int = 9_000, **static: Any) -> None:
+        self.image = image
+        self.now_ms = 0.0
+        self.next_offset = 1_000
+        settings = {"min.insync.replicas": 1, "unclean.leader.election.enable": False, **static}
+        self.policies = Policies(image, 99, settings.__getitem__)
+        self.failover = Failover(image, self.policies)
+        self.heartbeats = Heartbeats(session_timeout_ms)
+        self.cluster = Cluster(image, "c", self.failover)
+        self.brokers = BrokerStates(image, self.cluster, self.policies, self.failover, self.heartbeats)
+        self.isr_changes = IsrChanges(image, self.policies)
+        self.directories = Directories(image, self.cluster, self.policies)
+        self.elections = Elections(image, self.policies)
+        self.heartbeats.begin((b.id for b in image.brokers.values() if not b.fenced), 0.0)
+
+    def heartbeat(self, request: m.BrokerHeartbeatRequest) -> Outcome:
+        return self.brokers.heartbeat(request, self.now_ms, self.next_offset)
+
+    def write(self, outcome: Outcome) -> Any:
+        """Replay what was decided, as the metadata log does; returns the answer."""
+        self.replay(outcome.records)
+        return outcome.response
+
+    def replay(self, records: list[Any]) -> None:
+        for record in records:
+            self.image.apply(record, MetadataDelta(), self.next_offset)
+            self.next_offset += 1
+
+    def beat(self, id_: int, **wants: Any) -> Any:
+        """A heartbeat of a broker that has read everything."""
+        epoch = self.image.brokers[id_].epoch
+        return self.write(self.heartbeat(m.BrokerHeartbeatRequest(id_, epoch, self.next_offset - 1, **wants)))
+
+    def fence(self, id_: int) -> None:
+        self.write(self.brokers.fence_incarnation(id_, self.image.brokers[id_].epoch))
 
 
 _names = st.text("abcdefghij.-_", min_size=1, max_size=6)

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from images import DIRECTORY, broker_record, cluster, partition, replayed, topic_records
+from images import DIRECTORY, Decisions, broker_record, cluster, partition, replayed, topic_records
 
 from riverport.base.rng import seeded_rng
 from riverport.kafka.controller import features
-from riverport.kafka.controller.cluster import Cluster
-from riverport.kafka.controller.elections import PREFERRED, UNCLEAN, Elections
+from riverport.kafka.controller.elections import PREFERRED, UNCLEAN
 from riverport.kafka.controller.heartbeats import Heartbeats
 from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.placement import Candidate, place
@@ -100,7 +99,7 @@ def test_no_partition_lies_on_fenced_brokers_alone() -> None:
 
 def test_a_broker_is_fenced_until_it_has_read_its_own_registration() -> None:
     image = replayed([broker_record(1, fenced=True, broker_epoch=50)], cluster())
-    decide = Cluster(image, "c")
+    decide = Decisions(image)
     early = m.BrokerHeartbeatRequest(1, 50, 49)
     assert decide.heartbeat(early).response.is_fenced
     outcome = decide.heartbeat(m.BrokerHeartbeatRequest(1, 50, 50))
@@ -110,8 +109,10 @@ def test_a_broker_is_fenced_until_it_has_read_its_own_registration() -> None:
 
 def test_a_broker_that_leaves_leads_nothing_any_more_and_gets_it_back() -> None:
     image = replayed(topic_records("t", partition(1)), cluster(1, eligible_leader_replicas_version=1))
-    decide = Cluster(image, "c")
-    replayed(decide.heartbeat(m.BrokerHeartbeatRequest(1, 10, 99, want_shut_down=True)).records, image)
+    decide = Decisions(image)
+    leave = m.BrokerHeartbeatRequest(1, 10, 99, want_shut_down=True)
+    answers = [decide.write(decide.heartbeat(leave)) for _ in range(2)]
+    assert [answer.should_shut_down for answer in answers] == [False, True]
     left = image.topics["t"].partitions[0]
     assert (left.leader, left.isr, left.elr, image.brokers[1].fenced) == (-1, (), (1,), True)
     replayed([broker_record(1, fenced=True, broker_epoch=20)], image)
@@ -122,16 +123,16 @@ def test_a_broker_that_leaves_leads_nothing_any_more_and_gets_it_back() -> None:
 
 def test_an_epoch_that_is_over_is_stale() -> None:
     with pytest.raises(ApiError) as refused:
-        Cluster(cluster(1), "c").heartbeat(m.BrokerHeartbeatRequest(1, 9, 99))
+        Decisions(cluster(1)).heartbeat(m.BrokerHeartbeatRequest(1, 9, 99))
     assert refused.value.code is ErrorCode.STALE_BROKER_EPOCH
 
 
 def test_an_unregistered_broker_leaves_its_partitions_without_leaders() -> None:
     image = replayed(topic_records("t", partition(1)), cluster(1))
-    replayed(Cluster(image, "c").unregister_broker(1).records, image)
+    replayed(Decisions(image).brokers.unregister(1).records, image)
     assert (image.brokers, image.topics["t"].partitions[0].leader) == ({}, -1)
     with pytest.raises(ApiError, match="Broker ID 1 is not currently registered"):
-        Cluster(image, "c").unregister_broker(1)
+        Decisions(image).brokers.unregister(1)
 
 
 def test_a_broker_must_know_every_finalized_level() -> None:
@@ -140,12 +141,12 @@ def test_a_broker_must_know_every_finalized_level() -> None:
     known = [of.Feature(features.METADATA_VERSION, 7, 30)]
     request = of(1, "c", bytes(range(16)), [], known, log_dirs=[DIRECTORY])
     with pytest.raises(ApiError, match=r"finalized version 1 of group\.version"):
-        Cluster(image, "c").register_broker(request, 5, lambda id_: False)
+        Decisions(image).cluster.register_broker(request, 5, lambda id_: False)
 
 
 def test_a_broker_with_all_directories_cordoned_gets_no_new_partitions() -> None:
     image = cluster(1, 2)
-    decide = Cluster(image, "c")
+    decide = Decisions(image)
     replayed(decide.heartbeat(m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[DIRECTORY])).records, image)
     assert decide.heartbeat(m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[DIRECTORY])).records == []
     assert created(image, "t", 4).error_code == 0
@@ -158,7 +159,7 @@ def test_a_broker_with_all_directories_cordoned_gets_no_new_partitions() -> None
 def test_a_level_before_cordoned_directories_does_not_hear_of_them() -> None:
     image = cluster(1, level=29)
     request = m.BrokerHeartbeatRequest(1, 10, 99, cordoned_log_dirs=[DIRECTORY])
-    assert Cluster(image, "c").heartbeat(request).records == []
+    assert Decisions(image).heartbeat(request).records == []
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_level_before_cordoned_directories_does_not_hear_of_them() -> None:
 def test_a_registration_that_cannot_be_right_is_refused(change: dict[str, Any], code: ErrorCode) -> None:
     of = m.BrokerRegistrationRequest
     request = of(1, "c", bytes(16), [], [of.Feature(features.METADATA_VERSION, 7, 33)], log_dirs=[DIRECTORY])
-    decide = Cluster(cluster(), "c")
+    decide = Decisions(cluster()).cluster
     assert decide.register_broker(request, 5, lambda id_: False).response.broker_epoch == 5
     for name, value in change.items():
         setattr(request, name, value)
@@ -188,7 +189,7 @@ def test_a_broker_that_registers_again_in_one_life_stays_what_it_is() -> None:
     of = m.BrokerRegistrationRequest
     known = [of.Feature(features.METADATA_VERSION, 7, 33)]
     request = of(1, "c", image.brokers[1].incarnation_id, [], known, log_dirs=[DIRECTORY])
-    outcome = Cluster(image, "c").register_broker(request, 99, lambda id_: True)
+    outcome = Decisions(image).cluster.register_broker(request, 99, lambda id_: True)
     replayed(outcome.records, image)
     own = image.brokers[1]
     assert (outcome.response.broker_epoch, own.epoch, own.fenced, own.log_dirs) == (10, 10, False, (DIRECTORY,))
@@ -198,7 +199,15 @@ def test_a_session_ends_without_a_sign_of_life() -> None:
     beats = Heartbeats(1000)
     beats.begin([1, 2], 0.0)
     beats.touch(2, 500.0)
-    assert (beats.expired(999.0), beats.expired(1000.0), beats.expired(1500.0)) == ([], [1], [1, 2])
+    found = [beats.expired(now_ms) for now_ms in (400.0, 800.0, 999.0, 1000.0, 1400.0, 1500.0)]
+    assert found == [[], [], [], [1], [1], [1, 2]]
+
+
+def test_a_controller_that_was_stopped_itself_does_not_take_it_for_silence_of_others() -> None:
+    beats = Heartbeats(1000)
+    beats.begin([1], 0.0)
+    assert (beats.expired(100.0), beats.expired(60_000.0)) == ([], [])
+    assert (beats.expired(60_400.0), beats.expired(60_500.0)) == ([], [1])
 
 
 # --- leaders and moves
@@ -206,7 +215,7 @@ def test_a_session_ends_without_a_sign_of_life() -> None:
 
 def elect(image: MetadataImage, kind: int) -> Any:
     request = m.ElectLeadersRequest(kind, [m.ElectLeadersRequest.TopicPartitions("t", [0])])
-    outcome = Elections(image).elect(request)
+    outcome = Decisions(image).elections.elect(request)
     replayed(outcome.records, image)
     return outcome.response.replica_election_results[0].partition_result[0]
 
@@ -233,7 +242,7 @@ def test_an_unclean_election_takes_whoever_lives_and_says_so() -> None:
 def reassign(image: MetadataImage, target: list[int] | None) -> Any:
     of = m.AlterPartitionReassignmentsRequest
     request = of(1000, True, [of.ReassignableTopic("t", [of.ReassignablePartition(0, target)])])
-    outcome = Reassignments(image, topics_of(image), Elections(image)).alter(request)
+    outcome = Reassignments(image, topics_of(image), Decisions(image).policies).alter(request)
     replayed(outcome.records, image)
     return outcome.response.responses[0].partitions[0]
 

@@ -7,10 +7,17 @@
     feature_updates.py  which changes of levels are allowed (KIP-584, KIP-778)
     placement.py     which brokers get a new partition's replicas
     topics.py        create, delete, grow topics
-    cluster.py       brokers: registration, heartbeats, fencing, controlled shutdown, unregistration
+    cluster.py       brokers and controllers: registration, unregistration, producer ids
+    broker_states.py fenced, unfenced, leaving: what heartbeats and their absence decide
     heartbeats.py    who was heard of lately
-    elections.py     leaders
+    memberships.py   which partitions a broker concerns
+    policies.py      what settings and brokers allow a partition
+    partition_change.py  one change of one partition: in-sync and eligible replicas, leader, epochs
+    failover.py      partitions when brokers or directories come and go
+    alter_partition.py   leaders tell who is in sync
+    elections.py     elections by request, to restore balance, to revive
     reassignments.py partitions on the move
+    directories.py   which replica is in which directory of its broker
     client_quotas.py limits of users, client ids, addresses
     scram.py         credentials
     outcome.py       what every decision is: `Outcome(response, records)`

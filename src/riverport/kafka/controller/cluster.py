@@ -1,9 +1,11 @@
-"""Brokers and controllers of the cluster: registration, heartbeats, fencing (KIP-631)."""
+"""Brokers and controllers of the cluster: who is registered, with what (KIP-631, KIP-919)."""
 
 from collections.abc import Callable
 from typing import Any
 
-from riverport.kafka.controller.features import METADATA_VERSION
+from riverport.base.ids import uuid_text
+from riverport.kafka.controller.failover import Failover
+from riverport.kafka.controller.features import ELR_VERSION, METADATA_VERSION
 from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.wire import messages as m
@@ -20,16 +22,18 @@ RESERVED_DIRECTORIES = 100
 class Cluster:
     """Decisions on nodes; the image is only read."""
 
-    def __init__(self, image: MetadataImage, cluster_id: str) -> None:
+    def __init__(self, image: MetadataImage, cluster_id: str, failover: Failover) -> None:
         self._image = image
         self._cluster_id = cluster_id
+        self._failover = failover
 
     def register_broker(
         self, request: m.BrokerRegistrationRequest, next_offset: int, alive: Callable[[int], bool]
     ) -> Outcome:
-        """A broker's epoch is the offset of its registration record, `next_offset`.
+        """A broker's epoch is `next_offset`, where the records of its registration begin.
 
-        `alive(id)` tells whether the broker that is registered under an id still has a session.
+        `alive(id)` tells whether the incarnation that is registered under an id may still run: it has a session, and
+        nothing is known of its end.
         """
         if request.cluster_id != self._cluster_id:
             raise ApiError(
@@ -37,7 +41,10 @@ class Cluster:
                 f"Expected cluster ID {self._cluster_id}, but got cluster ID {request.cluster_id}",
             )
         known = self._image.brokers.get(request.broker_id)
-        if known is not None and known.incarnation_id != request.incarnation_id and alive(request.broker_id):
+        is_new = known is None or known.incarnation_id != request.incarnation_id
+        # Who has stopped cleanly left its epoch in its directories as the last thing it did.
+        was_clean = known is not None and known.epoch == request.previous_broker_epoch
+        if known is not None and is_new and not was_clean and alive(request.broker_id):
             raise ApiError(
                 ErrorCode.DUPLICATE_BROKER_REGISTRATION,
                 "Another broker is registered with that broker id. If the broker was recently restarted this should "
@@ -66,7 +73,14 @@ class Cluster:
             record.broker_epoch, record.fenced = known.epoch, known.fenced
             record.in_controlled_shutdown = known.in_controlled_shutdown
             record.cordoned_log_dirs = list(known.cordoned_log_dirs) or None
-        return Outcome(m.BrokerRegistrationResponse(broker_epoch=record.broker_epoch), [record])
+        before = self._end_of_former_life(request.broker_id, was_clean) if is_new else []
+        return Outcome(m.BrokerRegistrationResponse(broker_epoch=record.broker_epoch), [*before, record])
+
+    def _end_of_former_life(self, id_: int, was_clean: bool) -> list[Any]:
+        """A new incarnation is in sync nowhere; after an unclean end it may even lack what it had acknowledged."""
+        if was_clean or self._image.features.get(ELR_VERSION, 0) == 0:
+            return self._failover.gone(id_)
+        return self._failover.gone_with_its_data(id_)
 
     def _check_registration(self, request: m.BrokerRegistrationRequest) -> None:
         if request.is_migrating_zk_broker:
@@ -80,10 +94,19 @@ class Cluster:
                 problem = "Reserved directory ID in request"
             elif len(set(request.log_dirs)) < len(request.log_dirs):
                 problem = "Duplicate directory ID in request"
+            else:
+                problem = self._other_owner(request)
         if problem is None and METADATA_VERSION not in {feature.name for feature in request.features}:
             problem = "Request features do not contain 'metadata.version'"
         if problem is not None:
             raise ApiError(ErrorCode.INVALID_REGISTRATION, problem)
+
+    def _other_owner(self, request: m.BrokerRegistrationRequest) -> str | None:
+        for node in self._image.brokers.values():
+            shared = set(node.log_dirs) & set(request.log_dirs)
+            if shared and node.id != request.broker_id:
+                return f"Broker {node.id} is already registered with directory {uuid_text(min(shared))}"
+        return None
 
     def _check_features(self, features: Any) -> None:
         offered = {f.name: (f.min_supported_version, f.max_supported_version) for f in features}
@@ -101,7 +124,7 @@ class Cluster:
         node = self._image.brokers.get(id_)
         if node is None:
             raise ApiError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker ID {id_} is not currently registered")
-        records = [*self._loss_records(id_), m.UnregisterBrokerRecord(id_, node.epoch)]
+        records = [*self._failover.gone_with_its_data(id_), m.UnregisterBrokerRecord(id_, node.epoch)]
         return Outcome(m.UnregisterBrokerResponse(error_message=""), records)
 
     def register_controller(self, request: m.ControllerRegistrationRequest) -> Outcome:
@@ -120,42 +143,7 @@ class Cluster:
         )
         return Outcome(m.ControllerRegistrationResponse(), [record])
 
-    # --- heartbeats
-
-    def heartbeat(self, request: m.BrokerHeartbeatRequest) -> Outcome:
-        """What a broker wants and has reached decides its next state (KIP-631).
-
-        fenced -> unfenced          it wants to be, and has read the metadata up to its own registration
-        unfenced -> fenced          it wants to be
-        any -> fenced for good      it wants to shut down: its leaderships are given up first
-        """
-        node = self._registered(request.broker_id, request.broker_epoch)
-        records = self._cordoned_records(node, request.cordoned_log_dirs)
-        caught_up = request.current_metadata_offset >= node.epoch
-        response = m.BrokerHeartbeatResponse(is_caught_up=caught_up, is_fenced=node.fenced)
-        if request.want_shut_down:
-            response.should_shut_down = response.is_fenced = True
-            if not node.fenced:
-                if not request.want_fence:
-                    records.append(self._change(node, in_controlled_shutdown=1))
-                records += self.fence_records(node.id)
-        elif request.want_fence:
-            response.is_fenced = True
-            if not node.fenced:
-                records += self.fence_records(node.id)
-        elif node.fenced and caught_up:
-            response.is_fenced = False
-            records += self._unfence_records(node.id)
-        return Outcome(response, records)
-
-    def _cordoned_records(self, node: BrokerRegistration, cordoned: list[bytes] | None) -> list[Any]:
-        """A broker tells which of its directories take no new partitions."""
-        known = self._image.features.get(METADATA_VERSION, 0) >= CORDONED_SINCE
-        if not known or cordoned is None or set(cordoned) == set(node.cordoned_log_dirs):
-            return []
-        return [m.BrokerRegistrationChangeRecord(node.id, node.epoch, cordoned_log_dirs=list(cordoned))]
-
-    def _registered(self, id_: int, epoch: int) -> BrokerRegistration:
+    def registered(self, id_: int, epoch: int) -> BrokerRegistration:
         """Raises ApiError STALE_BROKER_EPOCH for who is not, or no longer, registered."""
         node = self._image.brokers.get(id_)
         if node is None:
@@ -168,51 +156,10 @@ class Cluster:
 
     def allocate_producer_ids(self, request: m.AllocateProducerIdsRequest) -> Outcome:
         """The next block of producer ids for a broker (KIP-730)."""
-        self._registered(request.broker_id, request.broker_epoch)
+        self.registered(request.broker_id, request.broker_epoch)
         start = self._image.next_producer_id
         if start > MAX_PRODUCER_ID - PRODUCER_ID_BLOCK:
             raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR, "Exhausted all producerIds")
         record = m.ProducerIdsRecord(request.broker_id, request.broker_epoch, start + PRODUCER_ID_BLOCK)
         response = m.AllocateProducerIdsResponse(producer_id_start=start, producer_id_len=PRODUCER_ID_BLOCK)
         return Outcome(response, [record])
-
-    # --- what fencing means for partitions
-
-    def _change(self, node: BrokerRegistration, *, fenced: int = 0, in_controlled_shutdown: int = 0) -> Any:
-        """`fenced` is 1 to fence, -1 to unfence, 0 to leave it; the record's own encoding."""
-        return m.BrokerRegistrationChangeRecord(node.id, node.epoch, fenced, in_controlled_shutdown)
-
-    def fence_records(self, id_: int) -> list[Any]:
-        """A broker is gone: partitions of which it was the last in-sync replica lose their leader, and it is fenced."""
-        return [*self._loss_records(id_), self._change(self._image.brokers[id_], fenced=1)]
-
-    def _loss_records(self, id_: int) -> list[Any]:
-        records: list[Any] = []
-        elr = self._image.features.get("eligible.leader.replicas.version", 0) > 0
-        for topic in self._image.topics.values():
-            for index, partition in topic.partitions.items():
-                if partition.leader == id_ and partition.isr == (id_,):
-                    change = m.PartitionChangeRecord(index, topic.id, leader=-1)
-                    if elr:
-                        change.isr = []
-                        change.eligible_leader_replicas = [id_]
-                        change.last_known_elr = [id_]
-                    records.append(change)
-        return records
-
-    def _unfence_records(self, id_: int) -> list[Any]:
-        """A broker is up: it leads again what waits for it, as the last in-sync replica or as an eligible one."""
-        records: list[Any] = [self._change(self._image.brokers[id_], fenced=-1)]
-        for topic in self._image.topics.values():
-            for index, partition in topic.partitions.items():
-                if partition.leader != -1 or id_ not in (*partition.isr, *partition.elr):
-                    continue
-                change = m.PartitionChangeRecord(index, topic.id, leader=id_)
-                if id_ not in partition.isr:
-                    change.isr = [id_]
-                if partition.elr:
-                    change.eligible_leader_replicas = [other for other in partition.elr if other != id_]
-                if partition.last_known_elr:
-                    change.last_known_elr = []
-                records.append(change)
-        return records

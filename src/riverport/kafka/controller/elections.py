@@ -1,26 +1,30 @@
-"""Who leads a partition when somebody asks for an election (KIP-460), with eligible leader replicas (KIP-966).
+"""Elections that somebody asks for (KIP-460), and those that are held to bring leaders back to where they belong.
 
-A leader is live and either in sync or, under ELR, eligible. An unclean election takes any live replica where there is
-no such one; what only the others had is lost then.
+An unclean election takes any live replica where none is in sync or eligible; what only the others had is lost then.
 """
 
 from typing import Any
 
-from riverport.kafka.controller.image import NO_LEADER, MetadataImage, PartitionRegistration
+from riverport.kafka.controller.image import NO_LEADER, MetadataImage, TopicImage
+from riverport.kafka.controller.memberships import TopicPartition
 from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.partition_change import Election
+from riverport.kafka.controller.policies import Policies
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 PREFERRED, UNCLEAN = 0, 1
-RECOVERING = 1
+MAX_ELECTIONS = 1_000
+"""Elections that nobody asked for, at a time: the metadata log stays free for others in between."""
 _Result = m.ElectLeadersResponse.PartitionResult
 
 
 class Elections:
     """Decisions on leaders; the image is only read."""
 
-    def __init__(self, image: MetadataImage) -> None:
+    def __init__(self, image: MetadataImage, policies: Policies) -> None:
         self._image = image
+        self._policies = policies
 
     def elect(self, request: m.ElectLeadersRequest) -> Outcome:
         if request.election_type not in (PREFERRED, UNCLEAN):
@@ -50,38 +54,41 @@ class Elections:
         partition = topic.partitions.get(index)
         if partition is None:
             raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"No such partition as {name}-{index}")
-        needed = partition.leader == NO_LEADER or (kind == PREFERRED and partition.leader != partition.replicas[0])
-        if not needed:
+        satisfied = partition.replicas[0] if kind == PREFERRED else partition.leader
+        if partition.leader != NO_LEADER and partition.leader == satisfied:
             raise ApiError(ErrorCode.ELECTION_NOT_NEEDED, "Leader election not needed for topic partition.")
-        leader = self.leader_of(partition, unclean=kind == UNCLEAN)
-        if leader in (NO_LEADER, partition.leader):
+        record = self._record(topic, index, Election.PREFERRED if kind == PREFERRED else Election.UNCLEAN)
+        if record is None:
             code = ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE
             raise ApiError(code if kind == PREFERRED else ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE)
-        record = m.PartitionChangeRecord(index, topic.id)
-        self.lead(record, partition, leader)
         return record
 
-    def leader_of(self, partition: PartitionRegistration, *, unclean: bool = False) -> int:
-        """The best leader: the preferred replica if it may lead, else the present one, else whoever may."""
-        live = [id_ for id_ in partition.replicas if self._is_live(id_)]
-        fit = [id_ for id_ in live if id_ in partition.isr or id_ in partition.elr]
-        if fit:
-            return partition.leader if partition.leader in fit and fit[0] != partition.replicas[0] else fit[0]
-        return live[0] if unclean and live else NO_LEADER
+    def _record(self, topic: TopicImage, index: int, election: Election) -> Any:
+        return self._policies.change(topic, index, election=election).record(topic.id, index)
 
-    def lead(self, record: m.PartitionChangeRecord, partition: PartitionRegistration, leader: int) -> None:
-        """Note the new leader in a change of `partition`, and what that makes of its in-sync and eligible replicas."""
-        record.leader = leader
-        if leader in partition.isr or leader == NO_LEADER:
-            return
-        record.isr = [leader]
-        if leader not in partition.elr:
-            record.leader_recovery_state = RECOVERING
-        if partition.elr:
-            record.eligible_leader_replicas = [id_ for id_ in partition.elr if id_ != leader]
-        if partition.last_known_elr:
-            record.last_known_elr = []
+    # --- without being asked
 
-    def _is_live(self, id_: int) -> bool:
-        broker = self._image.brokers.get(id_)
-        return broker is not None and not broker.fenced and not broker.in_controlled_shutdown
+    def balance(self) -> Outcome:
+        """Preferred replicas lead again where they can (`auto.leader.rebalance.enable`); whether there may be more."""
+        return self._elected_of(list(self._image.memberships.imbalanced), Election.PREFERRED)
+
+    def revive(self) -> Outcome:
+        """Leaderless partitions get a leader where that may cost records (`unclean.leader.election.enable`)."""
+        return self._elected_of(
+            [key for key in self._image.memberships.leaderless if self._allows_unclean(key)], Election.UNCLEAN
+        )
+
+    def _allows_unclean(self, key: TopicPartition) -> bool:
+        return self._policies.allows_unclean(self._image.topic_names[key[0]])
+
+    def _elected_of(self, keys: list[TopicPartition], election: Election) -> Outcome:
+        records: list[Any] = []
+        for topic_id, index in keys:
+            if len(records) >= MAX_ELECTIONS:
+                return Outcome(True, records)
+            topic = self._image.topic_by_id(topic_id)
+            assert topic is not None, topic_id
+            record = self._record(topic, index, election)
+            if record is not None:
+                records.append(record)
+        return Outcome(False, records)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from riverport.kafka.controller.memberships import Memberships
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import WireError
 
@@ -36,6 +37,11 @@ class BrokerRegistration:
     in_controlled_shutdown: bool
     log_dirs: tuple[bytes, ...]
     cordoned_log_dirs: tuple[bytes, ...] = ()
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it may lead and be in sync."""
+        return not self.fenced and not self.in_controlled_shutdown
 
     @property
     def takes_partitions(self) -> bool:
@@ -110,12 +116,21 @@ class MetadataImage:
         self.scram: dict[tuple[str, int], Any] = {}
         self.acls: dict[bytes, Any] = {}
         self.tokens: dict[str, Any] = {}
+        self._memberships: Memberships | None = None
+
+    @property
+    def memberships(self) -> Memberships:
+        """Partitions by what brokers are to them; made when it is first asked for, and kept from then on."""
+        if self._memberships is None:
+            self._memberships = Memberships(self.topics.values())
+        return self._memberships
 
     def copy(self) -> "MetadataImage":
         """An image that stays as it is now: what is in the tables is replaced, never changed."""
         made = MetadataImage()
         for name, value in vars(self).items():
             setattr(made, name, dict(value) if isinstance(value, dict) else value)
+        made._memberships = None
         return made
 
     def topic_by_id(self, topic_id: bytes) -> TopicImage | None:
@@ -134,8 +149,15 @@ class MetadataImage:
 
     # --- used by the handlers below
 
+    def forget_memberships(self, topic: TopicImage) -> None:
+        if self._memberships is not None:
+            for index, partition in topic.partitions.items():
+                self._memberships.update(topic.id, index, partition, None)
+
     def change_partition(self, topic_id: bytes, index: int, delta: MetadataDelta, new: PartitionRegistration) -> None:
         topic = self.topics[self.topic_names[topic_id]]
+        if self._memberships is not None:
+            self._memberships.update(topic_id, index, topic.partitions.get(index), new)
         if topic.name in delta.topics:
             # The table is this delta's own already, nobody has seen it: thousands of partitions change at a time.
             topic.partitions[index] = new
@@ -220,7 +242,7 @@ def _topic(image: MetadataImage, r: m.TopicRecord, delta: MetadataDelta, offset:
 
 def _remove_topic(image: MetadataImage, r: m.RemoveTopicRecord, delta: MetadataDelta, offset: int) -> None:
     name = image.topic_names.pop(r.topic_id)
-    del image.topics[name]
+    image.forget_memberships(image.topics.pop(name))
     if image.configs.pop((TOPIC_RESOURCE, name), None) is not None:
         delta.configs.add((TOPIC_RESOURCE, name))
     delta.deleted_topics[r.topic_id] = name
@@ -246,16 +268,20 @@ def _partition(image: MetadataImage, r: m.PartitionRecord, delta: MetadataDelta,
 
 def _change_partition(image: MetadataImage, r: m.PartitionChangeRecord, delta: MetadataDelta, offset: int) -> None:
     old = image.topics[image.topic_names[r.topic_id]].partitions[r.partition_id]
-    leader_epoch = old.leader_epoch if r.leader == NO_LEADER_CHANGE else old.leader_epoch + 1
+    image.change_partition(r.topic_id, r.partition_id, delta, changed_partition(old, r))
+
+
+def changed_partition(old: PartitionRegistration, r: m.PartitionChangeRecord) -> PartitionRegistration:
+    """What a change makes of a partition: its epoch moves, its leader's where the record names a leader."""
 
     def chosen(given: list[Any] | None, before: tuple[Any, ...]) -> tuple[Any, ...]:
         return before if given is None else tuple(given)
 
-    new = PartitionRegistration(
+    return PartitionRegistration(
         chosen(r.replicas, old.replicas),
         chosen(r.isr, old.isr),
         old.leader if r.leader == NO_LEADER_CHANGE else r.leader,
-        leader_epoch,
+        old.leader_epoch if r.leader == NO_LEADER_CHANGE else old.leader_epoch + 1,
         old.partition_epoch + 1,
         chosen(r.directories, old.directories),
         chosen(r.adding_replicas, old.adding),
@@ -264,7 +290,6 @@ def _change_partition(image: MetadataImage, r: m.PartitionChangeRecord, delta: M
         chosen(r.last_known_elr, old.last_known_elr),
         old.recovering if r.leader_recovery_state == -1 else r.leader_recovery_state,
     )
-    image.change_partition(r.topic_id, r.partition_id, delta, new)
 
 
 def _config(image: MetadataImage, r: m.ConfigRecord, delta: MetadataDelta, offset: int) -> None:
@@ -337,9 +362,9 @@ def _clear_elr(image: MetadataImage, r: m.ClearElrRecord, delta: MetadataDelta, 
     names = [r.topic_name] if r.topic_name else list(image.topics)
     for name in names:
         topic = image.topics[name]
-        cleared = {i: replace(p, elr=(), last_known_elr=()) for i, p in topic.partitions.items()}
-        image.topics[name] = replace(topic, partitions=cleared)
-        delta.topics.add(name)
+        for index, partition in list(topic.partitions.items()):
+            if partition.elr or partition.last_known_elr:
+                image.change_partition(topic.id, index, delta, replace(partition, elr=(), last_known_elr=()))
 
 
 def _nothing(image: MetadataImage, r: Any, delta: MetadataDelta, offset: int) -> None:

@@ -10,12 +10,22 @@ from riverport.base.rng import Rng
 from riverport.kafka.controller.image import BrokerRegistration
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
-UNASSIGNED_DIRECTORY = bytes(15) + b"\x01"
+MIGRATING_DIRECTORY, UNASSIGNED_DIRECTORY, LOST_DIRECTORY = bytes(16), bytes(15) + b"\x01", bytes(15) + b"\x02"
+"""What stands for a directory (KIP-858): not told since before there were ids; to be told; not among the good ones."""
 
 
 def default_directory(broker: BrokerRegistration) -> bytes:
     """Where a broker puts a new replica: with several log directories it says later which it took (KIP-858)."""
+    if not broker.log_dirs:
+        return MIGRATING_DIRECTORY
     return broker.log_dirs[0] if len(broker.log_dirs) == 1 else UNASSIGNED_DIRECTORY
+
+
+def is_online(broker: BrokerRegistration, directory: bytes) -> bool:
+    """Whether what the broker has in a directory can be used."""
+    if directory in (MIGRATING_DIRECTORY, UNASSIGNED_DIRECTORY) or not broker.log_dirs:
+        return True
+    return directory in broker.log_dirs
 
 
 @dataclass(slots=True, frozen=True)

@@ -7,13 +7,12 @@ A change that adds nothing and leaves somebody of the target in sync is complete
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from riverport.kafka.controller.elections import Elections
 from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
 from riverport.kafka.controller.outcome import Outcome
-from riverport.kafka.controller.placement import default_directory
+from riverport.kafka.controller.partition_change import Election, PartitionChange
+from riverport.kafka.controller.policies import Policies
 from riverport.kafka.controller.topics import Topics
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -25,10 +24,10 @@ _Listing = m.ListPartitionReassignmentsResponse
 class Reassignments:
     """Decisions on where replicas are; the image is only read."""
 
-    def __init__(self, image: MetadataImage, topics: Topics, elections: Elections) -> None:
+    def __init__(self, image: MetadataImage, topics: Topics, policies: Policies) -> None:
         self._image = image
         self._topics = topics
-        self._elections = elections
+        self._policies = policies
 
     # --- alter
 
@@ -72,55 +71,28 @@ class Reassignments:
     def _cancel(self, topic: TopicImage, index: int, partition: PartitionRegistration) -> list[Any]:
         if not partition.adding and not partition.removing:
             raise ApiError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS)
-        replicas = [id_ for id_ in partition.replicas if id_ not in partition.adding]
-        isr = [id_ for id_ in partition.isr if id_ in replicas]
-        if not isr:
+        change = self._policies.change(topic, index)
+        change.replicas = tuple(id_ for id_ in partition.replicas if id_ not in partition.adding)
+        change.isr = tuple(id_ for id_ in partition.isr if id_ not in partition.adding)
+        change.adding = change.removing = ()
+        change.election = self._policies.election_of(topic.name)
+        if not change.isr and change.election is not Election.UNCLEAN:
             raise ApiError(
                 ErrorCode.INVALID_REPLICA_ASSIGNMENT,
                 f"Unable to revert partition assignment for {topic.name}:{index} because it would require an unclean "
                 "leader election.",
             )
-        return self._records(topic, index, partition, replicas, isr, [], [])
+        # Nobody of those who stay is in sync: the first of them has to do.
+        change.isr = change.isr or change.replicas[:1]
+        return _written(change, topic, index)
 
     def _change(self, topic: TopicImage, index: int, partition: PartitionRegistration, target: list[int]) -> list[Any]:
         before = [id_ for id_ in partition.replicas if id_ not in partition.adding]
-        removing = [id_ for id_ in sorted(partition.replicas) if id_ not in target]
-        adding = [id_ for id_ in sorted(target) if id_ not in before]
-        left = [id_ for id_ in partition.isr if id_ in target]
-        if left and set(adding) <= set(left):
-            return self._records(topic, index, partition, target, left, [], [])
-        replicas = target + [id_ for id_ in partition.replicas if id_ in removing]
-        return self._records(topic, index, partition, replicas, list(partition.isr), adding, removing)
-
-    def _records(
-        self,
-        topic: TopicImage,
-        index: int,
-        partition: PartitionRegistration,
-        replicas: list[int],
-        isr: list[int],
-        adding: list[int],
-        removing: list[int],
-    ) -> list[Any]:
-        """The change from what is to what shall be; nothing where they are the same."""
-        record = m.PartitionChangeRecord(index, topic.id)
-        if replicas != list(partition.replicas):
-            record.replicas = replicas
-            record.directories = self._directories(partition, replicas)
-        if adding != list(partition.adding):
-            record.adding_replicas = adding
-        if removing != list(partition.removing):
-            record.removing_replicas = removing
-        if isr != list(partition.isr):
-            record.isr = isr
-        after = replace(partition, replicas=tuple(replicas), isr=tuple(isr))
-        if partition.leader not in isr:
-            self._elections.lead(record, after, self._elections.leader_of(after))
-        return [] if record == m.PartitionChangeRecord(index, topic.id) else [record]
-
-    def _directories(self, partition: PartitionRegistration, replicas: Sequence[int]) -> list[bytes]:
-        known = dict(zip(partition.replicas, partition.directories, strict=False))
-        return [known.get(id_) or default_directory(self._image.brokers[id_]) for id_ in replicas]
+        change = self._policies.change(topic, index)
+        change.removing = tuple(id_ for id_ in sorted(partition.replicas) if id_ not in target)
+        change.adding = tuple(id_ for id_ in sorted(target) if id_ not in before)
+        change.replicas = (*target, *change.removing)
+        return _written(change, topic, index)
 
     # --- list
 
@@ -150,6 +122,11 @@ class Reassignments:
                     )
                 )
         return found
+
+
+def _written(change: PartitionChange, topic: TopicImage, index: int) -> list[Any]:
+    record = change.record(topic.id, index)
+    return [] if record is None else [record]
 
 
 def _ensure_same_factor(partition: PartitionRegistration, target: Sequence[int]) -> None:

@@ -6,17 +6,24 @@ its records are committed. A quorum of one is active from its start to its end.
 
 import asyncio
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from riverport.base.logging import get_logger
 from riverport.kafka.controller import features
+from riverport.kafka.controller.alter_partition import IsrChanges
+from riverport.kafka.controller.broker_states import BrokerStates
 from riverport.kafka.controller.client_quotas import ClientQuotas
 from riverport.kafka.controller.cluster import Cluster
+from riverport.kafka.controller.directories import Directories
 from riverport.kafka.controller.elections import Elections
+from riverport.kafka.controller.failover import Failover
 from riverport.kafka.controller.feature_updates import FeatureUpdates
 from riverport.kafka.controller.heartbeats import Heartbeats
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.policies import Policies
 from riverport.kafka.controller.reassignments import Reassignments
 from riverport.kafka.controller.scram import Scram
 from riverport.kafka.controller.topics import UNKNOWN_PARTITION
@@ -50,15 +57,19 @@ class Controller:
     def __init__(self, node: "Broker", metadata: "MetadataShell") -> None:
         self._node = node
         self._metadata = metadata
-        self.cluster = Cluster(metadata.pending, node.cluster_id)
-        self.elections = Elections(metadata.pending)
-        self.reassignments = Reassignments(metadata.pending, node.topic_decisions, self.elections)
-        self.feature_updates = FeatureUpdates(
-            metadata.pending, node.node_id, lambda: int(node.config["min.insync.replicas"])
-        )
-        self.client_quotas = ClientQuotas(metadata.pending, _resolves)
-        self.scram = Scram(metadata.pending)
+        image = metadata.pending
+        policies = Policies(image, node.node_id, lambda key: node.config[key])
+        failover = Failover(image, policies)
         self.heartbeats = Heartbeats(node.config["broker.session.timeout.ms"])
+        self.cluster = Cluster(image, node.cluster_id, failover)
+        self.brokers = BrokerStates(image, self.cluster, policies, failover, self.heartbeats)
+        self.isr_changes = IsrChanges(image, policies)
+        self.directories = Directories(image, self.cluster, policies)
+        self.elections = Elections(image, policies)
+        self.reassignments = Reassignments(image, node.topic_decisions, policies)
+        self.feature_updates = FeatureUpdates(image, node.node_id, lambda: int(node.config["min.insync.replicas"]))
+        self.client_quotas = ClientQuotas(image, _resolves)
+        self.scram = Scram(image)
         self.replicas: dict[tuple[int, bytes], Replica] = {}
 
     def start(self) -> None:
@@ -121,12 +132,7 @@ class Controller:
     # --- brokers
 
     def unregister_broker(self, id_: int) -> "asyncio.Future[Any]":
-        def decide() -> Outcome:
-            outcome = self.cluster.unregister_broker(id_)
-            self.heartbeats.end(id_)
-            return outcome
-
-        return self._metadata.submit(decide)
+        return self._metadata.submit(lambda: self.brokers.unregister(id_))
 
     def register_broker(self, request: m.BrokerRegistrationRequest) -> "asyncio.Future[Any]":
         def decide() -> Outcome:
@@ -143,13 +149,14 @@ class Controller:
         return self._metadata.submit(decide)
 
     def heartbeat(self, request: m.BrokerHeartbeatRequest) -> "asyncio.Future[Any]":
+        return self._metadata.submit(
+            lambda: self.brokers.heartbeat(request, self._node.clock.mono_ms(), self._metadata.next_offset)
+        )
+
+    def alter_partition(self, request: m.AlterPartitionRequest) -> "asyncio.Future[Any]":
         def decide() -> Outcome:
-            outcome = self.cluster.heartbeat(request)
-            if outcome.response.should_shut_down or outcome.response.is_fenced:
-                self.heartbeats.end(request.broker_id)
-            else:
-                self.heartbeats.touch(request.broker_id, self._node.clock.mono_ms())
-            return outcome
+            self.cluster.registered(request.broker_id, request.broker_epoch)
+            return self.isr_changes.alter(request)
 
         return self._metadata.submit(decide)
 
@@ -161,7 +168,11 @@ class Controller:
             if broker is None or broker.fenced or id_ == self._node.node_id:
                 continue
             log.warning("a broker's session has timed out, it is fenced", broker=id_)
-            self._metadata.submit(lambda id_=id_: Outcome(None, self.cluster.fence_records(id_)))  # type: ignore[misc]
+            self._submit(partial(self.brokers.fence_incarnation, id_, broker.epoch))
+
+    def _submit(self, decide: Callable[[], Outcome]) -> None:
+        """A decision that nobody waits for. It is made again where it still holds when this one is lost."""
+        self._metadata.submit(decide).add_done_callback(_log_failure)
 
     # --- replicas of the metadata log
 
@@ -226,6 +237,11 @@ class Controller:
             current_voters=[own],
             observers=observers,
         )
+
+
+def _log_failure(done: "asyncio.Future[Any]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.warning("a decision of the controller was not committed", error=error)
 
 
 def _resolves(host: str) -> bool:

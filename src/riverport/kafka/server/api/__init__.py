@@ -34,6 +34,8 @@ HANDLERS: dict[int, str] = {
     ApiKey.INCREMENTAL_ALTER_CONFIGS: "incremental_alter_configs",
     ApiKey.LIST_CONFIG_RESOURCES: "list_config_resources",
     ApiKey.ELECT_LEADERS: "elect_leaders",
+    ApiKey.ALTER_PARTITION: "alter_partition",
+    ApiKey.ASSIGN_REPLICAS_TO_DIRS: "assign_replicas_to_dirs",
     ApiKey.ALTER_PARTITION_REASSIGNMENTS: "alter_partition_reassignments",
     ApiKey.LIST_PARTITION_REASSIGNMENTS: "list_partition_reassignments",
     ApiKey.DESCRIBE_QUORUM: "describe_quorum",
