@@ -1,94 +1,23 @@
-"""Apache Kafka's own command-line tools against the cluster, one after the other in one JVM (tests/java/Tools.java)."""
+"""Apache Kafka's own command-line tools against the cluster."""
 
-import base64
 import json
-import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.kafka_tools import Tools
 
 pytestmark = pytest.mark.java
 
 MakeTopic = Callable[..., str]
 
-TOOLS = {
-    "kafka-broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
-    "kafka-cluster": "org.apache.kafka.tools.ClusterTool",
-    "kafka-configs": "kafka.admin.ConfigCommand",
-    "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
-    "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
-    "kafka-consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-    "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
-    "kafka-features": "org.apache.kafka.tools.FeatureCommand",
-    "kafka-get-offsets": "org.apache.kafka.tools.GetOffsetShell",
-    "kafka-groups": "org.apache.kafka.tools.GroupsCommand",
-    "kafka-leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
-    "kafka-log-dirs": "org.apache.kafka.tools.LogDirsCommand",
-    "kafka-metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
-    "kafka-producer-perf-test": "org.apache.kafka.tools.ProducerPerformance",
-    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
-    "kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
-    "kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a tool wrote."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.strip().splitlines()
-
-    @property
-    def rows(self) -> list[dict[str, str]]:
-        """The lines as JSON objects, those that are."""
-        return [json.loads(line) for line in self.lines if line.startswith("{")]
-
-
-class Tools:
-    """Runs a tool against the cluster: `tools("kafka-topics", "--list")`."""
-
-    def __init__(self, process: subprocess.Popen[str], command: list[str], bootstrap: str) -> None:
-        self.process, self.command, self.bootstrap = process, command, bootstrap
-
-    def __call__(self, name: str, *arguments: str, text: str = "", status: int = 0) -> Said:
-        said = self.run(name, "--bootstrap-server", self.bootstrap, *arguments, text=text)
-        assert said.status == status, said.out + said.err
-        return said
-
-    def run(self, name: str, *arguments: str, text: str = "") -> Said:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        words = (TOOLS[name], text, *arguments)
-        self.process.stdin.write(" ".join(base64.b64encode(w.encode()).decode() or "-" for w in words) + "\n")
-        self.process.stdin.flush()
-        status, out, err = self.process.stdout.readline().split()
-        return Said(int(status), *(base64.b64decode(t).decode() if t != "-" else "" for t in (out, err)))
-
-    def alone(self, name: str, *arguments: str) -> Said:
-        """In a JVM of its own: for a tool that does its last work as the JVM ends."""
-        command = [*self.command[:-1], TOOLS[name], "--bootstrap-server", self.bootstrap, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        return Said(done.returncode, done.stdout, done.stderr)
-
 
 @pytest.fixture(scope="module")
 def tools(compiled: Callable[[str, str], list[str]], bootstrap: str) -> Iterator[Tools]:
-    command = compiled("Tools", "broker")
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    yield Tools(process, command, bootstrap)
-    process.kill()
-    process.wait()
+    tools = Tools(compiled("Tools", "broker"), bootstrap)
+    yield tools
+    tools.close()
 
 
 @pytest.fixture(scope="module")
