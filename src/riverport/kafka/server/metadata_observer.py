@@ -69,6 +69,10 @@ class MetadataObserver(MetadataReplica):
     def epoch(self) -> int:
         return self._observer.epoch
 
+    @property
+    def is_active(self) -> bool:
+        return False
+
     def controller_address(self) -> Address | None:
         return self._observer.leader
 

@@ -86,6 +86,18 @@ class MetadataShell(MetadataReplica):
     def epoch(self) -> int:
         return self.quorum.epoch
 
+    @property
+    def is_active(self) -> bool:
+        """Whether this node leads, and everything of earlier epochs is committed and in both images."""
+        return True
+
+    def on_active(self, callback: Callable[[int], None]) -> None:
+        """`callback(epoch)` whenever this node becomes active; at once where it is."""
+        callback(self.quorum.epoch)
+
+    def on_resigned(self, callback: Callable[[], None]) -> None:
+        """`callback()` whenever this node is not active any more, which a quorum of one never is."""
+
     def controller_address(self) -> Address | None:
         """The controller is in this process."""
         return None
