@@ -40,7 +40,7 @@ def give_away(broker: Broker, topic: Topic) -> None:
 
     async def learn(node: Any) -> None:
         partition = node.partitions[topic[0], 0]
-        partition.follow_metadata(2, 5, partition.partition_epoch + 1, [1, 2], [2])
+        partition.follow_metadata(2, 5, partition.partition_epoch + 1, [1, 2], [2], 0)
         node.wake(partition)
 
     broker.run(learn)

@@ -5,6 +5,8 @@ from typing import Any
 
 from riverport.base.files import StorageError
 from riverport.kafka.log import AppendInfo, Isolation, Log, Origin, ReadInfo
+from riverport.kafka.replica.leader import Leadership, Surroundings, unknown_follower
+from riverport.kafka.replica.progress import FollowerProgress
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 ACKS_ALL = -1
@@ -13,23 +15,31 @@ ACKS_ALL = -1
 class Partition:
     """A partition whose replica this broker has.
 
+    `leadership` is there while this broker leads a partition that has other replicas. Without it what is appended is
+    committed at once.
+
     `log` is None while its directory is offline: every access then answers KAFKA_STORAGE_ERROR. `storage_failed(log,
     error)` is told when the disk does not do what it should: the directory is to go offline.
     """
 
     __slots__ = (
         "broker_id",
+        "commit_listener",
         "index",
         "isr",
         "leader_epoch",
         "leader_id",
+        "leadership",
         "log",
         "partition_epoch",
+        "produces",
         "replicas",
         "storage_failed",
+        "surroundings",
         "topic",
         "topic_id",
         "waiters",
+        "watchers",
     )
 
     def __init__(
@@ -40,6 +50,7 @@ class Partition:
         topic_id: bytes,
         log: Log | None,
         storage_failed: Callable[[Log, Exception], None],
+        surroundings: Surroundings,
     ) -> None:
         self.broker_id = broker_id
         self.topic = topic
@@ -47,12 +58,17 @@ class Partition:
         self.topic_id = topic_id
         self.log = log
         self.storage_failed = storage_failed
+        self.surroundings = surroundings
         self.leader_id = -1
         self.leader_epoch = -1
         self.partition_epoch = -1
         self.replicas: Sequence[int] = ()
         self.isr: Sequence[int] = ()
-        self.waiters: dict[Any, None] = {}  # fetches that wait for this partition, in order of arrival
+        self.leadership: Leadership | None = None
+        self.waiters: dict[Any, None] = {}  # consumers' fetches that wait for this partition, in order of arrival
+        self.watchers: dict[Any, Any] = {}  # what followers' fetch sessions say of it, and those sessions
+        self.produces: list[tuple[int, Any, Any]] = []  # (offset, request, answer) that wait for the high watermark
+        self.commit_listener: Callable[[], None] | None = None  # told when the high watermark has moved
 
     def __repr__(self) -> str:
         return f"{self.topic}-{self.index}"
@@ -61,23 +77,48 @@ class Partition:
     def is_leader(self) -> bool:
         return self.leader_id == self.broker_id
 
+    @property
+    def high_watermark(self) -> int:
+        """-1 where there is no log."""
+        return -1 if self.log is None else self.log.high_watermark
+
     def follow_metadata(
-        self, leader_id: int, leader_epoch: int, partition_epoch: int, replicas: Sequence[int], isr: Sequence[int]
+        self,
+        leader_id: int,
+        leader_epoch: int,
+        partition_epoch: int,
+        replicas: Sequence[int],
+        isr: Sequence[int],
+        now_ms: float,
     ) -> bool:
         """Take over the partition's registration from the image; True where the leadership changed."""
+        if partition_epoch < self.partition_epoch:
+            return False  # the controller's answer to a change of the in-sync replicas was faster than the metadata log
         changed = (leader_id, leader_epoch) != (self.leader_id, self.leader_epoch)
+        is_new_leader = not self.is_leader
         self.leader_id, self.leader_epoch, self.partition_epoch = leader_id, leader_epoch, partition_epoch
         self.replicas, self.isr = replicas, isr
-        log = self.log
-        if changed and self.is_leader and log is not None:
+        if not self.is_leader:
+            self.leadership = None
+        elif self.log is not None:
             try:
-                # The epoch's first offset is known before its first record (KIP-101).
-                log.start_leader_epoch(leader_epoch)
+                self._lead(self.log, changed, is_new_leader, now_ms)
             except StorageError as error:
-                self.storage_failed(log, error)
-                return changed
-            self._advance_high_watermark(log)
+                self.storage_failed(self.log, error)
         return changed
+
+    def _lead(self, log: Log, is_new_epoch: bool, is_new_leader: bool, now_ms: float) -> None:
+        if is_new_epoch:
+            # The epoch's first offset is known before its first record (KIP-101).
+            log.start_leader_epoch(self.leader_epoch)
+        if all(id_ == self.broker_id for id_ in self.replicas):
+            self.leadership = None
+            log.update_high_watermark(log.log_end_offset)
+            return
+        is_new_epoch = is_new_epoch or self.leadership is None
+        if self.leadership is None:
+            self.leadership = Leadership(self, self.surroundings)
+        self.leadership.follow(log, is_new_epoch=is_new_epoch, is_new_leader=is_new_leader, now_ms=now_ms)
 
     def leader_log(self, current_leader_epoch: int = -1) -> Log:
         """The log, where this broker leads and the caller's idea of the epoch is right (-1: it has none).
@@ -93,6 +134,12 @@ class Partition:
             raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return self.log
 
+    def follower(self, broker_id: int, *, knows_epoch: bool) -> FollowerProgress:
+        """The progress of one of this leader's followers. Raises ApiError where the broker is none."""
+        if self.leadership is None:
+            raise ApiError(unknown_follower(knows_epoch), f"{self} has no other replicas")
+        return self.leadership.follower(broker_id, knows_epoch=knows_epoch)
+
     def append(
         self, records: memoryview | bytearray, acks: int, now_ms: int, *, origin: Origin = Origin.CLIENT
     ) -> AppendInfo:
@@ -101,7 +148,7 @@ class Partition:
         Raises ApiError; NOT_ENOUGH_REPLICAS where acks=all asks for more in-sync replicas than there are.
         """
         log = self.leader_log()
-        if acks == ACKS_ALL and len(self.isr) < min(log.config.min_insync_replicas, max(len(self.replicas), 1)):
+        if acks == ACKS_ALL and len(self.isr) < self.effective_min_isr(log):
             raise ApiError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,
                 f"The size of the current ISR : {len(self.isr)} is insufficient to satisfy the min.isr requirement of "
@@ -111,7 +158,10 @@ class Partition:
             info = log.append_as_leader(records, self.leader_epoch, now_ms, origin=origin)
         except StorageError as error:
             raise self._lost(log, error) from error
-        self._advance_high_watermark(log)
+        if self.leadership is None:
+            log.update_high_watermark(log.log_end_offset)
+        elif not info.duplicate:
+            self.leadership.appended(log, len(records))
         return info
 
     def read(
@@ -124,6 +174,11 @@ class Partition:
         self.storage_failed(log, error)
         return ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
 
-    def _advance_high_watermark(self, log: Log) -> None:
-        if len(self.isr) <= 1:
-            log.update_high_watermark(log.log_end_offset)
+    def effective_min_isr(self, log: Log) -> int:
+        """How many replicas have to be in sync: never more than there are."""
+        return min(log.config.min_insync_replicas, max(len(self.replicas), 1))
+
+    def has_enough_in_sync(self) -> bool:
+        """Whether what the high watermark has passed counts as acknowledged by enough replicas."""
+        isr = self.isr if self.leadership is None else self.leadership.maximal_isr
+        return self.log is not None and len(isr) >= self.effective_min_isr(self.log)

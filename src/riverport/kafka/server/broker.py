@@ -49,6 +49,7 @@ from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
 from riverport.kafka.server.replica_moves import ReplicaMoves
+from riverport.kafka.server.replication import Replication
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.server.settings_rules import unserved
 from riverport.kafka.server.topics import Topics
@@ -120,6 +121,7 @@ class Broker:
         self.lifecycle = Lifecycle(self)
         self.client_quotas = ClientQuotas(self)
         self.replica_moves = ReplicaMoves(self)
+        self.replication = Replication(self)
         self._groups: GroupShell | None = None
         self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
         self.controller: Controller | None = None  # with the controller role only
@@ -294,6 +296,7 @@ class Broker:
             write = partial(self.upkeep.checkpoint, name)
             every(name, partial(config.__getitem__, key), write, first_ms=first_ms)
         every("deletion", lambda: 1_000, lambda: self.upkeep.remove_dropped(self.clock.mono_ms()))
+        every("lag of followers", lambda: config["replica.lag.time.max.ms"] // 2, self.replication.check_lag)
         every("rolled segments", lambda: 1_000, self.upkeep.flush_rolled)
         every("flushes by age", lambda: config["log.flush.scheduler.interval.ms"], self._flush_old, first_ms=first_ms)
         every("producers", lambda: config["producer.id.expiration.check.interval.ms"], self._expire_producers)
@@ -327,6 +330,7 @@ class Broker:
         await self.server.close()
         await self.housekeeping.stop()
         await self.compaction.stop()
+        self.replication.close()
         await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
@@ -491,8 +495,7 @@ class Broker:
         return found
 
     def wake(self, partition: Partition, size: int = 0) -> None:
-        if partition.waiters:
-            wake(partition, size, self.loop)
+        wake(partition, size, self.loop)
 
     def flush(self, partition: Partition) -> "asyncio.Future[None]":
         return self.flusher.flush(partition.log)

@@ -4,16 +4,20 @@ A client that keeps asking for the same partitions names them once. The session 
 each request adds, changes or forgets, and answers only with partitions that have something new. Sessions are kept in a
 cache of `max.incremental.fetch.session.cache.slots`. A full cache gives up the least recently used session if that was
 idle for EVICTION_MS, else the smallest of those that are as old and smaller than the new one, else the client is served
-without one.
+without one. Sessions of followers are privileged: they take the place of a consumer's of any age and size, and no
+consumer's takes theirs.
 """
 
 import random
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.wire.errors import ErrorCode
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.follower_fetch import FollowerSession
 
 EVICTION_MS = 120_000
 """How long a session must not have been used, or exist, to be given up for another."""
@@ -24,7 +28,7 @@ INITIAL_EPOCH = 0
 MAX_EPOCH = 2**31 - 1
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Fetched:
     """One partition of a fetch: what is asked, and what the client was told last."""
 
@@ -38,6 +42,7 @@ class Fetched:
     log_start_offset: int  # the follower's, -1 for consumers
     high_watermark: int = -1
     told_log_start_offset: int = -1
+    watched: Any = None  # the partition that tells a follower's session of its news
 
     def update(self, partition: Any) -> None:
         self.offset = partition.fetch_offset
@@ -66,14 +71,21 @@ Key = tuple[str | bytes, int]
 class Session:
     """The partitions of one client, by (topic id or name, index), in the order of the next answer."""
 
-    __slots__ = ("created_ms", "epoch", "id", "last_used_ms", "partitions", "uses_ids")
+    __slots__ = ("created_ms", "epoch", "follower", "id", "last_used_ms", "partitions", "privileged", "uses_ids")
 
-    def __init__(self, session_id: int, uses_ids: bool, now_ms: float) -> None:
+    def __init__(self, session_id: int, uses_ids: bool, now_ms: float, privileged: bool = False) -> None:
         self.id = session_id
         self.uses_ids = uses_ids
+        self.privileged = privileged
         self.epoch = 1
         self.created_ms = self.last_used_ms = now_ms
         self.partitions: OrderedDict[Key, Fetched] = OrderedDict()
+        self.follower: FollowerSession | None = None  # where its client is a broker
+
+    def end(self) -> None:
+        """Nobody can use it any more."""
+        if self.follower is not None:
+            self.follower.close(self.partitions.values())
 
     def add(self, items: Iterable[Fetched]) -> None:
         for item in items:
@@ -133,34 +145,42 @@ class SessionCache:
         session.last_used_ms = now_ms
         self._sessions.move_to_end(session.id)
 
-    def create(self, uses_ids: bool, items: list[Fetched], now_ms: float) -> Session | None:
+    def create(
+        self, uses_ids: bool, items: list[Fetched], now_ms: float, *, privileged: bool = False
+    ) -> Session | None:
         """A new session, or None where the cache is full of sessions in use."""
         if self.partitions + len(items) > MAX_PARTITIONS:
             return None
-        if len(self._sessions) >= self.slots and not self._evict(len(items), now_ms):
+        if len(self._sessions) >= self.slots and not self._evict(len(items), now_ms, privileged):
             return None
         session_id = 0
         while session_id == 0 or session_id in self._sessions:
             session_id = self._random.randrange(1, 2**31)
-        session = Session(session_id, uses_ids, now_ms)
+        session = Session(session_id, uses_ids, now_ms, privileged)
         session.add(items)
         self._sessions[session_id] = session
         return session
 
     def remove(self, session_id: int) -> None:
-        self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            session.end()
 
-    def _evict(self, size: int, now_ms: float) -> bool:
+    def _evict(self, size: int, now_ms: float, privileged: bool) -> bool:
         """Make room for a session of as many partitions."""
         given_up = next(iter(self._sessions.values()), None)
         if given_up is not None and now_ms - given_up.last_used_ms <= EVICTION_MS:
-            old = (session for session in self if now_ms - session.created_ms > EVICTION_MS)
-            given_up = min(old, key=lambda session: len(session.partitions), default=None)
-            if given_up is not None and len(given_up.partitions) >= size:
-                given_up = None
+            worth = (privileged, size)
+            less = (
+                session
+                for session in self
+                if (session.privileged, len(session.partitions)) < worth
+                and (now_ms - session.created_ms > EVICTION_MS or privileged > session.privileged)
+            )
+            given_up = min(less, key=lambda session: (session.privileged, len(session.partitions)), default=None)
         if given_up is None:
             return False
-        del self._sessions[given_up.id]
+        self.remove(given_up.id)
         return True
 
     def __iter__(self) -> Iterator[Session]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
-from riverport.kafka.controller.image import MetadataImage, TopicImage
+from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
 from riverport.kafka.log import Log
 from riverport.kafka.replica.partition import Partition
-from riverport.kafka.server.waiting import wake
+from riverport.kafka.server.waiting import committed, wake
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
@@ -60,16 +60,31 @@ class Topics:
                 continue
             if partition is None:
                 opened = self._open(topic, index, is_new=is_new)
-                partition = Partition(broker.node_id, topic.name, index, topic.id, opened, broker.storage_failed)
+                partition = Partition(
+                    broker.node_id,
+                    topic.name,
+                    index,
+                    topic.id,
+                    opened,
+                    broker.storage_failed,
+                    broker.replication.surroundings,
+                )
                 broker.partitions[key] = partition
-            if partition.follow_metadata(
-                registration.leader,
-                registration.leader_epoch,
-                registration.partition_epoch,
-                registration.replicas,
-                registration.isr,
-            ):
-                wake(partition, 0, broker.loop)
+            self._take_over(partition, registration)
+
+    def _take_over(self, partition: Partition, registration: PartitionRegistration) -> None:
+        broker, before = self._broker, partition.high_watermark
+        if partition.follow_metadata(
+            registration.leader,
+            registration.leader_epoch,
+            registration.partition_epoch,
+            registration.replicas,
+            registration.isr,
+            broker.clock.mono_ms(),
+        ):
+            wake(partition, 0, broker.loop)
+        if partition.high_watermark > before:
+            committed(partition, broker.loop)
 
     def _open(self, topic: TopicImage, index: int, *, is_new: bool) -> Log | None:
         broker = self._broker

@@ -1,7 +1,12 @@
-"""Fetches that wait for `fetch.min.bytes` or `fetch.max.wait.ms`, whichever comes first.
+"""Requests that wait for something to happen to a partition, and what wakes them.
 
-A waiting fetch hangs on every partition that it reads. An append tells the partition's waiters how many bytes came; who
-has enough is answered on the loop's next turn, so that one burst of appends answers a consumer once.
+A consumer's fetch waits for `fetch.min.bytes` or `fetch.max.wait.ms`, whichever comes first. It hangs on every
+partition that it reads. Whatever becomes readable tells the partition's waiters how many bytes came; who has enough is
+answered on the loop's next turn, so that one burst of appends answers a consumer once.
+
+    appended    a leader's log has grown: followers may fetch it, and consumers where it is committed at once
+    committed   the high watermark has moved: consumers may fetch, producers are acknowledged, coordinators go on
+    wake        with 0 bytes: leadership, log or existence have changed, everybody is to look again
 """
 
 import asyncio
@@ -9,6 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.acknowledgements import acknowledge, give_up
+from riverport.kafka.wire.errors import ApiError
 
 
 class WaitingFetch:
@@ -36,7 +43,7 @@ class WaitingFetch:
             partition.waiters[self] = None
 
     def arrived(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
-        """`size` bytes were appended to one of the partitions (0: its state changed, look again)."""
+        """`size` bytes have become readable in one of the partitions (0: its state changed, look again)."""
         self.missing_bytes -= size
         if (self.missing_bytes <= 0 or size == 0) and not self._waking:
             self._waking = True
@@ -63,7 +70,47 @@ class WaitingFetch:
             partition.waiters.pop(self, None)
 
 
+def appended(partition: Partition, size: int, loop: asyncio.AbstractEventLoop) -> None:
+    """`size` bytes were appended to a partition that this broker leads."""
+    for item, session in partition.watchers.items():
+        session.grew(item, size)
+    leadership = partition.leadership
+    if leadership is None or leadership.is_alone:
+        _tell(partition, size, loop)
+        if partition.commit_listener is not None:
+            partition.commit_listener()
+
+
+def committed(partition: Partition, loop: asyncio.AbstractEventLoop) -> None:
+    """The high watermark of a partition has moved."""
+    log = partition.log
+    if log is None:
+        return
+    for item, session in partition.watchers.items():
+        session.news[item] = None  # worth a place in the next answer, not an answer of its own
+    if partition.produces:
+        acknowledge(partition, log.high_watermark)
+    leadership = partition.leadership
+    _tell(partition, 0 if leadership is None else leadership.take_committed(log.high_watermark), loop)
+    if partition.commit_listener is not None:
+        partition.commit_listener()
+
+
 def wake(partition: Partition, size: int, loop: asyncio.AbstractEventLoop) -> None:
-    """Tell a partition's waiters about `size` new bytes, or with 0 that its leader, log or existence changed."""
+    """Tell whoever waits about `size` new bytes, or with 0 that leadership, log or existence have changed."""
+    if size:
+        appended(partition, size, loop)
+        return
+    for item, session in partition.watchers.items():
+        session.changed(item)
+    if partition.produces:
+        try:
+            partition.leader_log()
+        except ApiError as error:
+            give_up(partition, error)
+    _tell(partition, 0, loop)
+
+
+def _tell(partition: Partition, size: int, loop: asyncio.AbstractEventLoop) -> None:
     for waiter in list(partition.waiters):
         waiter.arrived(size, loop)

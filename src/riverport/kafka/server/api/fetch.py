@@ -5,12 +5,13 @@ is an error to tell. With a session the answer holds only partitions that have s
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from riverport.kafka.log import Isolation
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server import follower_fetch
+from riverport.kafka.server.fetch_answers import Answer, diverging, failed, partition_of, response_of
 from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Key, Refused, Session, fetched
-from riverport.kafka.server.leader_hints import leader_endpoints
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import WaitingFetch
 from riverport.kafka.wire import messages as m
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
 _ISOLATION = {0: Isolation.HIGH_WATERMARK, 1: Isolation.LAST_STABLE}
-_HINTED = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH)
-"""Errors that come with the leader's id and epoch (KIP-951)."""
-_HINTS_SINCE, _ENDPOINTS_SINCE = 12, 16  # the versions that can carry them
-_TopicAnswer = m.FetchResponse.FetchableTopicResponse
-_Answer = m.FetchResponse.PartitionData
 
 
 def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
@@ -38,21 +34,33 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
     if body.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
         if body.session_id:
             sessions.remove(body.session_id)
-        opens = body.session_epoch == INITIAL_EPOCH and request.version >= 7
-        session = sessions.create(by_id, requested, now_ms) if opens else None
-        return _Fetch(broker, request, requested, session, full=True).start()
+        session = None
+        if body.session_epoch == INITIAL_EPOCH and request.version >= 7:
+            is_broker = follower_fetch.replica_of(request)[0] >= 0
+            session = sessions.create(by_id, requested, now_ms, privileged=is_broker)
+        return _serve(broker, request, requested, session, full=True)
     found = sessions.find(body.session_id, body.session_epoch, by_id)
     if isinstance(found, Refused):
         return m.FetchResponse(error_code=found.code)
-    if (refused := sessions.grow(found, _updated(found, requested))) is not None:
+    new, known = _updated(found, requested)
+    if (refused := sessions.grow(found, new)) is not None:
         return m.FetchResponse(error_code=refused.code)
     _forget(request, found)
     if not found.partitions:
         # Nothing left to fetch ends the session.
         sessions.remove(found.id)
-        return _Fetch(broker, request, requested, None, full=True).start()
+        return _serve(broker, request, requested, None, full=True)
     sessions.touch(found, now_ms)
-    return _Fetch(broker, request, list(found.partitions.values()), found, full=False).start()
+    return _serve(broker, request, new + known, found, full=False)
+
+
+def _serve(
+    broker: "Broker", request: Request, named: list[Fetched], session: Session | None, *, full: bool
+) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
+    if follower_fetch.replica_of(request)[0] >= 0:
+        return follower_fetch.start(broker, request, named, session, full)
+    wanted = named if session is None else list(session.partitions.values())
+    return _Fetch(broker, request, wanted, session, full).start()
 
 
 def _requested(broker: "Broker", request: Request) -> list[Fetched]:
@@ -67,9 +75,9 @@ def _requested(broker: "Broker", request: Request) -> list[Fetched]:
     return list(items.values())
 
 
-def _updated(session: Session, items: list[Fetched]) -> list[Fetched]:
-    """Take a request's changes into the session's partitions; returns those that are new to it."""
-    new = []
+def _updated(session: Session, items: list[Fetched]) -> tuple[list[Fetched], list[Fetched]]:
+    """Take a request's changes into the session's partitions; returns those that are new to it, and those changed."""
+    new, changed = [], []
     for item in items:
         known = session.partitions.get((item.topic_id if session.uses_ids else item.topic or "", item.index))
         if known is None:
@@ -78,14 +86,17 @@ def _updated(session: Session, items: list[Fetched]) -> list[Fetched]:
             known.topic = item.topic
             known.offset, known.max_bytes, known.leader_epoch = item.offset, item.max_bytes, item.leader_epoch
             known.last_fetched_epoch, known.log_start_offset = item.last_fetched_epoch, item.log_start_offset
-    return new
+            changed.append(known)
+    return new, changed
 
 
 def _forget(request: Request, session: Session) -> None:
     for topic in request.body.forgotten_topics_data:
         name = topic.topic_id if session.uses_ids else topic.topic
         for index in topic.partitions:
-            session.partitions.pop((name, index), None)
+            item = session.partitions.pop((name, index), None)
+            if item is not None and session.follower is not None:
+                session.follower.forget(item)
 
 
 class _Fetch:
@@ -126,10 +137,10 @@ class _Fetch:
             return self._respond(answers)
         return self._body.min_bytes - size
 
-    def _read(self) -> tuple[list[tuple[Fetched, _Answer]], int, bool]:
+    def _read(self) -> tuple[list[tuple[Fetched, Answer]], int, bool]:
         """Read every wanted partition: (answers, bytes of records, whether one cannot wait to be told)."""
         left = min(self._body.max_bytes, self._broker.fetch_max_bytes)
-        answers: list[tuple[Fetched, _Answer]] = []
+        answers: list[tuple[Fetched, Answer]] = []
         total, at_once = 0, False
         for item in self._wanted:
             answer = self._read_one(item, left, total == 0)
@@ -140,23 +151,20 @@ class _Fetch:
             answers.append((item, answer))
         return answers, total, at_once
 
-    def _read_one(self, item: Fetched, max_bytes: int, min_one: bool) -> _Answer:
+    def _read_one(self, item: Fetched, max_bytes: int, min_one: bool) -> Answer:
         partition: Partition | None = None
         try:
-            partition = self._partition(item)
+            partition = partition_of(self._broker, item, self._request.version)
             log = partition.leader_log(item.leader_epoch)
-            if item.last_fetched_epoch >= 0 and (diverging := _diverging(log, item)) is not None:
-                return diverging
+            if item.last_fetched_epoch >= 0 and (answer := diverging(log, item)) is not None:
+                return answer
             most = min(max_bytes, item.max_bytes)
             if most < 0:
                 raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
             info = log.read(item.offset, most, isolation=self._isolation, min_one=min_one, to_send=True)
         except ApiError as error:
-            answer = _failed(item, self._code(error))
-            if partition is not None and error.code in _HINTED and self._request.version >= _HINTS_SINCE:
-                answer.current_leader = m.FetchResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
-            return answer
-        answer = _Answer(
+            return failed(item, error, partition, self._request.version)
+        answer = Answer(
             item.index,
             0,
             info.high_watermark,
@@ -171,45 +179,13 @@ class _Fetch:
             ]
         return answer
 
-    def _partition(self, item: Fetched) -> Partition:
-        """Raises ApiError where this broker has no such partition, or not for this request."""
-        broker = self._broker
-        if item.topic is None:
-            item.topic = broker.topic_names.get(item.topic_id)  # a session may know an id before we do
-            if item.topic is None:
-                raise ApiError(ErrorCode.UNKNOWN_TOPIC_ID)
-        partition = broker.partition(item.topic, item.index)
-        if self._request.version >= 13 and partition.topic_id != item.topic_id:
-            raise ApiError(ErrorCode.INCONSISTENT_TOPIC_ID)  # a session's topic was deleted, and made anew
-        if self._body.replica_id >= 0 or self._body.replica_state.replica_id >= 0:
-            # Only members of the partition's replica set may fetch as followers.
-            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        return partition
-
-    def _code(self, error: ApiError) -> ErrorCode:
-        if error.code == ErrorCode.KAFKA_STORAGE_ERROR and self._request.version <= 5:
-            return ErrorCode.NOT_LEADER_OR_FOLLOWER  # clients of that time know no other that makes them try again
-        return error.code
-
-    def _respond(self, answers: list[tuple[Fetched, _Answer]]) -> m.FetchResponse:
+    def _respond(self, answers: list[tuple[Fetched, Answer]]) -> m.FetchResponse:
         session = self._session
         if session is not None:
             answers = self._news(session, answers)
-        topics: dict[tuple[str, bytes], _TopicAnswer] = {}
-        for item, answer in answers:
-            key = (item.topic or "", item.topic_id)
-            topic = topics.get(key)
-            if topic is None:
-                topic = topics[key] = _TopicAnswer(key[0], key[1], [])
-            topic.partitions.append(answer)
-        response = m.FetchResponse(0, 0, 0 if session is None else session.id, list(topics.values()))
-        hinted = [answer.current_leader.leader_id for _, answer in answers if answer.error_code]
-        if hinted and self._request.version >= _ENDPOINTS_SINCE:
-            make = m.FetchResponse.NodeEndpoint
-            response.node_endpoints = leader_endpoints(self._broker, self._request, hinted, make)
-        return response
+        return response_of(self._broker, self._request, 0 if session is None else session.id, answers)
 
-    def _news(self, session: Session, answers: list[tuple[Fetched, _Answer]]) -> list[tuple[Fetched, _Answer]]:
+    def _news(self, session: Session, answers: list[tuple[Fetched, Answer]]) -> list[tuple[Fetched, Answer]]:
         """What the client is told: data, errors, and moved watermarks; the rest it knows already."""
         news = []
         for item, answer in answers:
@@ -229,21 +205,3 @@ class _Fetch:
         if not self._full:
             session.rotate(item for item, answer in news if answer.records)
         return news
-
-
-def _failed(item: Fetched, code: ErrorCode) -> _Answer:
-    return _Answer(item.index, code, -1, -1, -1, aborted_transactions=None, records=b"")
-
-
-def _diverging(log: Any, item: Fetched) -> _Answer | None:
-    """KIP-320/595: where the fetcher's last epoch ends elsewhere in this log, tell it where."""
-    epoch, end_offset = log.offset_for_leader_epoch(item.last_fetched_epoch)
-    if epoch < 0 or end_offset < 0:
-        raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
-    if epoch < item.last_fetched_epoch or end_offset < item.offset:
-        answer = _failed(item, ErrorCode.NONE)
-        answer.high_watermark, answer.last_stable_offset = log.high_watermark, log.last_stable_offset
-        answer.log_start_offset = log.log_start_offset
-        answer.diverging_epoch = m.FetchResponse.EpochEndOffset(epoch, end_offset)
-        return answer
-    return None

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from riverport.kafka.records.batch import CODEC_MASK, CURRENT_MAGIC, iter_headers
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
-from riverport.kafka.replica.partition import Partition
+from riverport.kafka.replica.partition import ACKS_ALL, Partition
+from riverport.kafka.server.acknowledgements import Appended, WaitingProduce
 from riverport.kafka.server.leader_hints import leader_endpoints
 from riverport.kafka.server.request import Request
-from riverport.kafka.server.waiting import wake
+from riverport.kafka.server.waiting import appended
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
@@ -48,6 +49,7 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
     by_id = request.version >= 13
     topics: list[_TopicAnswer] = []
     flushes: list[asyncio.Future[None]] = []
+    unacknowledged: list[Appended] = []
     failed = False
     for topic in body.topic_data:
         answers: list[_Answer] = []
@@ -57,7 +59,7 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
                 answer = _Answer(data.index, refusal, -1)
             else:
                 partition = broker.partitions.get((name, data.index)) if name is not None else None
-                answer = _append(broker, request, partition, name, data, acks, now_ms, flushes)
+                answer = _append(broker, request, partition, name, data, acks, now_ms, flushes, unacknowledged)
             failed = failed or answer.error_code != 0
             answers.append(answer)
         topics.append(_TopicAnswer(topic.name, topic.topic_id, answers))
@@ -66,12 +68,30 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
             # There is no answer to put the error in: closing makes the producer look at its metadata again.
             request.connection.finish()
         return None
+    if unacknowledged:
+        waiting = WaitingProduce(
+            broker.loop, unacknowledged, body.timeout_ms, lambda: _respond(broker, request, topics)
+        )
+        return _after(flushes, waiting.future, broker.loop) if flushes else waiting.future
+    response = _respond(broker, request, topics) if failed else m.ProduceResponse(topics)
+    return _after(flushes, response, broker.loop) if flushes else response
+
+
+def _respond(broker: "Broker", request: Request, topics: list[_TopicAnswer]) -> m.ProduceResponse:
+    """The answer, with the leaders to turn to where this broker is none."""
     response = m.ProduceResponse(topics)
-    if failed and request.version >= _HINTS_SINCE:
-        hinted = {answer.current_leader.leader_id for topic in topics for answer in topic.partition_responses}
-        response.node_endpoints = leader_endpoints(broker, request, hinted, m.ProduceResponse.NodeEndpoint)
-    if flushes:
-        return _after(flushes, response, broker.loop)
+    if request.version < _HINTS_SINCE:
+        return response
+    hinted = set()
+    for topic in topics:
+        name = broker.topic_names.get(topic.topic_id) if request.version >= 13 else topic.name
+        for answer in topic.partition_responses:
+            if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and (
+                partition := broker.partitions.get((name, answer.index))
+            ):
+                answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
+                hinted.add(partition.leader_id)
+    response.node_endpoints = leader_endpoints(broker, request, hinted, m.ProduceResponse.NodeEndpoint)
     return response
 
 
@@ -95,6 +115,7 @@ def _append(
     acks: int,
     now_ms: int,
     flushes: "list[asyncio.Future[None]]",
+    unacknowledged: list[Appended],
 ) -> _Answer:
     index, records = data.index, data.records
     if partition is None:
@@ -112,17 +133,18 @@ def _append(
         start = _start_told(partition, error, records)
         return _Answer(index, error.code, -1, -1, start, record_errors=rejected, error_message=error.message)
     except ApiError as error:
-        answer = _Answer(index, error.code, -1, -1, _start_told(partition, error, records), error_message=error.message)
-        if error.code == ErrorCode.NOT_LEADER_OR_FOLLOWER and request.version >= _HINTS_SINCE:
-            answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
-        return answer
+        start = _start_told(partition, error, records)
+        return _Answer(index, error.code, -1, -1, start, error_message=error.message)
     log = partition.log
     assert log is not None
     if log.needs_flush(now_ms):
         flushes.append(broker.flush(partition))
-    if partition.waiters and not info.duplicate:
-        wake(partition, len(records), broker.loop)
-    return _Answer(index, 0, info.first_offset, info.log_append_time_ms, info.log_start_offset)
+    if not info.duplicate and (partition.waiters or partition.watchers):
+        appended(partition, len(records), broker.loop)
+    answer = _Answer(index, 0, info.first_offset, info.log_append_time_ms, info.log_start_offset)
+    if acks == ACKS_ALL and info.last_offset >= log.high_watermark:
+        unacknowledged.append((partition, info.last_offset + 1, answer))
+    return answer
 
 
 def _start_told(partition: Partition, error: ApiError, records: memoryview | None) -> int:
@@ -145,7 +167,9 @@ def _check_request(request: Request, records: memoryview | None) -> None:
 
 
 def _after(
-    flushes: "list[asyncio.Future[None]]", response: m.ProduceResponse, loop: asyncio.AbstractEventLoop
+    flushes: "list[asyncio.Future[None]]",
+    response: "m.ProduceResponse | asyncio.Future[m.ProduceResponse]",
+    loop: asyncio.AbstractEventLoop,
 ) -> "asyncio.Future[m.ProduceResponse]":
     """The response, once everything that it acknowledges is on the disk."""
     answer: asyncio.Future[m.ProduceResponse] = loop.create_future()
@@ -153,9 +177,9 @@ def _after(
     def done(flushed: "asyncio.Future[list[Any]]") -> None:
         error = flushed.exception()
         if error is None:
-            answer.set_result(response)
+            answer.set_result(response if isinstance(response, m.ProduceResponse) else response.result())
         else:
             answer.set_exception(error)
 
-    asyncio.gather(*flushes).add_done_callback(done)
+    asyncio.gather(*flushes, *([response] if isinstance(response, asyncio.Future) else ())).add_done_callback(done)
     return answer

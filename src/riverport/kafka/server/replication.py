@@ -1,0 +1,50 @@
+"""The leader's side of replication on one broker: what its partitions go by, and the changes of their in-sync replicas.
+
+fetches of followers        move progress and high watermark, propose that a follower joins      `follower_fetch`
+every half lag time         those who are late are proposed to leave                             `check_lag`
+proposals                   go to the controller, many partitions in one request, one at a time  `IsrChanges`
+"""
+
+from typing import TYPE_CHECKING
+
+from riverport.kafka.replica.leader import Proposal, Surroundings
+from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.isr_changes import IsrChanges
+from riverport.kafka.server.waiting import committed
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+
+class Replication:
+    """Used from the event loop only."""
+
+    def __init__(self, broker: "Broker") -> None:
+        self._broker = broker
+        self.surroundings = Surroundings(
+            broker.node_id,
+            broker.config["replica.lag.time.max.ms"],
+            lambda: broker.broker_epoch,
+            lambda id_: broker.metadata.image.brokers.get(id_),
+        )
+        self.isr_changes = IsrChanges(broker)
+
+    def propose(self, partition: Partition, proposal: Proposal) -> None:
+        self.isr_changes.submit(partition, proposal)
+
+    def check_lag(self) -> None:
+        """Have late followers taken out of the in-sync replicas."""
+        broker = self._broker
+        now_ms = broker.clock.mono_ms()
+        for partition in broker.partitions.values():
+            leadership, log = partition.leadership, partition.log
+            if leadership is None or log is None:
+                continue
+            proposal = leadership.maybe_shrink(log, now_ms)
+            if proposal is not None:
+                self.propose(partition, proposal)
+            elif log.high_watermark < log.log_end_offset and leadership.advance(log):
+                committed(partition, broker.loop)  # it was held back by a follower that has now been away for too long
+
+    def close(self) -> None:
+        self.isr_changes.close()
