@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "groups": ("groups", "list, describe, delete consumer groups, set their offsets"),
     "configs": ("configs", "describe and change configurations"),
     "cluster": ("cluster", "brokers, features, log directories"),
+    "simulate": ("simulate", "run clusters in simulated time, break them, and check every promise"),
     "log": ("log", "show what log files hold"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
 }

@@ -43,6 +43,7 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0  # seconds since the start
         self.events = 0
+        self.watch: Callable[[SimLoop], None] | None = None  # looks at each process after each of its events
         self.hash = 0  # of the times and places of all events, and of the bytes that were received
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._count = 0
@@ -151,6 +152,8 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         try:
             self._call(callback, args)
             self._drain()
+            if self.world.watch is not None:
+                self.world.watch(self)
         finally:
             self._running = False
             events._set_running_loop(None)

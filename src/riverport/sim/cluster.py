@@ -1,0 +1,306 @@
+"""A simulated cluster: nodes of the production code, a supervisor that restarts them, and what goes wrong with them."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from random import Random
+
+from riverport.base.ids import SeededIds, uuid_text
+from riverport.kafka.controller.image import MetadataImage
+from riverport.sim.loop import SimLoop, World
+from riverport.sim.network import Network
+from riverport.sim.plan import Fault, Kind, Plan, Shape
+from riverport.sim.process import SimClient, SimNode
+
+SESSION_MS = 1500
+"""Sessions, elections and lags are a sixth of Kafka's defaults, so that a run takes seconds of simulated time."""
+RESTART_S = 0.5
+"""The supervisor starts a node that has ended by itself again after this time."""
+STOP_S = 6.0
+"""A node that takes longer to stop is killed."""
+CLIENT_NUMBER = 100
+
+SETTINGS = {
+    "log.dirs": "/data",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+    "num.partitions": "1",
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "3",
+    "broker.session.timeout.ms": str(SESSION_MS),
+    "broker.heartbeat.interval.ms": "300",
+    "controller.quorum.election.timeout.ms": "300",
+    "controller.quorum.election.backoff.max.ms": "200",
+    "controller.quorum.fetch.timeout.ms": "500",
+    "controller.quorum.request.timeout.ms": "500",
+    "replica.lag.time.max.ms": "1000",
+    "replica.socket.timeout.ms": "1000",
+    "replica.fetch.wait.max.ms": "500",
+    "replica.fetch.backoff.ms": "100",
+    "metadata.max.idle.interval.ms": "1000",
+    "log.initial.task.delay.ms": "2000",
+}
+
+
+class SimCluster:
+    """All nodes of a plan, by number from 1; `clients` come and go besides."""
+
+    def __init__(self, plan: Plan, note: Callable[[str], None]) -> None:
+        self.plan = plan
+        self.world = World()
+        self.network = Network(self.world, Random(f"network {plan.seed}"))
+        self.note = note
+        self.nodes = {number: self._node(number) for number in plan.nodes}
+        self.starting: dict[int, asyncio.Task[None]] = {}
+        self.clients: list[SimClient] = []
+        self.crippled: set[int] = set()  # nodes that lost power and may miss what was acknowledged
+        self.disturbed_s: dict[int, float] = {}  # until when a node's heartbeats may not come through, by our doing
+        self.is_healed = False
+
+    # --- making it
+
+    def _node(self, number: int) -> SimNode:
+        plan = self.plan
+        node = SimNode(
+            self.world, self.network, number, host_of(number), self._settings(number), plan.seed * 31 + number
+        )
+        node.skew_s, node.rate = plan.skews[number - 1], plan.rates[number - 1]
+        node.format(uuid_text(SeededIds(plan.seed).uuid()))
+        return node
+
+    def _settings(self, number: int) -> dict[str, str]:
+        plan = self.plan
+        is_separate = plan.shape is Shape.SEPARATE
+        voters = [1] if is_separate else list(plan.nodes)
+        if is_separate:
+            roles = "controller" if number in voters else "broker"
+        else:
+            roles = "broker,controller"
+        listeners = [f"{name}://{host_of(number)}:{port}" for name, port, role in LISTENERS if role in roles]
+        return {
+            **SETTINGS,
+            "node.id": str(number),
+            "process.roles": roles,
+            "listeners": ",".join(listeners),
+            "controller.quorum.voters": ",".join(f"{voter}@{host_of(voter)}:9093" for voter in voters),
+        }
+
+    @property
+    def brokers(self) -> list[SimNode]:
+        return [node for node in self.nodes.values() if self.plan.shape is Shape.COMBINED or node.number > 1]
+
+    @property
+    def bootstrap(self) -> list[str]:
+        return [f"{node.host}:9092" for node in self.brokers]
+
+    def new_client(self) -> SimClient:
+        number = CLIENT_NUMBER + len(self.clients)
+        made = SimClient(self.world, self.network, number, f"10.0.1.{number}", self.plan.seed * 37 + number)
+        self.clients.append(made)
+        return made
+
+    def start(self, number: int) -> None:
+        node = self.nodes[number]
+        if not node.is_up:
+            self.note(f"node {number}: starts")
+            self.starting[number] = node.start()
+
+    def live(self) -> Iterator[SimNode]:
+        return (node for node in self.nodes.values() if node.is_up)
+
+    # --- the supervisor
+
+    def supervise(self) -> None:
+        """What `riverport kafka start` and who watches over it do: a node that cannot go on ends, and begins anew."""
+        for number, node in self.nodes.items():
+            if node.broker is None:
+                continue
+            task = self.starting.get(number)
+            error: BaseException | None = None
+            if task is not None and task.done():
+                del self.starting[number]
+                error = None if task.cancelled() else task.exception()
+                if error is None:
+                    self.note(f"node {number}: has started")
+                else:
+                    self.note(f"node {number}: cannot start: {error!r}")
+            if error is None and node.broker.failed.done():
+                error = node.broker.failed.result()
+                self.note(f"node {number}: gives up: {error!r}")
+            if error is not None:
+                self.kill(number)
+                self.world.after(RESTART_S, self.start, number)
+
+    def kill(self, number: int) -> None:
+        node = self.nodes[number]
+        self.starting.pop(number, None)
+        if node.is_up:
+            node.kill()
+
+    # --- what goes wrong
+
+    def schedule_faults(self) -> None:
+        for fault in self.plan.faults:
+            self.world.after(fault.at_s, self._strike, fault)
+
+    def _strike(self, fault: Fault) -> None:
+        if self.is_healed:
+            return
+        node = self.nodes[fault.node]
+        if not node.is_up and fault.kind not in (Kind.CUT, Kind.ISOLATE, Kind.SLOW_LINK, Kind.LOSS):
+            return
+        if fault.kind is Kind.POWER and not self.crippled <= {fault.node}:
+            return  # more than the promise allows: nobody syncs what is acknowledged, others have it
+        self.note(f"fault: {fault}")
+        if fault.kind is not Kind.RESET:
+            self._disturb(fault)
+        getattr(self, f"_{fault.kind.name.lower()}")(fault, node)
+
+    def _disturb(self, fault: Fault) -> None:
+        until = self.world.now + fault.for_s + STOP_S + SESSION_MS / 1000
+        for number in (fault.node, fault.other):
+            self.disturbed_s[number] = max(self.disturbed_s.get(number, 0.0), until)
+
+    def _kill(self, fault: Fault, node: SimNode) -> None:
+        self.kill(node.number)
+        self.world.after(fault.for_s, self.start, node.number)
+
+    def _power(self, fault: Fault, node: SimNode) -> None:
+        self.crippled.add(node.number)
+        self.starting.pop(node.number, None)
+        node.lose_power()
+        self.world.after(fault.for_s, self.start, node.number)
+
+    def _stop(self, fault: Fault, node: SimNode) -> None:
+        if node.number in self.starting or node.loop is None or node.broker is None:
+            return
+        life, loop = node.lives, node.loop
+
+        def end(*_: object) -> None:
+            if node.lives == life and node.is_up:
+                self.note(f"node {node.number}: has stopped")
+                self.kill(node.number)
+                self.world.after(fault.for_s, self.start, node.number)
+
+        loop.create_task(node.broker.stop()).add_done_callback(end)
+        self.world.after(STOP_S, end)
+
+    def _pause(self, fault: Fault, node: SimNode) -> None:
+        loop = node.loop
+        assert loop is not None
+        loop.pause()
+        self.world.after(fault.for_s, _resume, loop)
+
+    def _cut(self, fault: Fault, node: SimNode) -> None:
+        self._cut_pairs(fault, [(node.host, self.nodes[fault.other].host)])
+
+    def _isolate(self, fault: Fault, node: SimNode) -> None:
+        others = [other.host for other in self.nodes.values() if other is not node]
+        others += [client.loop.host for client in self.clients]
+        self._cut_pairs(fault, [(node.host, other) for other in others])
+
+    def _cut_pairs(self, fault: Fault, pairs: list[tuple[str, str]]) -> None:
+        both = [*pairs, *((other, host) for host, other in pairs)]
+        ways = (both, pairs, [(other, host) for host, other in pairs])[int(fault.amount)]
+        for source, target in ways:
+            self.network.cut(source, target)
+            self.world.after(fault.for_s, self.network.mend, source, target)
+
+    def _slow_link(self, fault: Fault, node: SimNode) -> None:
+        self._change_links(fault, "delay_s", [(node.host, self.nodes[fault.other].host)])
+
+    def _loss(self, fault: Fault, node: SimNode) -> None:
+        others = [other.host for other in self.nodes.values() if other is not node]
+        self._change_links(fault, "loss", [(node.host, other) for other in others])
+
+    def _change_links(self, fault: Fault, name: str, pairs: list[tuple[str, str]]) -> None:
+        for host, other in pairs:
+            for link in (self.network.link(host, other), self.network.link(other, host)):
+                before = getattr(link, name)
+                setattr(link, name, fault.amount)
+                self.world.after(fault.for_s, setattr, link, name, min(before, 0.0005))
+
+    def _reset(self, fault: Fault, node: SimNode) -> None:
+        self.network.reset(node.host, self.nodes[fault.other].host)
+
+    def _sync_error(self, fault: Fault, node: SimNode) -> None:
+        node.disk.fail("sync", "/data/*", times=1)
+
+    def _disk_full(self, fault: Fault, node: SimNode) -> None:
+        capacity = node.disk.capacity
+        node.disk.capacity = min(node.disk.used(), capacity)
+        self.world.after(fault.for_s, setattr, node.disk, "capacity", capacity)
+
+    def _slow_disk(self, fault: Fault, node: SimNode) -> None:
+        loop = node.loop
+        assert loop is not None
+        loop.job_seconds = fault.amount
+        self.world.after(fault.for_s, setattr, loop, "job_seconds", 0.001)
+
+    def _clock_step(self, fault: Fault, node: SimNode) -> None:
+        assert node.loop is not None
+        node.loop.skew_s += fault.amount
+        node.skew_s += fault.amount
+
+    def end(self) -> None:
+        """Nothing runs any more; what is left of the processes may be collected."""
+        self.world.watch = None
+        for loop in [*(node.loop for node in self.live()), *(client.loop for client in self.clients)]:
+            if loop is not None:
+                loop.kill()
+        self.world.clear()
+
+    # --- what is well again
+
+    def heal(self) -> None:
+        """Nothing more goes wrong, and what was broken is repaired."""
+        self.is_healed = True
+        self.note("everything is repaired")
+        self.network.heal()
+        for number, node in self.nodes.items():
+            node.disk.heal()
+            node.disk.capacity = 1 << 40
+            if node.loop is not None:
+                node.loop.job_seconds = 0.001
+                node.loop.resume()
+            self.world.after(RESTART_S, self.start, number)
+
+    def newest_image(self) -> MetadataImage | None:
+        """The metadata of the live node that knows most of it."""
+        images = [
+            node.broker.metadata.image for node in self.live() if node.broker and hasattr(node.broker, "metadata")
+        ]
+        return max(images, key=lambda image: image.offset, default=None)
+
+    def lagging(self) -> str | None:
+        """What is not as it should be in a healthy cluster, or None."""
+        image = self.newest_image()
+        if image is None:
+            return "no node is up"
+        for node in self.nodes.values():
+            if not node.is_up or node.number in self.starting:
+                return f"node {node.number} has not started"
+        for node in self.brokers:
+            registered = image.brokers.get(node.number)
+            if registered is None or not registered.is_active:
+                return f"broker {node.number} is fenced"
+        for name, topic in image.topics.items():
+            for index, partition in topic.partitions.items():
+                if partition.leader < 0:
+                    return f"{name}-{index} has no leader"
+                if len(partition.isr) < len(partition.replicas):
+                    return f"{name}-{index} has {list(partition.isr)} in sync of {list(partition.replicas)}"
+        return None
+
+
+LISTENERS = (("PLAINTEXT", 9092, "broker"), ("CONTROLLER", 9093, "controller"))
+
+
+def host_of(number: int) -> str:
+    return f"10.0.0.{number}"
+
+
+def _resume(loop: SimLoop) -> None:
+    if loop.alive:
+        loop.resume()
