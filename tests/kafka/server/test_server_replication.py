@@ -1,0 +1,180 @@
+"""A leader and its followers over the wire: acknowledgements, watermarks, in-sync replicas, waiting fetches."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.kafka.server.conftest import address_of
+from tests.kafka.server.paper_brokers import (
+    CONFIG,
+    Follower,
+    Topic,
+    heartbeat,
+    make_topic,
+    register,
+    registration,
+    until,
+    write,
+)
+from tests.kafka.server.wire import Wire, asked, batch, fetch, fetched, produce, produced, values_of
+
+from riverport.kafka.wire.api import ApiKey
+from riverport.kafka.wire.errors import ErrorCode
+from riverport.testing import Broker
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[Broker]:
+    with Broker(config=CONFIG) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def epochs(broker: Broker) -> dict[int, int]:
+    return register(broker, 2, 3)
+
+
+@pytest.fixture
+def topic(broker: Broker, epochs: dict[int, int]) -> Topic:
+    return make_topic(broker, [1, 2, 3])
+
+
+@pytest.fixture
+def second(broker: Broker, epochs: dict[int, int]) -> Iterator[Follower]:
+    with Follower(broker, 2, epochs[2]) as follower:
+        yield follower
+
+
+@pytest.fixture
+def third(broker: Broker, epochs: dict[int, int]) -> Iterator[Follower]:
+    with Follower(broker, 3, epochs[3]) as follower:
+        yield follower
+
+
+@pytest.fixture
+def wire(broker: Broker) -> Iterator[Wire]:
+    with Wire(address_of(broker)) as wire:
+        yield wire
+
+
+def answered(wire: Wire) -> int:
+    """The error code of the produce request that was sent last."""
+    return int(produced(wire.next_answer(ApiKey.PRODUCE, 13)[1]).error_code)
+
+
+def test_produce_with_acks_all_is_answered_once_every_replica_in_sync_has_the_record(
+    wire: Wire, topic: Topic, second: Follower, third: Follower
+) -> None:
+    write(wire, topic, b"v")
+    assert values_of(second.fetch(topic, p0=0)[0].records) == [b"v"]
+    second.fetch(topic, p0=1)
+    assert wire.is_silent()
+    third.fetch(topic, p0=1)
+    assert answered(wire) == 0
+
+
+def test_consumer_sees_a_record_once_it_is_committed(
+    broker: Broker, wire: Wire, topic: Topic, second: Follower, third: Follower
+) -> None:
+    assert produced(wire.ask(produce(topic, batch(b"v"), acks=1))).error_code == 0
+    entry = fetched(wire.ask(fetch([(topic, [asked()])])))
+    assert (entry.records, entry.high_watermark) == (b"", 0)
+    with Wire(address_of(broker)) as consumer:
+        consumer.send(frame_of_waiting(topic))
+        second.fetch(topic, p0=1)
+        assert consumer.is_silent()
+        third.fetch(topic, p0=1)
+        entry = fetched(consumer.next_answer(ApiKey.FETCH, 18)[1])
+        assert (values_of(entry.records), entry.high_watermark) == ([b"v"], 1)
+
+
+def frame_of_waiting(topic: Topic) -> bytes:
+    from tests.kafka.server.wire import frame
+
+    return frame(fetch([(topic, [asked()])], max_wait_ms=60_000))
+
+
+def test_waiting_fetch_of_a_follower_is_answered_by_an_append(wire: Wire, topic: Topic, second: Follower) -> None:
+    second.fetch(topic, p0=0)
+    second.begin()
+    assert second.wire.is_silent()
+    write(wire, topic, b"v")
+    assert values_of(second.end()[0].records) == [b"v"]
+
+
+def test_records_that_a_follower_did_not_take_are_sent_again(wire: Wire, topic: Topic, second: Follower) -> None:
+    write(wire, topic, b"v", acks=1)
+    second.fetch(topic, p0=0)
+    assert values_of(second.fetch()[0].records) == [b"v"]
+
+
+def test_watermark_travels_with_the_next_answer_and_answers_nobody(
+    wire: Wire, topic: Topic, second: Follower, third: Follower
+) -> None:
+    write(wire, topic, b"v")
+    assert second.fetch(topic, p0=0)[0].high_watermark == 0
+    assert second.fetch(topic, p0=1) == {}
+    second.begin()
+    third.fetch(topic, p0=1)
+    assert answered(wire) == 0
+    assert second.wire.is_silent()
+    write(wire, topic, b"w")
+    assert second.end()[0].high_watermark == 1
+
+
+def test_session_with_many_partitions_is_told_only_of_those_with_news(
+    broker: Broker, wire: Wire, second: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2], [1, 2], [1, 2], [1, 2])
+    assert set(second.fetch(topic, p0=0, p1=0, p2=0, p3=0)) == {0, 1, 2, 3}
+    assert second.fetch() == {}
+    wire.ask(produce(topic, None, batch(b"a"), acks=1))
+    assert set(second.fetch()) == {1}
+    assert set(second.fetch(topic, p1=1)) == {1}  # the high watermark, which its own fetch has moved
+    assert second.fetch() == {}
+
+
+def test_follower_that_is_no_replica_is_to_come_again(broker: Broker, third: Follower) -> None:
+    topic = make_topic(broker, [1, 2])
+    assert third.fetch(topic, p0=0)[0].error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+    request = third.request(topic, p0=0)
+    request.topics[0].partitions[0].current_leader_epoch = 0
+    assert fetched(third.wire.ask(request)).error_code == ErrorCode.UNKNOWN_LEADER_EPOCH
+
+
+def test_fetch_of_an_earlier_incarnation_acknowledges_nothing(
+    broker: Broker, wire: Wire, epochs: dict[int, int], third: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2])
+    write(wire, topic, b"v")
+    with Follower(broker, 2, epochs[2] - 1) as ghost:
+        assert ghost.fetch(topic, p0=1)[0].error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+        assert wire.is_silent()
+    with Follower(broker, 2, epochs[2]) as follower:
+        follower.fetch(topic, p0=1)
+    assert answered(wire) == 0
+
+
+def test_produce_that_nobody_replicates_times_out(wire: Wire, topic: Topic, second: Follower) -> None:
+    write(wire, topic, b"v", timeout_ms=50)
+    entry = produced(wire.next_answer(ApiKey.PRODUCE, 13)[1])
+    assert (entry.error_code, entry.base_offset) == (ErrorCode.REQUEST_TIMED_OUT, 0)
+
+
+def test_replica_joins_again_once_it_has_caught_up(
+    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower, third: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2, 3], min_insync_replicas=2)
+    heartbeat(broker, 3, epochs[3], want_fence=True)
+    until(broker, lambda node: list(node.partitions[topic[0], 0].isr) == [1, 2])
+    write(wire, topic, b"v")
+    second.fetch(topic, p0=1)
+    assert answered(wire) == 0
+    third.fetch(topic, p0=1)
+    assert list(registration(broker, topic).isr) == [1, 2]  # it is fenced, whatever it fetches
+    heartbeat(broker, 3, epochs[3], want_fence=False)
+    until(broker, lambda node: not node.metadata.image.brokers[3].fenced)
+    third.fetch(topic, p0=0)
+    assert list(registration(broker, topic).isr) == [1, 2]
+    third.fetch(topic, p0=1)
+    until(broker, lambda node: sorted(node.partitions[topic[0], 0].isr) == [1, 2, 3])
+    assert sorted(registration(broker, topic).isr) == [1, 2, 3]
