@@ -64,7 +64,7 @@ class Broker:
             weakref.finalize(self, shutil.rmtree, self.dir, ignore_errors=True)
         self.faults = Faults()
         given = {key: as_text(value) for key, value in (config or {}).items()}
-        self._host = HostedNode({**DEFAULTS, "log.dirs": self.dir, **given}, self.faults.intercept)
+        self._host = HostedNode({**DEFAULTS, "log.dirs": self.dir, **given}, self.faults)
         self._thread: LoopThread | None = None
 
     # --- life

@@ -50,7 +50,7 @@ class ClusterNode:
         roles = properties["process.roles"].split(",")
         self.is_broker = "broker" in roles
         self.is_controller = "controller" in roles
-        self.host = HostedNode(properties, self.faults.intercept, cluster_id)
+        self.host = HostedNode(properties, self.faults, cluster_id)
 
     @property
     def is_running(self) -> bool:

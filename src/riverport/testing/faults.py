@@ -133,7 +133,11 @@ class Faults:
         with self._lock:
             self._rules = ()
 
-    def intercept(self, request: Request, api: Api, apply: Callable[[], Any]) -> Any:
+    def __bool__(self) -> bool:
+        """Whether there are rules: without any, requests go the ways that they go in a broker of nobody's test."""
+        return bool(self._rules)
+
+    def __call__(self, request: Request, api: Api, apply: Callable[[], Any]) -> Any:
         """The broker's request filter: what the request is answered with."""
         striking: Rule | None = None
         for rule in self._rules:

@@ -137,6 +137,7 @@ class Log:
 
     def update_config(self, config: LogConfig) -> None:
         self.config = config
+        self.stamps_time = config.message_timestamp_type == "LogAppendTime"
         self._max_segment_ms = config.max_segment_ms
         codec = None if config.compression_type == "producer" else _CODECS[config.compression_type]
         levels = {Codec.GZIP: config.compression_gzip_level, Codec.LZ4: config.compression_lz4_level}
@@ -145,7 +146,7 @@ class Log:
             compacted=config.compact,
             codec=codec,
             level=levels.get(codec) if codec is not None else None,
-            log_append_time=config.message_timestamp_type == "LogAppendTime",
+            log_append_time=self.stamps_time,
             before_max_ms=config.message_timestamp_before_max_ms,
             after_max_ms=config.message_timestamp_after_max_ms,
             max_message_bytes=config.max_message_bytes,

@@ -41,7 +41,8 @@ from riverport.kafka.records.walk import Walk, glance, walk
 from riverport.kafka.wire.errors import ErrorCode
 
 _MAX_LONG = 2**63 - 1
-_ZSTD_SINCE = 7  # the Produce version
+ZSTD_SINCE = 7
+"""The Produce version whose clients know zstd (KIP-110)."""
 
 MAX_RECORD_FAULTS = 1_000
 """As many records of a refused batch are named in the answer."""
@@ -77,7 +78,7 @@ class Validated:
 
 def check_zstd_allowed(payload: Buffer, produce_version: int) -> None:
     """Refuse zstd from producers whose Produce version is older than zstd (KIP-110)."""
-    if produce_version >= _ZSTD_SINCE:
+    if produce_version >= ZSTD_SINCE:
         return
     for header in iter_headers(payload):
         if header.codec == Codec.ZSTD:

@@ -18,6 +18,7 @@ is started).
 import asyncio
 import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from riverport.base.files import FileSlice, StorageError
@@ -40,6 +41,8 @@ MAX_STARTED = 32
 """Most requests of one connection whose answers are not sent yet."""
 WRITE_HIGH_WATER = 4 * 1024 * 1024
 """Bytes of unsent answers from which on no further request of the connection is started."""
+JOIN_BYTES = 64 * 1024
+"""Answers of less are written as one chunk: queueing a chunk takes longer than copying that much."""
 LINGER_SECONDS = 30.0
 """How long a client that has stopped sending may wait for its answers."""
 
@@ -65,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, listener: "Listener") -> None:
         self.listener = listener
         self.server = listener.server
+        self._lane = listener.dispatch.lane
         self.peer_host = "?"
         self.peer_port = 0
         self.principal_type = "User"
@@ -81,6 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._started: deque[_Started] = deque()
         self._out: list[Any] = []  # chunks of answers to be written when this turn of reading ends
         self._out_bytes = 0
+        self._out_has_slices = False
         self._sender: SliceSender | None = None  # from the first answer on that holds a slice of a file
         self._draining = False
         self._write_paused = False
@@ -121,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._large is not None:
             return self._large[self._large_filled :]
-        return self._view[self._end :]
+        return self._view[self._end :] if self._end else self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         self.last_active_ms = self.server.now_ms()
@@ -212,7 +217,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._large is not None:
             if self._large_filled < len(self._large) or not self._may_start(self._large[0] << 8 | self._large[1]):
                 return False
-            self._process(self._large)
+            self._process(self._large, 0, len(self._large))
             self._release_large()
             return True
         start, available = self._start, self._end - self._start
@@ -232,7 +237,7 @@ class Connection(asyncio.BufferedProtocol):
         if size >= 2 and not self._may_start(self._buffer[start + 4] << 8 | self._buffer[start + 5]):
             return False
         self._start = start + 4 + size
-        self._process(self._view[start + 4 : start + 4 + size])
+        self._process(self._view, start + 4, start + 4 + size)
         return True
 
     def _settle(self) -> None:
@@ -288,6 +293,12 @@ class Connection(asyncio.BufferedProtocol):
         """Stop reading when the buffer is full of requests that may not start yet, or when nothing more is to come."""
         if self.closed or self._transport is None:
             return
+        if (
+            self._end == 0
+            and self._large is None
+            and not (self._read_paused or self._held or self._doomed or self._ended)
+        ):
+            return  # nothing is left, as nearly always
         if self._large is not None:
             full = self._large_filled == len(self._large)
         else:
@@ -304,7 +315,13 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- one request
 
-    def _process(self, frame: memoryview) -> None:
+    def _process(self, buffer: memoryview, start: int, stop: int) -> None:
+        if self._lane is not None and not self._started:
+            answer = self._lane.serve(buffer, start, stop)
+            if answer is not None:
+                self._put_out((answer,))
+                return
+        frame = buffer[start:stop]
         header, pos = read_request_header(frame)
         operation = self.listener.dispatch.operation(header.api_key, header.api_version)
         if operation is None:
@@ -333,10 +350,12 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._put_out(parts)
 
-    def _put_out(self, parts: list[Any]) -> None:
+    def _put_out(self, parts: Sequence[Any]) -> None:
         for part in parts:
             self._out_bytes += len(part)
-        self._out.extend(parts)
+            if type(part) is FileSlice:
+                self._out_has_slices = True
+        self._out += parts
         if self._out_bytes > WRITE_HIGH_WATER:
             self._flush()  # the transport may now say that this is enough for the moment
 
@@ -366,11 +385,14 @@ class Connection(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         if not self._out or self._transport is None or self.closed or self._is_sending:
             return
-        out, self._out, self._out_bytes = self._out, [], 0
-        if len(out) == 1:
-            self._transport.write(out[0])
-        elif any(type(chunk) is FileSlice for chunk in out):
+        out, size, has_slices = self._out, self._out_bytes, self._out_has_slices
+        self._out, self._out_bytes, self._out_has_slices = [], 0, False
+        if has_slices:
             self._send_slices(out)
+        elif len(out) == 1:
+            self._transport.write(out[0])
+        elif size < JOIN_BYTES:
+            self._transport.write(b"".join(out))
         else:
             self._transport.writelines(out)
 

@@ -14,6 +14,7 @@ from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.server import api as api_modules
 from riverport.kafka.server.connection import framed
+from riverport.kafka.server.produce_lane import ProduceLane
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import codec
 from riverport.kafka.wire.api import Api, ApiKey, apis
@@ -28,7 +29,10 @@ log = get_logger(__name__)
 Handler = Callable[["Broker", Request], Any]
 
 RequestFilter = Callable[[Request, Api, Callable[[], Any]], Any]
-"""Stands between connection and handler for tests: gets the request and a call that runs the handler."""
+"""Stands between connection and handler for tests: gets the request and a call that runs the handler.
+
+One that is false lets every request pass, and need not be asked.
+"""
 
 
 FORWARDED = frozenset(
@@ -80,7 +84,7 @@ class Operation:
 
     def handle(self, request: Request) -> Any:
         """The answer, a future of it, or None where there is none (acks=0)."""
-        if self._broker.request_filter is not None:
+        if self._broker.request_filter:
             return self._broker.request_filter(request, self.api, lambda: self._serve(request))
         return self._serve(request)
 
@@ -140,6 +144,7 @@ class Dispatch:
     def __init__(self, broker: "Broker", listener_kind: str) -> None:
         self._broker = broker
         self.kind = listener_kind
+        self.lane = ProduceLane(broker) if listener_kind == "broker" else None
         self._operations: dict[int, Operation | None] = {}
 
     def operation(self, api_key: int, version: int) -> Operation | None:

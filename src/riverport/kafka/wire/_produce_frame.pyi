@@ -1,0 +1,3 @@
+from riverport.kafka.wire.varint import Buffer
+
+def read(buffer: Buffer, start: int, stop: int, /) -> tuple[int, int, int, str | bytes, int, int, int] | None: ...
