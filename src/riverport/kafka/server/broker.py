@@ -48,6 +48,7 @@ from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
+from riverport.kafka.server.replica_fetchers import ReplicaFetchers
 from riverport.kafka.server.replica_moves import ReplicaMoves
 from riverport.kafka.server.replication import Replication
 from riverport.kafka.server.settings import BrokerConfig
@@ -121,6 +122,7 @@ class Broker:
         self.lifecycle = Lifecycle(self)
         self.client_quotas = ClientQuotas(self)
         self.replica_moves = ReplicaMoves(self)
+        self.replica_fetchers = ReplicaFetchers(self)
         self.replication = Replication(self)
         self._groups: GroupShell | None = None
         self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
@@ -337,6 +339,7 @@ class Broker:
         await self.lifecycle.close()
         if tell and not self.failed.done():
             await self.lifecycle.leave()
+        await self.replica_fetchers.close()
         if hasattr(self, "channel"):
             await self.channel.close()
         if self._snapshots is not None:
@@ -353,13 +356,21 @@ class Broker:
     # --- metadata
 
     def _metadata_changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
-        if delta.brokers or delta.topics or delta.deleted_topics:
-            everything = bool(delta.brokers)
+        if delta.everything or delta.brokers or delta.topics or delta.deleted_topics:
+            everything = delta.everything or bool(delta.brokers)
             names = [*delta.topics, *delta.deleted_topics.values()]
             self.view.changed(image, None if everything else names)
-        self._topics.apply(image, sorted(delta.topics), [(name, id_) for id_, name in delta.deleted_topics.items()])
+        if delta.everything:
+            self._topics.reload(image)
+        else:
+            deleted = [(name, id_) for id_, name in delta.deleted_topics.items()]
+            self._topics.apply(image, sorted(delta.topics), deleted)
+        if delta.brokers:
+            self.replica_fetchers.brokers_changed(delta.brokers)
         if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
             self.groups.follow()
+        elif delta.everything and self._groups is not None:
+            self._groups.follow()
         if delta.deleted_topics and self._groups is not None:
             self._groups.topics_deleted(delta.deleted_topics)
         self.client_quotas.changed(image, delta)
@@ -520,6 +531,7 @@ class Broker:
     def _directory_failed(self, path: str, error: Exception) -> None:
         for partition in self.partitions.values():
             if partition.log is not None and partition.log.failed is not None:
+                self.replica_fetchers.unfollow(partition)
                 partition.log = None
                 wake(partition, 0, self.loop)
         if (

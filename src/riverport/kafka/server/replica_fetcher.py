@@ -126,8 +126,17 @@ class ReplicaFetcher:
 
     async def _exchange(self, connection: Connection) -> None:
         """Send and answer until the connection is lost: raises ClientError then."""
-        core, clock = self.core, self._broker.clock
         pending: deque[tuple[Asked, asyncio.Future[Any], float]] = deque()
+        try:
+            await self._exchange_on(connection, pending)
+        finally:
+            for _, answer, _ in pending:
+                answer.cancel()
+
+    async def _exchange_on(
+        self, connection: Connection, pending: deque[tuple[Asked, asyncio.Future[Any], float]]
+    ) -> None:
+        core, clock = self.core, self._broker.clock
         while True:
             now_ms = clock.mono_ms()
             while (asked := core.next_request(now_ms, self._broker.broker_epoch)) is not None:

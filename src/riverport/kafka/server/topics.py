@@ -24,6 +24,7 @@ class Topics:
 
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
+        self._known: dict[tuple[str | None, int], PartitionRegistration] = {}  # what `broker.partitions` go by
 
     def apply(self, image: MetadataImage, changed: list[str], deleted: list[tuple[str, bytes]]) -> None:
         """`changed` topics were created, or partitions of them changed; `deleted` are (name, id)."""
@@ -32,6 +33,12 @@ class Topics:
         for name in changed:
             if (topic := image.topics.get(name)) is not None:
                 self._follow(topic, is_new=True)
+        self._broker.replica_fetchers.settle()
+
+    def reload(self, image: MetadataImage) -> None:
+        """The image was read from a snapshot: what it has changed is not known."""
+        gone = {(p.topic, p.topic_id) for p in self._broker.partitions.values() if p.topic_id not in image.topic_names}
+        self.apply(image, list(image.topics), sorted(gone))
 
     def apply_all(self, image: MetadataImage) -> None:
         """At the start: every topic of the image. Logs that are none of them are set aside, as Kafka does."""
@@ -40,6 +47,7 @@ class Topics:
                 self._broker.logs.set_aside(found.topic, found.partition)
         for topic in image.topics.values():
             self._follow(topic, is_new=False)
+        self._broker.replica_fetchers.settle()
 
     def _is_stray(self, found: Log, image: MetadataImage) -> bool:
         topic = image.topics.get(found.topic)
@@ -51,13 +59,17 @@ class Topics:
     def _follow(self, topic: TopicImage, *, is_new: bool) -> None:
         broker = self._broker
         broker.topic_names[topic.id] = topic.name
+        known = self._known
         for index, registration in topic.partitions.items():
             key = (topic.name, index)
+            if known.get(key) is registration:
+                continue  # one of thousands has changed, as a rule
             partition = broker.partitions.get(key)
             if broker.node_id not in registration.replicas:
                 if partition is not None:
                     self._drop(partition)
                 continue
+            known[key] = registration
             if partition is None:
                 opened = self._open(topic, index, is_new=is_new)
                 partition = Partition(
@@ -83,6 +95,7 @@ class Topics:
             broker.clock.mono_ms(),
         ):
             wake(partition, 0, broker.loop)
+            broker.replica_fetchers.follow(partition)
         if partition.high_watermark > before:
             committed(partition, broker.loop)
 
@@ -103,7 +116,9 @@ class Topics:
 
     def _drop(self, partition: Partition) -> None:
         broker = self._broker
-        del broker.partitions[(partition.topic, partition.index)]
+        key = (partition.topic, partition.index)
+        del broker.partitions[key], self._known[key]
+        broker.replica_fetchers.unfollow(partition)
         wake(partition, 0, broker.loop)
         if partition.log is not None:
             broker.logs.delete(partition.topic, partition.index, broker.clock.mono_ms())
