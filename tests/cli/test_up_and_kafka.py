@@ -122,12 +122,6 @@ def test_up_says_that_a_port_is_taken() -> None:
     assert "Address already in use" in result.stderr
 
 
-def test_up_refuses_more_brokers_than_it_has() -> None:
-    result = run("up", "--brokers", "3")
-    assert result.returncode == 2
-    assert "one broker per cluster" in result.stderr
-
-
 def test_up_says_what_is_wrong_with_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for directory in (tmp_path / "file", tmp_path / "file" / "below"):
@@ -174,7 +168,8 @@ def test_a_directory_of_a_newer_release_is_left_alone(tmp_path: Path, level: tup
     [
         (("--port", "65536"), "a port is a number from 0 to 65535"),
         (("--port", "x"), "invalid int value: 'x'"),
-        (("--brokers", "0"), "--brokers 0: this release runs one broker per cluster"),
+        (("--brokers", "0"), "--brokers 0: a cluster has 1 to 100"),
+        (("--brokers", "3", "--port", "65534"), "a port is a number from 0 to 65533"),
         (("--colour",), "unrecognized arguments: --colour"),
     ],
 )

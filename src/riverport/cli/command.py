@@ -74,6 +74,11 @@ class Verbs:
 def connect(parser: argparse.ArgumentParser, action: Action, *, json: bool = True) -> None:
     """Make a parser one whose action talks to a cluster."""
     parser.set_defaults(action=action)
+    add_address(parser, json=json)
+
+
+def add_address(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    """The options that name a cluster, and the form of what is printed."""
     parser.add_argument(
         "-b",
         "--bootstrap-server",

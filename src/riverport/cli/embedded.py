@@ -43,8 +43,11 @@ def client_port(ports: dict[str, int]) -> int:
     return next(port for name, port in ports.items() if name != "CONTROLLER")
 
 
-def format_if_new(properties: dict[str, str]) -> None:
-    """Format the directories of a node that has none yet. Raises ConfigError, StorageError."""
+def format_if_new(properties: dict[str, str], cluster_id: str | None = None) -> None:
+    """Format the directories of a node that has none yet; without an id, for a new cluster.
+
+    Raises ConfigError, StorageError.
+    """
     from riverport.base.files import OsFiles
     from riverport.base.ids import SystemIds, uuid_text
     from riverport.kafka.server.identity import META_PROPERTIES
@@ -55,7 +58,7 @@ def format_if_new(properties: dict[str, str]) -> None:
     if os.path.exists(f"{config.metadata_log_dir}/{META_PROPERTIES}"):
         return
     ids = SystemIds()
-    format_storage(OsFiles(), ids, config, uuid_text(ids.uuid()), now_ms=time.time_ns() // 1_000_000)
+    format_storage(OsFiles(), ids, config, cluster_id or uuid_text(ids.uuid()), now_ms=time.time_ns() // 1_000_000)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "up": ("up", "start a Kafka broker with embedded defaults"),
+    "up": ("up", "start a Kafka broker, or a cluster, with embedded defaults"),
     "demo": ("demo", "start a broker, produce a file's lines, consume them with a group"),
     "kafka": ("kafka", "format storage, start a node from server.properties"),
     "topics": ("topics", "list, create, describe, alter, delete topics"),
@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "groups": ("groups", "list, describe, delete consumer groups, set their offsets"),
     "configs": ("configs", "describe and change configurations"),
     "cluster": ("cluster", "brokers, features, log directories"),
+    "chaos": ("chaos", "stop, kill, pause, cut off or slow nodes of a cluster that `up` runs"),
     "simulate": ("simulate", "run clusters in simulated time, break them, and check every promise"),
     "log": ("log", "show what log files hold"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),

@@ -10,12 +10,15 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.base.settings import ConfigError
 from riverport.kafka.server.settings import BrokerConfig, load, remarks
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
 
 log = get_logger(__name__)
 
@@ -23,10 +26,14 @@ EXIT_CONFIG = 1
 """Kafka's scripts exit with 1 for whatever keeps a node from starting."""
 
 
-def run(properties: Mapping[str, str], ready: Callable[[dict[str, int]], None] | None = None) -> int:
+def run(
+    properties: Mapping[str, str],
+    ready: Callable[[dict[str, int]], None] | None = None,
+    made: "Callable[[Broker], None] | None" = None,
+) -> int:
     """Run one node until it is told to stop; returns the exit status.
 
-    `ready(ports)` is called with the bound port of each listener once the node answers.
+    `ready(ports)` is called with the bound port of each listener once the node answers, `made(node)` before it starts.
     """
     try:
         config = load(properties)
@@ -36,7 +43,7 @@ def run(properties: Mapping[str, str], ready: Callable[[dict[str, int]], None] |
         return EXIT_CONFIG
     _raise_file_limit()
     try:
-        _loop_runner()(_serve(config, ready))
+        _loop_runner()(_serve(config, ready, made))
     except (ConfigError, StorageError, OSError) as error:
         print(f"riverport: {error}", file=sys.stderr)
         return 1
@@ -52,7 +59,11 @@ def _loop_runner() -> Callable[..., None]:
     return runner
 
 
-async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] | None) -> None:
+async def _serve(
+    config: BrokerConfig,
+    ready: Callable[[dict[str, int]], None] | None,
+    made: "Callable[[Broker], None] | None",
+) -> None:
     gc.disable()  # what importing makes stays: collections while it is made were 16 % of a start's CPU time
     from riverport.kafka.server.broker import Broker
 
@@ -63,6 +74,8 @@ async def _serve(config: BrokerConfig, ready: Callable[[dict[str, int]], None] |
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     broker = Broker(config, loop)
+    if made is not None:
+        made(broker)
     gc.enable()
     stopped: asyncio.Future[Any] = loop.create_task(stopping.wait())
     failed: asyncio.Future[Any] = broker.failed
