@@ -1,7 +1,7 @@
 """A simulated cluster: nodes of the production code, a supervisor that restarts them, and what goes wrong with them."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 
 from riverport.base.ids import SeededIds, uuid_text
@@ -46,11 +46,12 @@ SETTINGS = {
 class SimCluster:
     """All nodes of a plan, by number from 1; `clients` come and go besides."""
 
-    def __init__(self, plan: Plan, note: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, note: Callable[[str], None], settings: Mapping[str, str] | None = None) -> None:
         self.plan = plan
         self.world = World()
         self.network = Network(self.world, Random(f"network {plan.seed}"))
         self.note = note
+        self._more_settings = settings or {}
         self.nodes = {number: self._node(number) for number in plan.nodes}
         self.starting: dict[int, asyncio.Task[None]] = {}
         self.clients: list[SimClient] = []
@@ -80,6 +81,7 @@ class SimCluster:
         listeners = [f"{name}://{host_of(number)}:{port}" for name, port, role in LISTENERS if role in roles]
         return {
             **SETTINGS,
+            **self._more_settings,
             "node.id": str(number),
             "process.roles": roles,
             "listeners": ",".join(listeners),
@@ -142,9 +144,9 @@ class SimCluster:
 
     def schedule_faults(self) -> None:
         for fault in self.plan.faults:
-            self.world.after(fault.at_s, self._strike, fault)
+            self.world.after(fault.at_s, self.strike, fault)
 
-    def _strike(self, fault: Fault) -> None:
+    def strike(self, fault: Fault) -> None:
         if self.is_healed:
             return
         node = self.nodes[fault.node]
@@ -242,6 +244,14 @@ class SimCluster:
         assert node.loop is not None
         node.loop.skew_s += fault.amount
         node.skew_s += fault.amount
+
+    def unforeseen(self) -> str | None:
+        """An error in a node that nothing has caught."""
+        for node in self.nodes.values():
+            if node.failures:
+                message, error = node.failures[0]
+                return f"node {node.number}: {message}: {error!r}"
+        return None
 
     def end(self) -> None:
         """Nothing runs any more; what is left of the processes may be collected."""

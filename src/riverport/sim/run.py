@@ -114,10 +114,8 @@ class _Run:
 
     def _look_around(self) -> None:
         self.cluster.supervise()
-        for node in self.cluster.nodes.values():
-            if node.failures:
-                message, error = node.failures[0]
-                raise Violation("nothing fails unforeseen", f"node {node.number}: {message}: {error!r}") from error
+        if (unforeseen := self.cluster.unforeseen()) is not None:
+            raise Violation("nothing fails unforeseen", unforeseen)
         if self.cluster.crippled and self.cluster.lagging() is None:
             self.cluster.crippled.clear()
         if (broken := self.workload.broken()) is not None:
