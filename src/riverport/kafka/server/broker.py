@@ -33,7 +33,7 @@ from riverport.kafka.server.client_quotas import ClientQuotas
 from riverport.kafka.server.compaction import Compaction
 from riverport.kafka.server.configs import Configs
 from riverport.kafka.server.controller import Controller
-from riverport.kafka.server.controller_channel import ControllerChannel, LocalChannel, RemoteChannel
+from riverport.kafka.server.controller_channel import ControllerChannel, EitherChannel, RemoteChannel
 from riverport.kafka.server.dispatch import Dispatch, RequestFilter
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.fetch_session import SessionCache
@@ -162,7 +162,8 @@ class Broker:
         await self._bind()
         if self.controller is not None:
             self.controller.start()
-            if (registered := self.controller.register_itself()) is not None:
+            registered = self.controller.register_itself()
+            if self.controller.is_active:
                 await registered
         self._snapshots = MetadataSnapshots(self.metadata, self.files, self.loop, self._executor, config)
         await self._accept("controller")
@@ -220,7 +221,7 @@ class Broker:
         self.topic_decisions = TopicDecisions(metadata.pending, self.ids, self.rng, self._config_problem)
         self.config_decisions = ConfigDecisions(metadata.pending, self.configs.rules)
         self.controller = Controller(self, metadata)
-        self.channel = LocalChannel(self)
+        self.channel = EitherChannel(self, config["controller.quorum.request.timeout.ms"])
         metadata.subscribe(lambda image, delta: self.metadata_fetches.committed())
 
     def _observe_metadata(self) -> None:
@@ -274,7 +275,7 @@ class Broker:
 
     def active_controller(self) -> Controller:
         """Raises ApiError NOT_CONTROLLER where this node is not it."""
-        if self.controller is None:
+        if self.controller is None or not self.controller.is_active:
             raise ApiError(ErrorCode.NOT_CONTROLLER, "This is not the correct controller for this cluster.")
         return self.controller
 
@@ -285,7 +286,8 @@ class Broker:
             every("metadata retention", lambda: 60_000, self._snapshots.clean)
         if self.controller is not None:
             every("metadata no-op", lambda: config["metadata.max.idle.interval.ms"] or 500, self._metadata_noop)
-            every("broker sessions", lambda: config["broker.session.timeout.ms"] // 8, self.controller.fence_expired)
+            for name, interval_ms, duty in self.controller.duties():
+                every(name, interval_ms, duty)
         if not self.is_broker:
             return
         first_ms = config["log.initial.task.delay.ms"]
@@ -329,6 +331,10 @@ class Broker:
 
         So does a process end that is killed: its logs lie as they are.
         """
+        await self.lifecycle.close()
+        if tell and not self.failed.done():
+            # While it still serves: clients are told who leads from now on, other brokers read of it from us.
+            await self.lifecycle.leave()
         await self.server.close()
         await self.housekeeping.stop()
         await self.compaction.stop()
@@ -340,6 +346,8 @@ class Broker:
         if tell and not self.failed.done():
             await self.lifecycle.leave()
         await self.replica_fetchers.close()
+        if self.controller is not None:
+            await self.controller.close()
         if hasattr(self, "channel"):
             await self.channel.close()
         if self._snapshots is not None:
@@ -398,7 +406,7 @@ class Broker:
         cordoned = self.config.cordoned_log_dirs if known else ()
         if cordoned != self.logs.cordoned:
             self.logs.cordoned = cordoned
-            self.lifecycle.cordoned_changed()
+            self.lifecycle.directories_changed()
 
     def log_config(self, topic: str) -> LogConfig:
         """What the topic's configuration means for its logs now."""
@@ -539,6 +547,8 @@ class Broker:
             or path == self.config.metadata_log_dir
         ):
             self._give_up(error)
+        else:
+            self.lifecycle.directories_changed()
 
     def _give_up(self, error: Exception) -> None:
         if not self.failed.done():

@@ -1,16 +1,17 @@
-"""The active controller of a node with the controller role: decisions, sessions of brokers, replicas of its log.
+"""The controller of a node with the controller role: decisions, and sessions of brokers.
 
 The cores decide on the image that includes what is not committed yet (`MetadataShell.pending`); an answer leaves once
-its records are committed. A quorum of one is active from its start to its end.
+its records are committed. Only while its node leads the metadata log is it the active one, and decides anything.
 """
 
 import asyncio
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
+from riverport.kafka.client.errors import ClientError
 from riverport.kafka.controller import features
 from riverport.kafka.controller.alter_partition import IsrChanges
 from riverport.kafka.controller.broker_states import BrokerStates
@@ -26,29 +27,21 @@ from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.policies import Policies
 from riverport.kafka.controller.reassignments import Reassignments
 from riverport.kafka.controller.scram import Scram
-from riverport.kafka.controller.topics import UNKNOWN_PARTITION
+from riverport.kafka.server.broker_watch import BrokerWatch
 from riverport.kafka.server.endpoints import reachable
+from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
+    from riverport.kafka.server.connection import Connection
     from riverport.kafka.server.metadata_shell import MetadataShell
 
 log = get_logger(__name__)
 
 REGISTRATION_SINCE = 15
 """The metadata.version (3.7-IV0) from which controllers register themselves (KIP-919)."""
-OBSERVER_SESSION_MS = 300_000
-"""Replicas that have not fetched for so long are no longer shown as observers."""
-
-
-class Replica(NamedTuple):
-    """How far a replica of the metadata log is, as the leader saw it last."""
-
-    log_end: int
-    last_fetch_ms: int
-    last_caught_up_ms: int
+REGISTRATION_RETRY_MS = 100
 
 
 class Controller:
@@ -70,40 +63,78 @@ class Controller:
         self.feature_updates = FeatureUpdates(image, node.node_id, lambda: int(node.config["min.insync.replicas"]))
         self.client_quotas = ClientQuotas(image, _resolves)
         self.scram = Scram(image)
-        self.replicas: dict[tuple[int, bytes], Replica] = {}
+        self.watch = BrokerWatch(node.loop, image, node.node_id, self._fence_incarnation)
+        self._incarnation_id = node.ids.uuid()
+        self._registering: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Give every broker that is up a session; what the node itself did not end cleanly ends now."""
-        now_ms = self._node.clock.mono_ms()
-        unfenced = [broker.id for broker in self._metadata.pending.brokers.values() if not broker.fenced]
-        self.heartbeats.begin(unfenced, now_ms)
+        self._metadata.on_active(self._begin)
         self._metadata.subscribe(self._followed)
+
+    def _begin(self, epoch: int) -> None:
+        """This node leads now: whoever is up gets a whole session, as nobody knows when it was heard of last."""
+        image = self._metadata.pending
+        log.info("this node is the active controller", epoch=epoch)
+        self.heartbeats.begin(
+            (broker.id for broker in image.brokers.values() if not broker.fenced), self._node.clock.mono_ms()
+        )
+        self.watch.begin()
+
+    @property
+    def is_active(self) -> bool:
+        return self._metadata.is_active
+
+    def duties(self) -> list[tuple[str, Callable[[], int], Callable[[], None]]]:
+        """(name, interval in ms, what to do then), for as long as the node runs; only the active controller does it."""
+        config = self._node.config
+        return [
+            ("broker sessions", lambda: config["broker.session.timeout.ms"] // 8, self.fence_expired),
+            ("leader balance", lambda: config["leader.imbalance.check.interval.seconds"] * 1000, self.balance),
+            ("leaderless partitions", lambda: config["unclean.leader.election.interval.ms"], self.revive),
+        ]
+
+    async def close(self) -> None:
+        await self.watch.close()
+        if self._registering is not None:
+            self._registering.cancel()
+            await asyncio.gather(self._registering, return_exceptions=True)
 
     def _followed(self, image: MetadataImage, delta: MetadataDelta) -> None:
         """An upgrade may have brought a record for what could not be told before."""
         if delta.features and self._node.node_id not in self._metadata.pending.controllers:
             self.register_itself()
 
-    def register_itself(self) -> "asyncio.Future[Any] | None":
+    def register_itself(self) -> "asyncio.Task[None]":
         """Note this controller's address and features in the metadata log, where the release has a record for it."""
-        node, image = self._node, self._metadata.pending
-        if image.features.get(features.METADATA_VERSION, 0) < REGISTRATION_SINCE:
-            return None
-        listener = m.ControllerRegistrationRequest.Listener
-        request = m.ControllerRegistrationRequest(
+        if self._registering is None or self._registering.done():
+            self._registering = self._node.loop.create_task(self._register())
+        return self._registering
+
+    async def _register(self) -> None:
+        """Tell the active controller, whoever that is, until it has heard."""
+        node, request = self._node, self._registration()
+        while node.metadata.image.features.get(features.METADATA_VERSION, REGISTRATION_SINCE) >= REGISTRATION_SINCE:
+            try:
+                answer = await node.channel.send(request)
+            except ClientError as error:
+                log.debug("the controller could not be registered yet", error=error)
+            else:
+                if not answer.error_code:
+                    return
+            await asyncio.sleep(REGISTRATION_RETRY_MS / 1000)
+
+    def _registration(self) -> m.ControllerRegistrationRequest:
+        node, of = self._node, m.ControllerRegistrationRequest
+        return of(
             node.node_id,
-            node.ids.uuid(),
+            self._incarnation_id,
             False,
             [
-                listener(e.listener, *reachable(e, node.ports), SECURITY_PROTOCOLS[e.protocol])
+                of.Listener(e.listener, *reachable(e, node.ports), SECURITY_PROTOCOLS[e.protocol])
                 for e in node.config.advertised_controller_listeners
             ],
-            [
-                m.ControllerRegistrationRequest.Feature(name, low, high)
-                for name, (low, high) in node.supported_features().items()
-            ],
+            [of.Feature(name, low, high) for name, (low, high) in node.supported_features().items()],
         )
-        return self._metadata.submit(lambda: self.cluster.register_controller(request))
 
     # --- features
 
@@ -134,24 +165,46 @@ class Controller:
     def unregister_broker(self, id_: int) -> "asyncio.Future[Any]":
         return self._metadata.submit(lambda: self.brokers.unregister(id_))
 
-    def register_broker(self, request: m.BrokerRegistrationRequest) -> "asyncio.Future[Any]":
+    def register_broker(self, request: Request) -> "asyncio.Future[Any]":
+        body: m.BrokerRegistrationRequest = request.body
+
         def decide() -> Outcome:
-            now_ms = self._node.clock.mono_ms()
-            if request.broker_id == self._node.node_id:
-                # Two processes cannot have this node's directory: who is registered under its id is its earlier self.
-                self.heartbeats.end(request.broker_id)
             outcome = self.cluster.register_broker(
-                request, self._metadata.next_offset, lambda id_: self.heartbeats.is_alive(id_, now_ms)
+                body, self._metadata.next_offset, lambda id_: self._may_run(id_, request)
             )
-            self.heartbeats.end(request.broker_id)
+            self.heartbeats.end(body.broker_id)
             return outcome
 
         return self._metadata.submit(decide)
 
-    def heartbeat(self, request: m.BrokerHeartbeatRequest) -> "asyncio.Future[Any]":
-        return self._metadata.submit(
-            lambda: self.brokers.heartbeat(request, self._node.clock.mono_ms(), self._metadata.next_offset)
-        )
+    def _may_run(self, id_: int, request: Request) -> bool:
+        """Whether the incarnation that is registered may still run, while another one says that it is that broker.
+
+        Who holds the directories of a broker holds their locks. If that broker's connection has ended, too, it is not
+        one that runs elsewhere on a copy of them.
+        """
+        if request.connection is None:
+            return False  # it asks in this very process: who is registered under its id is its earlier self
+        if not self.heartbeats.is_alive(id_, self._node.clock.mono_ms()):
+            return False
+        known = self._metadata.pending.brokers[id_]
+        same_directories = bool(known.log_dirs) and set(known.log_dirs) == set(request.body.log_dirs)
+        return not (same_directories and self.watch.has_lost(id_, known.epoch))
+
+    def heartbeat(self, request: Request) -> "asyncio.Future[Any]":
+        body: m.BrokerHeartbeatRequest = request.body
+
+        def decide() -> Outcome:
+            outcome = self.brokers.heartbeat(body, self._node.clock.mono_ms(), self._metadata.next_offset)
+            if request.connection is not None:
+                self.watch.heard(body.broker_id, body.broker_epoch, request.connection)
+            return outcome
+
+        return self._metadata.submit(decide)
+
+    def connection_closed(self, connection: "Connection") -> None:
+        if self.is_active:
+            self.watch.connection_closed(connection)
 
     def alter_partition(self, request: m.AlterPartitionRequest) -> "asyncio.Future[Any]":
         def decide() -> Outcome:
@@ -162,81 +215,43 @@ class Controller:
 
     def fence_expired(self) -> None:
         """A duty: brokers that were not heard of for a session are fenced."""
+        if not self.is_active:
+            return
         for id_ in self.heartbeats.expired(self._node.clock.mono_ms()):
             self.heartbeats.end(id_)
             broker = self._metadata.pending.brokers.get(id_)
             if broker is None or broker.fenced or id_ == self._node.node_id:
                 continue
             log.warning("a broker's session has timed out, it is fenced", broker=id_)
-            self._submit(partial(self.brokers.fence_incarnation, id_, broker.epoch))
+            self._fence_incarnation(id_, broker.epoch)
 
-    def _submit(self, decide: Callable[[], Outcome]) -> None:
-        """A decision that nobody waits for. It is made again where it still holds when this one is lost."""
-        self._metadata.submit(decide).add_done_callback(_log_failure)
+    def balance(self) -> None:
+        """A duty: preferred replicas lead again where they are in sync."""
+        if self.is_active and self._node.config["auto.leader.rebalance.enable"]:
+            self._repeat(self.elections.balance)
 
-    # --- replicas of the metadata log
+    def revive(self) -> None:
+        """A duty: partitions whose topics allow it get a leader that may lack records, rather than none."""
+        if self.is_active:
+            self._repeat(self.elections.revive)
 
-    def replica_fetched(self, id_: int, directory_id: bytes, offset: int) -> None:
-        """A replica asks for what lies behind `offset`, so it has all before it."""
-        now_ms = self._node.clock.wall_ms()
-        known = self.replicas.get((id_, directory_id))
-        caught_up = offset >= self._metadata.log.high_watermark
-        last = now_ms if caught_up else known.last_caught_up_ms if known else -1
-        self.replicas[(id_, directory_id)] = Replica(offset, now_ms, last)
+    def _repeat(self, decide: Callable[[], Outcome]) -> None:
+        """Decide again once the last lot is committed, for as long as there is more."""
 
-    def observers(self) -> dict[tuple[int, bytes], Replica]:
-        """Replicas without a vote that fetched lately."""
-        oldest = self._node.clock.wall_ms() - OBSERVER_SESSION_MS
-        for key in [key for key, replica in self.replicas.items() if replica.last_fetch_ms < oldest]:
-            del self.replicas[key]
-        return self.replicas
+        def settled(done: "asyncio.Future[Any]") -> None:
+            if not done.cancelled() and done.exception() is None and done.result():
+                self._repeat(decide)
 
-    def describe_quorum(self, request: m.DescribeQuorumRequest, version: int) -> m.DescribeQuorumResponse:
-        """Voters, observers and how far each is (KIP-595, KIP-853 for directories and nodes)."""
-        partition = m.DescribeQuorumResponse.PartitionData
-        topics = []
-        for topic in request.topics:
-            answers = []
-            for asked in topic.partitions:
-                if topic.topic_name == "__cluster_metadata" and asked.partition_index == 0:
-                    answers.append(self._quorum_partition(version))
-                else:
-                    answers.append(
-                        partition(asked.partition_index, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_PARTITION)
-                    )
-            topics.append(m.DescribeQuorumResponse.TopicData(topic.topic_name, answers))
-        nodes = []
-        listener = m.DescribeQuorumResponse.Listener
-        if version >= 2 and any(not answer.error_code for topic in topics for answer in topic.partitions):
-            nodes = [
-                m.DescribeQuorumResponse.Node(
-                    self._node.node_id,
-                    [
-                        listener(e.listener, *reachable(e, self._node.ports))
-                        for e in self._node.config.advertised_controller_listeners
-                    ],
-                )
-            ]
-        return m.DescribeQuorumResponse(topics=topics, nodes=nodes)
+        self._submit(decide).add_done_callback(settled)
 
-    def _quorum_partition(self, version: int) -> Any:
-        metadata, state = self._metadata, m.DescribeQuorumResponse.ReplicaState
-        now_ms = self._node.clock.wall_ms()
-        own = state(
-            self._node.node_id, self._node.metadata_voter_directory, metadata.log.log_end_offset, now_ms, now_ms
-        )
-        observers = [
-            state(id_, directory, replica.log_end, replica.last_fetch_ms, replica.last_caught_up_ms)
-            for (id_, directory), replica in sorted(self.observers().items())
-        ]
-        return m.DescribeQuorumResponse.PartitionData(
-            0,
-            leader_id=self._node.node_id,
-            leader_epoch=metadata.quorum.epoch,
-            high_watermark=metadata.log.high_watermark,
-            current_voters=[own],
-            observers=observers,
-        )
+    def _fence_incarnation(self, id_: int, epoch: int) -> None:
+        self._submit(partial(self.brokers.fence_incarnation, id_, epoch))
+
+    def _submit(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
+        """A decision that no client waits for; its duty comes round again if this one is lost."""
+        done = self._metadata.submit(decide)
+        done.add_done_callback(_log_failure)
+        return done
 
 
 def _log_failure(done: "asyncio.Future[Any]") -> None:

@@ -22,7 +22,7 @@ from riverport.kafka.wire.api import Api, apis
 from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
 
 if TYPE_CHECKING:
-    from riverport.kafka.raft.observer import Address
+    from riverport.kafka.raft.voters import Address
     from riverport.kafka.server.broker import Broker
 
 log = get_logger(__name__)
@@ -31,6 +31,10 @@ RETRY_MS = 50
 MAX_FORWARDED = 100
 """Requests that wait for the controller at a time; clients of more are told to try again."""
 _PRINCIPAL_VERSION = b"\0\0"
+
+
+class NotActive(Exception):
+    """Who was asked is not the active controller."""
 
 
 class ControllerChannel(Protocol):
@@ -124,25 +128,29 @@ class RemoteChannel:
 
     async def _forward(self, request: Request, body: Any) -> Any:
         """Ask again while the controller moves or starts, at most the request timeout."""
-        envelope = m.EnvelopeRequest(
-            _frame_of(request, body), _principal_of(request), ipaddress.ip_address(request.connection.peer_host).packed
-        )
         deadline = self._broker.clock.mono_ms() + self._timeout_ms
         self._forwarded += 1
         try:
             while True:
                 try:
-                    answer = await self._exchange("clients", envelope, self._timeout_ms)
-                except ClientError as error:
+                    return await self._forward_once(request, body)
+                except (ClientError, NotActive) as error:
                     log.info("a request could not be forwarded yet", error=error)
-                else:
-                    if answer.error_code != ErrorCode.NOT_CONTROLLER:
-                        return _opened(request, answer)
                 if self._broker.clock.mono_ms() >= deadline:
                     raise ApiError(ErrorCode.REQUEST_TIMED_OUT, "The controller could not be reached in time.")
                 await asyncio.sleep(RETRY_MS / 1000)
         finally:
             self._forwarded -= 1
+
+    async def _forward_once(self, request: Request, body: Any) -> Any:
+        """Raises ClientError, or NotActive, where the controller cannot answer now."""
+        envelope = m.EnvelopeRequest(
+            _frame_of(request, body), _principal_of(request), ipaddress.ip_address(request.connection.peer_host).packed
+        )
+        answer = await self._exchange("clients", envelope, self._timeout_ms)
+        if answer.error_code == ErrorCode.NOT_CONTROLLER:
+            raise NotActive("it is not the active controller")
+        return _opened(request, answer)
 
     async def _exchange(self, lane: str, body: Any, timeout_ms: int) -> Any:
         connection = await self._connection(lane)
@@ -167,6 +175,43 @@ class RemoteChannel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for _, connection in self._connections.values():
             await connection.close()
+
+
+class EitherChannel(RemoteChannel):
+    """A node with the controller role: the controller is this node while it leads, and else another one."""
+
+    def __init__(self, broker: "Broker", timeout_ms: int) -> None:
+        super().__init__(broker, timeout_ms)
+        self._local = LocalChannel(broker)
+
+    def send(self, body: Any) -> "asyncio.Future[Any]":
+        return self._local.send(body) if self._broker.metadata.is_active else super().send(body)
+
+    def forward(self, request: Request, body: Any) -> Any:
+        if not self._broker.metadata.is_active:
+            return super().forward(request, body)
+        result = self._local.forward(request, body)
+        return self._task(self._settled(result, request, body)) if isinstance(result, asyncio.Future) else result
+
+    async def _settled(self, result: "asyncio.Future[Any]", request: Request, body: Any) -> Any:
+        """What a controller did not finish that lost its lead is asked of its successor."""
+        try:
+            return await result
+        except ApiError as refused:
+            if refused.code is not ErrorCode.NOT_CONTROLLER:
+                raise
+        return await self._forward(request, body)
+
+    async def _forward_once(self, request: Request, body: Any) -> Any:
+        if not self._broker.metadata.is_active:
+            return await super()._forward_once(request, body)
+        try:
+            result = self._local.forward(request, body)
+            return await result if isinstance(result, asyncio.Future) else result
+        except ApiError as refused:
+            if refused.code is ErrorCode.NOT_CONTROLLER:
+                raise NotActive("this node is not the active controller any more") from refused
+            raise
 
 
 def _frame_of(request: Request, body: Any) -> bytes:

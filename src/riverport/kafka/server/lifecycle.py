@@ -1,11 +1,9 @@
 """A broker's life with the controller: registration, heartbeats, leave-taking (KIP-631).
 
-    register     until the controller gives an epoch; the broker is known, and fenced
-    join         once it has read the metadata up to its registration it is unfenced
-    heartbeats   every broker.heartbeat.interval.ms, so that the controller knows it is there
-    leave        its leaderships are given up and it is fenced, before it stops
-
-A broker in the controller's own process needs no heartbeats: the two end together.
+register     until the controller gives an epoch; the broker is known, and fenced
+join         once it has read the metadata up to its registration it is unfenced
+heartbeats   every broker.heartbeat.interval.ms, so that the controller knows it is there
+leave        its leaderships are given up, and when the others know, it is fenced and stops
 """
 
 import asyncio
@@ -17,6 +15,7 @@ from riverport.base.logging import get_logger
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.controller.cluster import CORDONED_SINCE, DIRECTORIES_SINCE
 from riverport.kafka.controller.features import METADATA_VERSION
+from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.server.controller import SECURITY_PROTOCOLS
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.wire import messages as m
@@ -30,6 +29,7 @@ log = get_logger(__name__)
 RETRY_MS = 100
 LEAVE_TIMEOUT_MS = 5_000
 """How long a stopping broker waits for the controller's leave."""
+LEAVE_RETRY_MS = 20
 
 
 class Lifecycle:
@@ -39,6 +39,8 @@ class Lifecycle:
         self._broker = broker
         self.epoch = -1
         self._incarnation_id = broker.ids.uuid()
+        self._heard = True  # the last heartbeat was answered
+        self._controller_epoch = -1
         self._beating: asyncio.Task[None] | None = None
         self._telling: set[asyncio.Task[object]] = set()
 
@@ -89,22 +91,24 @@ class Lifecycle:
 
     async def join(self) -> None:
         """Returns once the controller has unfenced this broker."""
-        while await self._beat() is not False:  # noqa: ASYNC110 - the controller is asked, no event tells
+        while (answer := await self._beat()) is None or answer.is_fenced:  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(RETRY_MS / 1000)
-        if not self._broker.is_controller:
-            self._beating = self._broker.loop.create_task(self._beat_on())
+        broker = self._broker
+        self._controller_epoch = broker.metadata.image.epoch
+        broker.metadata.subscribe(self._followed)
+        self._beating = broker.loop.create_task(self._beat_on())
 
     async def _beat_on(self) -> None:
-        interval_ms: int = self._broker.config["broker.heartbeat.interval.ms"]
         while True:
-            await asyncio.sleep(interval_ms / 1000)
+            interval_ms: int = self._broker.config["broker.heartbeat.interval.ms"]
+            await asyncio.sleep((interval_ms if self._heard else min(interval_ms, RETRY_MS)) / 1000)
             try:
                 await self._beat()
             except Exception:
                 log.exception("a heartbeat failed")
 
-    async def _beat(self, *, want_shut_down: bool = False) -> bool | None:
-        """Whether the broker is fenced now; None where the controller could not be asked."""
+    async def _beat(self, *, want_shut_down: bool = False) -> m.BrokerHeartbeatResponse | None:
+        """The controller's answer; None where it could not be asked, or does not know this broker."""
         broker = self._broker
         request = m.BrokerHeartbeatRequest(
             broker_id=broker.node_id,
@@ -115,18 +119,35 @@ class Lifecycle:
             cordoned_log_dirs=self._cordoned(),
         )
         try:
-            response: Any = await broker.channel.send(request)
+            response: m.BrokerHeartbeatResponse = await broker.channel.send(request)
         except ClientError as error:
-            log.warning("no heartbeat reached the controller", error=error)
+            if self._heard:
+                log.warning("no heartbeat reached the controller", error=error)
+            self._heard = False
             return None
+        self._heard = response.error_code in (0, ErrorCode.STALE_BROKER_EPOCH)
         if response.error_code == ErrorCode.STALE_BROKER_EPOCH and not want_shut_down:
             # The controller has forgotten this registration: get a new one, as a broker that is new.
             log.warning("the controller does not know this broker any more, it registers again")
             await self._try_register(self._registration())
             return None
-        if response.error_code:
+        if response.error_code == ErrorCode.STALE_BROKER_EPOCH:
+            response.should_shut_down = True  # nobody waits for who is not known
+        elif response.error_code:
             return None
-        return bool(response.is_fenced)
+        return response
+
+    def _followed(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        """Tell at once how far the metadata is read where somebody waits for that.
+
+        A broker that leaves may go when all others know who leads in its place, and a controller that is new in its
+        office holds those for dead that it does not hear of.
+        """
+        nodes = [image.brokers[id_] for id_ in delta.brokers if id_ in image.brokers and id_ != self._broker.node_id]
+        is_new = image.epoch != self._controller_epoch
+        self._controller_epoch = image.epoch
+        if is_new or any(node.in_controlled_shutdown and not node.fenced for node in nodes):
+            self._tell(self._beat())
 
     def _cordoned(self) -> list[bytes] | None:
         """The directories that take no new partitions; None where the cluster does not know of such a thing yet."""
@@ -143,8 +164,8 @@ class Lifecycle:
         if knows and own is not None and own.epoch == self.epoch and not own.log_dirs:
             self._tell(self._try_register(self._registration()))
 
-    def cordoned_changed(self) -> None:
-        """Tell the controller at once, not with the next heartbeat: whoever cordoned a directory waits for that."""
+    def directories_changed(self) -> None:
+        """Tell the controller at once, not with the next heartbeat, which directories are cordoned or have failed."""
         if self.epoch >= 0:
             self._tell(self._beat())
 
@@ -166,6 +187,7 @@ class Lifecycle:
             return
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT_MS / 1000):
-                await self._beat(want_shut_down=True)
+                while (answer := await self._beat(want_shut_down=True)) is None or not answer.should_shut_down:  # noqa: ASYNC110
+                    await asyncio.sleep(LEAVE_RETRY_MS / 1000)
         except TimeoutError:
-            log.warning("the controller did not answer the broker's leave")
+            log.warning("the controller did not let the broker go in time, it goes all the same")

@@ -178,6 +178,8 @@ class Listener:
     def closed(self, connection: Connection) -> None:
         self.server.connections.discard(connection)
         self.server.limits[self.dispatch.kind].leave(connection)
+        if self.dispatch.kind == "controller" and self.server.broker.controller is not None:
+            self.server.broker.controller.connection_closed(connection)
 
     def stop_accepting(self) -> None:
         if self._asyncio_server is not None:

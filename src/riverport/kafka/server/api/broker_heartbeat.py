@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 
 def handle(broker: "Broker", request: Request) -> asyncio.Future[m.BrokerHeartbeatResponse]:
-    return broker.active_controller().heartbeat(request.body)
+    return broker.active_controller().heartbeat(request)

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 
 def handle(broker: "Broker", request: Request) -> asyncio.Future[m.BrokerRegistrationResponse]:
-    return broker.active_controller().register_broker(request.body)
+    return broker.active_controller().register_broker(request)

@@ -1,0 +1,150 @@
+"""Brokers whose process has died are noticed at once, not when their session is over (ADR 6).
+
+    a heartbeat connection ends           its broker may be dead, restarting, or only cut off
+    the listeners are tried               all of them, where the heartbeats came from
+    every one refuses                     no process has those ports: that incarnation is fenced
+    one of them answers, or nobody does   it may live: its session decides, as in Apache Kafka
+
+A new controller has heard of nobody yet: it tries the listeners of who stays silent. Only the incarnation that was
+watched is ever fenced, and a broker that is heard of again after it was given up is never tried again.
+"""
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from riverport.base.logging import get_logger
+from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.connection import Connection
+
+log = get_logger(__name__)
+
+ATTEMPTS_AFTER_MS = (0, 20, 100, 300)
+"""When to try after a connection has ended: while a process dies, its listener may outlive its connection."""
+SILENCE_MS = 150
+"""How long a broker that refuses may be silent towards a new controller."""
+ANSWER_SECONDS = 1.0
+"""Who neither answers nor refuses for so long is not known to be dead."""
+
+
+class _Link(NamedTuple):
+    """The last heartbeat of a broker: from which incarnation, on which connection."""
+
+    epoch: int
+    connection: "Connection"
+
+
+class BrokerWatch:
+    """The active controller's eye on processes. `fence(id, epoch)` is called for an incarnation that is dead."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, image: MetadataImage, own_id: int, fence: Callable[[int, int], None]
+    ) -> None:
+        self._loop = loop
+        self._image = image
+        self._own_id = own_id
+        self._fence = fence
+        self._links: dict[int, _Link] = {}
+        self._given_up: dict[int, int] = {}  # broker -> epoch of the incarnation that was fenced here
+        self._unpredictable: set[int] = set()  # their refusals mean nothing: they were given up, and lived
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self) -> None:
+        """This node has become the active controller."""
+        self._links.clear()
+        for node in self._image.brokers.values():
+            if not node.fenced and node.id != self._own_id:
+                self._start(self._try_silent(node))
+
+    def heard(self, id_: int, epoch: int, connection: "Connection") -> None:
+        self._links[id_] = _Link(epoch, connection)
+        if self._given_up.pop(id_, None) == epoch:
+            log.warning("a broker lives although its listeners refused, it is not tried any more", broker=id_)
+            self._unpredictable.add(id_)
+
+    def has_lost(self, id_: int, epoch: int) -> bool:
+        """Whether the connection on which this incarnation was heard has ended, and no other has taken its place."""
+        link = self._links.get(id_)
+        return link is not None and link.epoch == epoch and link.connection.closed
+
+    def connection_closed(self, connection: "Connection") -> None:
+        for id_, link in self._links.items():
+            node = self._image.brokers.get(id_)
+            if link.connection is connection and node is not None and node.epoch == link.epoch and not node.fenced:
+                self._start(self._try_lost(node, connection))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try_lost(self, node: BrokerRegistration, connection: "Connection") -> None:
+        host = connection.peer_host
+        if not await self._is_at(node, host):
+            return  # behind something that translates addresses: its refusals are not the broker's own
+        waited = 0
+        for after_ms in ATTEMPTS_AFTER_MS:
+            await asyncio.sleep((after_ms - waited) / 1000)
+            waited = after_ms
+            if self._links[node.id].connection is not connection:
+                return
+            if await self._refuses(node, host):
+                break
+        else:
+            return
+        if self._links[node.id].connection is connection:
+            self._give_up(node)
+
+    async def _try_silent(self, node: BrokerRegistration) -> None:
+        if not await self._refuses(node):
+            return
+        await asyncio.sleep(SILENCE_MS / 1000)
+        if node.id not in self._links and await self._refuses(node) and node.id not in self._links:
+            self._give_up(node)
+
+    def _give_up(self, node: BrokerRegistration) -> None:
+        if node.id not in self._unpredictable:
+            log.warning("a broker's process has ended, it is fenced", broker=node.id, epoch=node.epoch)
+            self._given_up[node.id] = node.epoch
+            self._fence(node.id, node.epoch)
+
+    async def _is_at(self, node: BrokerRegistration, host: str) -> bool:
+        """Whether every listener is, by its advertised name, where the heartbeats came from."""
+        for endpoint in node.endpoints:
+            if endpoint.host != host and host not in await self._addresses(endpoint.host, endpoint.port):
+                return False
+        return bool(node.endpoints)
+
+    async def _addresses(self, host: str, port: int) -> set[str]:
+        try:
+            return {str(ipaddress.ip_address(host))}
+        except ValueError:
+            pass
+        try:
+            return {str(found[4][0]) for found in await self._loop.getaddrinfo(host, port)}
+        except OSError:
+            return set()
+
+    async def _refuses(self, node: BrokerRegistration, host: str | None = None) -> bool:
+        """Whether every listener refuses, at `host` or else where it is advertised."""
+        for endpoint in node.endpoints:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    transport, _ = await self._loop.create_connection(
+                        asyncio.Protocol, host or endpoint.host, endpoint.port
+                    )
+            except ConnectionRefusedError:
+                continue
+            except OSError:  # TimeoutError among them
+                return False
+            transport.abort()
+            return False
+        return bool(node.endpoints)
