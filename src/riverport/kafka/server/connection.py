@@ -18,7 +18,7 @@ is started).
 import asyncio
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from riverport.base.files import FileSlice, StorageError
@@ -54,11 +54,12 @@ _PENDING = -1
 class _Started:
     """A request whose answer is not sent: `parts` is None until it is there."""
 
-    __slots__ = ("api_key", "future", "parts")
+    __slots__ = ("api_key", "future", "hurry", "parts")
 
     def __init__(self, api_key: int, future: "asyncio.Future[Any] | None" = None) -> None:
         self.api_key = api_key
         self.future = future
+        self.hurry: Callable[[], None] | None = None
         self.parts: list[Any] | None = None
 
 
@@ -285,6 +286,10 @@ class Connection(asyncio.BufferedProtocol):
             return False
         if not self._started:
             return True
+        last = self._started[-1]
+        if last.hurry is not None:
+            last.hurry()
+            last.hurry = None
         # Apache Kafka starts a connection's next request when the last is answered. Produce behind Produce may
         # overtake nothing: both are appended in order, and only their acknowledgement waits.
         return api_key == _PRODUCE and self._started[-1].api_key == _PRODUCE and len(self._started) < MAX_STARTED
@@ -361,6 +366,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wait_for(self, future: "asyncio.Future[Any]", request: Request, operation: "Operation") -> None:
         started = _Started(_PENDING if request.is_pending else request.api_key, future)
+        started.hurry = request.hurry
         self._started.append(started)
 
         def done(future: "asyncio.Future[Any]") -> None:

@@ -11,6 +11,7 @@ Bytes answer a waiting fetch, watermarks only travel with the next answer.
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.log import Isolation, Log
@@ -170,6 +171,8 @@ class _FollowerFetch:
             return found
         self._missing_bytes = found
         self.future = self._broker.loop.create_future()
+        # A follower that has learnt of more partitions says so at once.
+        self._request.hurry = partial(self.finish, True)
         follower.wait(self, max_wait_ms)
         return self.future
 

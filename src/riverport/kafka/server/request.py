@@ -1,5 +1,6 @@
 """One request as handlers see it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ class Request:
     connection: "Connection"
     received_ms: float  # on the monotonic clock
     is_pending: bool = False  # it is applied when its future is done: no other request of the connection may start
+    hurry: Callable[[], None] | None = None  # ends its wait: another request stands behind it
 
     @property
     def client_host(self) -> str:
