@@ -160,6 +160,18 @@ def test_produce_that_nobody_replicates_times_out(wire: Wire, topic: Topic, seco
     assert (entry.error_code, entry.base_offset) == (ErrorCode.REQUEST_TIMED_OUT, 0)
 
 
+def test_replica_that_was_fenced_while_it_was_level_joins_again_without_a_word(
+    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower, third: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2, 3], min_insync_replicas=2)
+    second.fetch(topic, p0=0)
+    third.fetch(topic, p0=0)
+    heartbeat(broker, 3, epochs[3], want_fence=True)
+    until(broker, lambda node: list(node.partitions[topic[0], 0].isr) == [1, 2])
+    heartbeat(broker, 3, epochs[3], want_fence=False)
+    until(broker, lambda node: sorted(node.partitions[topic[0], 0].isr) == [1, 2, 3])
+
+
 def test_replica_joins_again_once_it_has_caught_up(
     broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower, third: Follower
 ) -> None:
@@ -171,10 +183,13 @@ def test_replica_joins_again_once_it_has_caught_up(
     assert answered(wire) == 0
     third.fetch(topic, p0=1)
     assert list(registration(broker, topic).isr) == [1, 2]  # it is fenced, whatever it fetches
+    write(wire, topic, b"w")
+    second.fetch(topic, p0=2)
+    assert answered(wire) == 0
     heartbeat(broker, 3, epochs[3], want_fence=False)
     until(broker, lambda node: not node.metadata.image.brokers[3].fenced)
-    third.fetch(topic, p0=0)
-    assert list(registration(broker, topic).isr) == [1, 2]
     third.fetch(topic, p0=1)
+    assert list(registration(broker, topic).isr) == [1, 2]
+    third.fetch(topic, p0=2)
     until(broker, lambda node: sorted(node.partitions[topic[0], 0].isr) == [1, 2, 3])
     assert sorted(registration(broker, topic).isr) == [1, 2, 3]

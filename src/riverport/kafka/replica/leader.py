@@ -206,6 +206,16 @@ class Leadership:
         wanted = (*isr, follower.broker_id)
         return self._propose(wanted, maximal=wanted)
 
+    def maybe_expand(self, log: Log) -> Proposal | None:
+        """Take in a follower that is level. To be called now and then, and when brokers have changed.
+
+        What has not moved is not named in its fetches: one that was fenced while it was level would stay out for good.
+        """
+        for follower in self.followers.values():
+            if follower.is_level and (proposal := self._maybe_expand(log, follower)) is not None:
+                return proposal
+        return None
+
     def maybe_shrink(self, log_: Log, now_ms: float) -> Proposal | None:
         """Drop the in-sync replicas that have not been level for the lag time. To be called now and then."""
         partition, lag_time_max_ms = self._partition, self._surroundings.lag_time_max_ms

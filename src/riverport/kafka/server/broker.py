@@ -375,6 +375,7 @@ class Broker:
             self._topics.apply(image, sorted(delta.topics), deleted)
         if delta.brokers:
             self.replica_fetchers.brokers_changed(delta.brokers)
+            self.replication.brokers_changed()
         if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
             self.groups.follow()
         elif delta.everything and self._groups is not None:

@@ -1,7 +1,7 @@
 """The leader's side of replication on one broker: what its partitions go by, and the changes of their in-sync replicas.
 
 fetches of followers        move progress and high watermark, propose that a follower joins      `follower_fetch`
-every half lag time         those who are late are proposed to leave                             `check_lag`
+every half lag time         those who are late are proposed to leave, those who are level to join `check_lag`
 proposals                   go to the controller, many partitions in one request, one at a time  `IsrChanges`
 """
 
@@ -40,11 +40,21 @@ class Replication:
             leadership, log = partition.leadership, partition.log
             if leadership is None or log is None:
                 continue
-            proposal = leadership.maybe_shrink(log, now_ms)
+            proposal = leadership.maybe_shrink(log, now_ms) or leadership.maybe_expand(log)
             if proposal is not None:
                 self.propose(partition, proposal)
             elif log.high_watermark < log.log_end_offset and leadership.advance(log):
                 committed(partition, broker.loop)  # it was held back by a follower that has now been away for too long
+
+    def brokers_changed(self) -> None:
+        """Followers that are level may have become ones that are to be in sync."""
+        for partition in self._broker.partitions.values():
+            leadership, log = partition.leadership, partition.log
+            if leadership is None or log is None or len(partition.isr) == len(partition.replicas):
+                continue
+            proposal = leadership.maybe_expand(log)
+            if proposal is not None:
+                self.propose(partition, proposal)
 
     def close(self) -> None:
         self.isr_changes.close()
