@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from tests.kafka.server.conftest import address_of
-from tests.kafka.server.wire import SECONDS, Wire, asked, batch, fetch, produce, unique
+from tests.kafka.server.wire import SECONDS, Wire, asked, batch, fetch, frame, produce, unique
 
 from riverport.kafka.controller.image import PartitionRegistration
 from riverport.kafka.wire import messages as m
@@ -15,8 +15,12 @@ from riverport.kafka.wire.api import ApiKey
 from riverport.testing import Broker
 
 Topic = tuple[str, bytes]
-CONFIG = {"broker.session.timeout.ms": 600_000, "replica.lag.time.max.ms": 600_000}
-"""Nobody sends heartbeats for them, and tests do not hurry."""
+CONFIG: dict[str, object] = {
+    "broker.session.timeout.ms": 600_000,
+    "replica.lag.time.max.ms": 600_000,
+    "controlled.shutdown.enable": False,
+}
+"""Nobody sends heartbeats for them, nobody takes over what they should lead, and tests do not hurry."""
 
 
 def register(broker: Broker, *ids: int, rack: str | None = None) -> dict[int, int]:
@@ -118,7 +122,7 @@ class Follower:
 
     def begin(self, topic: Topic | None = None, *, max_wait_ms: int = 60_000, **offsets: Any) -> None:
         """Send a fetch that waits."""
-        self.wire.send(frame_of(self.request(topic, max_wait_ms=max_wait_ms, **offsets)))
+        self.wire.send(frame(self.request(topic, max_wait_ms=max_wait_ms, **offsets)))
 
     def end(self) -> dict[int, Any]:
         """The answer to what was begun."""
@@ -132,14 +136,8 @@ class Follower:
         return {entry.partition_index: entry for topic in answer.responses for entry in topic.partitions}
 
 
-def frame_of(request: Any) -> bytes:
-    from tests.kafka.server.wire import frame
-
-    return frame(request)
-
-
 def write(wire: Wire, topic: Topic, *values: bytes, acks: int = -1, timeout_ms: int = 60_000) -> None:
     """Send a produce request for partition 0; `next_answer` has what comes of it."""
     request = produce(topic, batch(*values), acks=acks)
     request.timeout_ms = timeout_ms
-    wire.send(frame_of(request))
+    wire.send(frame(request))

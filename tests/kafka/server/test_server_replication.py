@@ -1,6 +1,7 @@
 """A leader and its followers over the wire: acknowledgements, watermarks, in-sync replicas, waiting fetches."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.kafka.server.conftest import address_of
@@ -15,8 +16,9 @@ from tests.kafka.server.paper_brokers import (
     until,
     write,
 )
-from tests.kafka.server.wire import Wire, asked, batch, fetch, fetched, produce, produced, values_of
+from tests.kafka.server.wire import Wire, asked, batch, fetch, fetched, frame, produce, produced, values_of
 
+from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ErrorCode
 from riverport.testing import Broker
@@ -79,18 +81,12 @@ def test_consumer_sees_a_record_once_it_is_committed(
     entry = fetched(wire.ask(fetch([(topic, [asked()])])))
     assert (entry.records, entry.high_watermark) == (b"", 0)
     with Wire(address_of(broker)) as consumer:
-        consumer.send(frame_of_waiting(topic))
+        consumer.send(frame(fetch([(topic, [asked()])], max_wait_ms=60_000)))
         second.fetch(topic, p0=1)
         assert consumer.is_silent()
         third.fetch(topic, p0=1)
         entry = fetched(consumer.next_answer(ApiKey.FETCH, 18)[1])
         assert (values_of(entry.records), entry.high_watermark) == ([b"v"], 1)
-
-
-def frame_of_waiting(topic: Topic) -> bytes:
-    from tests.kafka.server.wire import frame
-
-    return frame(fetch([(topic, [asked()])], max_wait_ms=60_000))
 
 
 def test_waiting_fetch_of_a_follower_is_answered_by_an_append(wire: Wire, topic: Topic, second: Follower) -> None:
@@ -160,18 +156,6 @@ def test_produce_that_nobody_replicates_times_out(wire: Wire, topic: Topic, seco
     assert (entry.error_code, entry.base_offset) == (ErrorCode.REQUEST_TIMED_OUT, 0)
 
 
-def test_replica_that_was_fenced_while_it_was_level_joins_again_without_a_word(
-    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower, third: Follower
-) -> None:
-    topic = make_topic(broker, [1, 2, 3], min_insync_replicas=2)
-    second.fetch(topic, p0=0)
-    third.fetch(topic, p0=0)
-    heartbeat(broker, 3, epochs[3], want_fence=True)
-    until(broker, lambda node: list(node.partitions[topic[0], 0].isr) == [1, 2])
-    heartbeat(broker, 3, epochs[3], want_fence=False)
-    until(broker, lambda node: sorted(node.partitions[topic[0], 0].isr) == [1, 2, 3])
-
-
 def test_replica_joins_again_once_it_has_caught_up(
     broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower, third: Follower
 ) -> None:
@@ -193,3 +177,102 @@ def test_replica_joins_again_once_it_has_caught_up(
     third.fetch(topic, p0=2)
     until(broker, lambda node: sorted(node.partitions[topic[0], 0].isr) == [1, 2, 3])
     assert sorted(registration(broker, topic).isr) == [1, 2, 3]
+
+
+def test_replica_that_was_fenced_while_it_was_level_joins_again_without_a_word(
+    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower, third: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2, 3], min_insync_replicas=2)
+    second.fetch(topic, p0=0)
+    third.fetch(topic, p0=0)
+    heartbeat(broker, 3, epochs[3], want_fence=True)
+    until(broker, lambda node: list(node.partitions[topic[0], 0].isr) == [1, 2])
+    heartbeat(broker, 3, epochs[3], want_fence=False)
+    until(broker, lambda node: sorted(node.partitions[topic[0], 0].isr) == [1, 2, 3])
+
+
+def test_deleting_records_waits_until_live_replicas_have_deleted_them(
+    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2])
+    write(wire, topic, b"v")
+    second.fetch(topic, p0=1)
+    assert answered(wire) == 0
+    second.fetch()
+    second.begin()
+    made = m.DeleteRecordsRequest
+    partitions = [made.DeleteRecordsPartition(0, 1)]
+    wire.send(frame(made([made.DeleteRecordsTopic(topic[0], partitions)], 60_000)))
+    assert second.end()[0].log_start_offset == 1  # told at once
+    assert wire.is_silent()
+    request = second.request(topic, p0=1)
+    request.topics[0].partitions[0].log_start_offset = 1
+    second.wire.ask(request)
+    (entry,) = wire.next_answer(ApiKey.DELETE_RECORDS, 2)[1].topics[0].partitions
+    assert (entry.error_code, entry.low_watermark) == (0, 1)
+
+
+def test_latest_offset_is_not_known_until_a_new_leader_s_watermark_has_reached_its_epoch(
+    broker: Broker, wire: Wire, topic: Topic, second: Follower, third: Follower
+) -> None:
+    assert produced(wire.ask(produce(topic, batch(b"v"), acks=1))).error_code == 0
+    lead_anew(broker, topic)
+
+    def ask(timestamp: int, version: int, replica: int = -1) -> tuple[int, int]:
+        made = m.ListOffsetsRequest
+        request = made(replica, 0, [made.ListOffsetsTopic(topic[0], [made.ListOffsetsPartition(0, -1, timestamp)])])
+        (entry,) = wire.ask(request, version).topics[0].partitions
+        return entry.error_code, entry.offset
+
+    assert ask(-1, 5) == (ErrorCode.OFFSET_NOT_AVAILABLE, -1)
+    assert ask(-1, 4) == (ErrorCode.LEADER_NOT_AVAILABLE, -1)
+    assert ask(0, 5) == (ErrorCode.OFFSET_NOT_AVAILABLE, -1)
+    assert ask(-2, 5) == (0, 0)
+    assert ask(-1, 5, replica=2) == ask(-1, 5, replica=-2) == (0, 1)
+    second.fetch(topic, p0=1)
+    third.fetch(topic, p0=1)
+    assert ask(-1, 5) == (0, 1)
+
+
+def lead_anew(broker: Broker, topic: Topic) -> None:
+    """Let the broker learn that it leads in the next epoch, all replicas being in sync."""
+
+    async def learn(node: Any) -> None:
+        partition = node.partitions[topic[0], 0]
+        epochs = partition.leader_epoch + 1, partition.partition_epoch + 1
+        partition.follow_metadata(1, *epochs, partition.replicas, partition.isr, node.clock.mono_ms())
+
+    broker.run(learn)
+
+
+def test_producer_is_told_when_its_leader_is_replaced(
+    broker: Broker, wire: Wire, topic: Topic, epochs: dict[int, int]
+) -> None:
+    write(wire, topic, b"v")
+
+    async def lose(node: Any) -> None:
+        partition = node.partitions[topic[0], 0]
+        epochs = partition.leader_epoch + 1, partition.partition_epoch + 1
+        partition.follow_metadata(2, *epochs, partition.replicas, partition.isr, node.clock.mono_ms())
+        node.wake(partition)
+
+    broker.run(lose)
+    entry = produced(wire.next_answer(ApiKey.PRODUCE, 13)[1])
+    assert (entry.error_code, entry.current_leader.leader_id) == (ErrorCode.NOT_LEADER_OR_FOLLOWER, 2)
+
+
+def test_acks_all_needs_enough_replicas_before_and_after_the_append(
+    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower
+) -> None:
+    topic = make_topic(broker, [1, 2], min_insync_replicas=2)
+    write(wire, topic, b"v")
+    heartbeat(broker, 2, epochs[2], want_fence=True)
+    until(broker, lambda node: list(node.partitions[topic[0], 0].isr) == [1])
+    assert wire.is_silent()  # under the least number of in-sync replicas nothing is committed
+    with Wire(address_of(broker)) as other:
+        entry = produced(other.ask(produce(topic, batch(b"w"))))
+        assert (entry.error_code, entry.base_offset) == (ErrorCode.NOT_ENOUGH_REPLICAS, -1)
+    heartbeat(broker, 2, epochs[2], want_fence=False)
+    until(broker, lambda node: not node.metadata.image.brokers[2].fenced)
+    second.fetch(topic, p0=1)
+    assert answered(wire) == 0

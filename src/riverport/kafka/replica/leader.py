@@ -168,6 +168,15 @@ class Leadership:
         log.update_high_watermark(mark)
         return True
 
+    def low_watermark(self, log_start_offset: int) -> int:
+        """The lowest log start of the replicas that are alive (KIP-107)."""
+        lowest = log_start_offset
+        for follower in self.followers.values():
+            registered = self._surroundings.registration(follower.broker_id)
+            if registered is not None and not registered.fenced:
+                lowest = min(lowest, follower.start_offset)
+        return lowest
+
     def take_committed(self, high_watermark: int) -> int:
         """The bytes of appends that the high watermark has passed since the last call."""
         uncommitted, size, count = self._uncommitted, 0, 0

@@ -10,6 +10,8 @@ from riverport.kafka.replica.progress import FollowerProgress
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 ACKS_ALL = -1
+Queue = list[tuple[int, Any, Any]]
+"""(an offset, a request that waits for it, a part of its answer), in the order of the offsets."""
 
 
 class Partition:
@@ -25,6 +27,7 @@ class Partition:
     __slots__ = (
         "broker_id",
         "commit_listener",
+        "deletions",
         "index",
         "isr",
         "leader_epoch",
@@ -67,7 +70,8 @@ class Partition:
         self.leadership: Leadership | None = None
         self.waiters: dict[Any, None] = {}  # consumers' fetches that wait for this partition, in order of arrival
         self.watchers: dict[Any, Any] = {}  # what followers' fetch sessions say of it, and those sessions
-        self.produces: list[tuple[int, Any, Any]] = []  # (offset, request, answer) that wait for the high watermark
+        self.produces: Queue = []  # what waits for the high watermark
+        self.deletions: Queue = []  # what waits for the log start of every replica
         self.commit_listener: Callable[[], None] | None = None  # told when the high watermark has moved
 
     def __repr__(self) -> str:
@@ -81,6 +85,14 @@ class Partition:
     def high_watermark(self) -> int:
         """-1 where there is no log."""
         return -1 if self.log is None else self.log.high_watermark
+
+    @property
+    def low_watermark(self) -> int:
+        """No live replica has records below; -1 where there is no log."""
+        if self.log is None:
+            return -1
+        start = self.log.log_start_offset
+        return start if self.leadership is None else self.leadership.low_watermark(start)
 
     def follow_metadata(
         self,
@@ -125,13 +137,18 @@ class Partition:
 
         Raises ApiError NOT_LEADER_OR_FOLLOWER, FENCED_LEADER_EPOCH, UNKNOWN_LEADER_EPOCH, KAFKA_STORAGE_ERROR.
         """
+        log = self.local_log(current_leader_epoch)
+        if self.leader_id != self.broker_id:
+            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return log
+
+    def local_log(self, current_leader_epoch: int = -1) -> Log:
+        """As `leader_log`, of a leader and of a follower."""
         if self.log is None:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
         if current_leader_epoch >= 0 and current_leader_epoch != self.leader_epoch:
             newer = current_leader_epoch > self.leader_epoch
             raise ApiError(ErrorCode.UNKNOWN_LEADER_EPOCH if newer else ErrorCode.FENCED_LEADER_EPOCH)
-        if self.leader_id != self.broker_id:
-            raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return self.log
 
     def follower(self, broker_id: int, *, knows_epoch: bool) -> FollowerProgress:

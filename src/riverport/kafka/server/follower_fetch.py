@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from riverport.kafka.log import Isolation, Log
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.replica.progress import Contact
+from riverport.kafka.server.acknowledgements import confirm_deletions
 from riverport.kafka.server.fetch_answers import Answer, diverging, failed, partition_of, response_of
 from riverport.kafka.server.fetch_session import Fetched, Session
 from riverport.kafka.server.request import Request
@@ -217,6 +218,8 @@ class _FollowerFetch:
             found = self._read(item, left, total == 0, is_first)
             if not isinstance(found, Answer):
                 quiet.append((item, found))
+                # Records were deleted: who waits for all replicas to do so shall not wait for the next append.
+                at_once = at_once or -1 < item.told_log_start_offset < found.log_start_offset
                 continue
             answers.append((item, found))
             size = len(found.records) if found.records else 0
@@ -264,6 +267,8 @@ class _FollowerFetch:
             self._broker.replication.propose(partition, proposal)
         if log.high_watermark > before:
             committed(partition, self._broker.loop)
+        if partition.deletions:
+            confirm_deletions(partition)
 
     def _respond(self, answers: list[tuple[Fetched, Answer]], quiet: list[tuple[Fetched, Log]]) -> m.FetchResponse:
         session, news = self._session, self._follower.news

@@ -45,6 +45,8 @@ class _Uncommitted:
     flushed: "asyncio.Future[None] | None"
     turn: Turn
     answer: "asyncio.Future[Any]"
+    deadline_ms: float
+    timed_out: bool = False  # answered; its records may still be committed
 
 
 class GroupShard:
@@ -59,6 +61,8 @@ class GroupShard:
         self._codec = codec
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._uncommitted: deque[_Uncommitted] = deque()
+        self._commit_timer: asyncio.TimerHandle | None = None
+        partition.commit_listener = self.committed
 
     def __repr__(self) -> str:
         return f"{self.partition} {self.state.name}"
@@ -151,8 +155,12 @@ class GroupShard:
         end_offset = log_.log_end_offset
         if flushed is None and not self._uncommitted and log_.high_watermark >= end_offset:
             return None
-        waiting = _Uncommitted(end_offset, flushed, turn, self._broker.loop.create_future())
+        timeout_ms = self._broker.config["offsets.commit.timeout.ms"]
+        answer = self._broker.loop.create_future()
+        waiting = _Uncommitted(end_offset, flushed, turn, answer, turn.now.mono_ms + timeout_ms)
         self._uncommitted.append(waiting)
+        if self._commit_timer is None:
+            self._commit_timer = self._broker.loop.call_later(timeout_ms / 1000, self._expire_uncommitted)
         return waiting
 
     def _flushed(self, done: "asyncio.Future[None]") -> None:
@@ -170,20 +178,38 @@ class GroupShard:
             if not is_flushed or log_.high_watermark < first.end_offset:
                 return
             self._uncommitted.popleft()
-            self._replies(first.turn)
-            if not first.answer.done():
-                first.answer.set_result(first.turn.response)
+            if not first.timed_out:
+                self._replies(first.turn)
+                if not first.answer.done():
+                    first.answer.set_result(first.turn.response)
+
+    def _expire_uncommitted(self) -> None:
+        """Followers take too long: who waits is told so. What is appended stays, and may be committed later."""
+        self._commit_timer = None
+        now_ms = self._broker.clock.mono_ms()
+        left = [entry for entry in self._uncommitted if not entry.timed_out]
+        for entry in left:
+            if entry.deadline_ms > now_ms:
+                rest_ms = entry.deadline_ms - now_ms
+                self._commit_timer = self._broker.loop.call_later(rest_ms / 1000, self._expire_uncommitted)
+                return
+            entry.timed_out = True
+            self._fail(entry, client_error(ErrorCode.REQUEST_TIMED_OUT))
 
     def _fail_uncommitted(self, code: ErrorCode) -> None:
         while self._uncommitted:
             entry = self._uncommitted.popleft()
-            for effect in entry.turn.effects:
-                if isinstance(effect, Reply):
-                    effect.response.error_code = code
-            self._replies(entry.turn)
-            if not entry.answer.done():
-                entry.answer.set_exception(ApiError(code))
-                entry.answer.exception()  # fetched, for turns of timers that nobody waits for
+            if not entry.timed_out:
+                self._fail(entry, code)
+
+    def _fail(self, entry: _Uncommitted, code: ErrorCode) -> None:
+        for effect in entry.turn.effects:
+            if isinstance(effect, Reply):
+                effect.response.error_code = code
+        self._replies(entry.turn)
+        if not entry.answer.done():
+            entry.answer.set_exception(ApiError(code))
+            entry.answer.exception()  # fetched, for turns of timers that nobody waits for
 
     # --- effects
 
@@ -231,6 +257,10 @@ class GroupShard:
     def close(self) -> None:
         """Another broker leads, or this one stops: parked requests are sent away, timers end."""
         self.state = ShardState.CLOSED
+        if self.partition.commit_listener == self.committed:
+            self.partition.commit_listener = None
+        if self._commit_timer is not None:
+            self._commit_timer.cancel()
         self._fail_uncommitted(ErrorCode.NOT_COORDINATOR)
         self._effects(self.coordinator.unload(self.now()))
         for handle in self._timers.values():

@@ -143,8 +143,10 @@ class GroupShell:
         log_ = partition.leader_log()
         offset = log_.log_start_offset
         started_ms = self._broker.clock.mono_ms()
-        while offset < log_.high_watermark:
-            read = log_.read(offset, LOAD_SLICE_BYTES, isolation=Isolation.HIGH_WATERMARK, min_one=True)
+        # To the end of the log, not only to the high watermark: a new leader has records that were committed, and
+        # acknowledged, before it knows that they were. All of them will be committed in its epoch.
+        while offset < log_.log_end_offset:
+            read = log_.read(offset, LOAD_SLICE_BYTES, isolation=Isolation.LOG_END, min_one=True)
             following = replay_batches(shard.coordinator, read.records, offset)
             if following == offset:
                 break  # compaction has taken everything up to the end

@@ -104,6 +104,7 @@ class IsrChanges:
                 log.info("in-sync replicas changed", partition=partition, isr=partition.isr)
                 if partition.high_watermark > before:
                     committed(partition, self._broker.loop)
+                self._broker.replication.reconsider(partition)
 
 
 def _is_current(partition: Partition, proposal: Proposal) -> bool:

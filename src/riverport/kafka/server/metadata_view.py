@@ -6,6 +6,7 @@ Topic answers are made once and kept until the image changes their topic or any 
 from collections.abc import Iterable
 
 from riverport.kafka.controller.image import BrokerRegistration, MetadataImage, PartitionRegistration
+from riverport.kafka.controller.placement import is_online
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 
@@ -91,7 +92,7 @@ class MetadataView:
         assert self._image is not None
         brokers = self._image.brokers
         alive = [id_ for id_ in partition.replicas if id_ in brokers and not brokers[id_].fenced]
-        offline = [id_ for id_ in partition.replicas if id_ not in alive]
+        offline = [id_ for at, id_ in enumerate(partition.replicas) if self._is_offline(partition, at, listener)]
         leader, code = partition.leader, 0
         if leader not in alive:
             leader, code = -1, ErrorCode.LEADER_NOT_AVAILABLE
@@ -100,6 +101,14 @@ class MetadataView:
         return _Partition(
             code, index, leader, partition.leader_epoch, list(partition.replicas), list(partition.isr), offline
         )
+
+    def _is_offline(self, partition: PartitionRegistration, at: int, listener: str) -> bool:
+        """Whether clients are told that a replica is out: its broker, or the directory in which it lies (KIP-112)."""
+        assert self._image is not None
+        node = self._image.brokers.get(partition.replicas[at])
+        if node is None or node.fenced or node.endpoint(listener) is None:
+            return True
+        return bool(partition.directories) and not is_online(node, partition.directories[at])
 
     def eligible_leaders(self, name: str, index: int) -> tuple[list[int], list[int]]:
         """ELR and last known ELR of a partition (KIP-966)."""

@@ -1,7 +1,7 @@
 """The leader's side of replication on one broker: what its partitions go by, and the changes of their in-sync replicas.
 
 fetches of followers        move progress and high watermark, propose that a follower joins      `follower_fetch`
-every half lag time         those who are late are proposed to leave, those who are level to join `check_lag`
+every half lag time         the late are proposed to leave, the level to join                    `check_lag`
 proposals                   go to the controller, many partitions in one request, one at a time  `IsrChanges`
 """
 
@@ -49,12 +49,14 @@ class Replication:
     def brokers_changed(self) -> None:
         """Followers that are level may have become ones that are to be in sync."""
         for partition in self._broker.partitions.values():
-            leadership, log = partition.leadership, partition.log
-            if leadership is None or log is None or len(partition.isr) == len(partition.replicas):
-                continue
-            proposal = leadership.maybe_expand(log)
-            if proposal is not None:
-                self.propose(partition, proposal)
+            if partition.leadership is not None and len(partition.isr) < len(partition.replicas):
+                self.reconsider(partition)
+
+    def reconsider(self, partition: Partition) -> None:
+        """Take in who was level while another change was under way, or before it might join."""
+        leadership, log = partition.leadership, partition.log
+        if leadership is not None and log is not None and (proposal := leadership.maybe_expand(log)) is not None:
+            self.propose(partition, proposal)
 
     def close(self) -> None:
         self.isr_changes.close()

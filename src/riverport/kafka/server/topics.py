@@ -98,6 +98,7 @@ class Topics:
             broker.replica_fetchers.follow(partition)
         if partition.high_watermark > before:
             committed(partition, broker.loop)
+        broker.replication.reconsider(partition)
 
     def _open(self, topic: TopicImage, index: int, *, is_new: bool) -> Log | None:
         broker = self._broker

@@ -103,7 +103,7 @@ def wake(partition: Partition, size: int, loop: asyncio.AbstractEventLoop) -> No
         return
     for item, session in partition.watchers.items():
         session.changed(item)
-    if partition.produces:
+    if partition.produces or partition.deletions:
         try:
             partition.leader_log()
         except ApiError as error:

@@ -1,10 +1,13 @@
 """DeleteRecords v0-2 (KIP-107): move a partition's log start, for good.
 
--1 stands for the high watermark. Internal topics and topics that are only compacted refuse.
+-1 stands for the high watermark. Internal topics and topics that are only compacted refuse. The answer waits until
+every live replica has deleted as much.
 """
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from riverport.kafka.server.acknowledgements import Part, WaitingRequest
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -15,22 +18,23 @@ if TYPE_CHECKING:
 _Answer = m.DeleteRecordsResponse.DeleteRecordsPartitionResult
 
 
-def handle(broker: "Broker", request: Request) -> m.DeleteRecordsResponse:
+def handle(broker: "Broker", request: Request) -> m.DeleteRecordsResponse | asyncio.Future[m.DeleteRecordsResponse]:
     body: m.DeleteRecordsRequest = request.body
     topics = []
+    waiting: list[Part] = []
     for topic in body.topics:
         answers = []
         for wanted in topic.partitions:
             try:
-                low_watermark = _delete(broker, topic.name, wanted.partition_index, wanted.offset)
-                answers.append(_Answer(wanted.partition_index, low_watermark))
+                answers.append(_delete(broker, topic.name, wanted.partition_index, wanted.offset, waiting))
             except ApiError as error:
                 answers.append(_Answer(wanted.partition_index, -1, error.code))
         topics.append(m.DeleteRecordsResponse.DeleteRecordsTopicResult(topic.name, answers))
-    return m.DeleteRecordsResponse(topics=topics)
+    response = m.DeleteRecordsResponse(topics=topics)
+    return WaitingRequest(broker.loop, waiting, body.timeout_ms, lambda: response).future if waiting else response
 
 
-def _delete(broker: "Broker", topic: str, index: int, offset: int) -> int:
+def _delete(broker: "Broker", topic: str, index: int, offset: int, waiting: list[Part]) -> _Answer:
     partition = broker.partition(topic, index)
     if topic in broker.internal_topics:
         raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic} is an internal topic")
@@ -42,4 +46,7 @@ def _delete(broker: "Broker", topic: str, index: int, offset: int) -> int:
         raise ApiError(ErrorCode.OFFSET_OUT_OF_RANGE)
     log.delete_records(wanted)
     broker.wake(partition)
-    return log.log_start_offset
+    answer = _Answer(index, partition.low_watermark)
+    if answer.low_watermark < wanted:
+        waiting.append((partition.deletions, wanted, answer))
+    return answer

@@ -20,6 +20,8 @@ EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 EARLIEST_PENDING_UPLOAD = -6
 READ_UNCOMMITTED, READ_COMMITTED = 0, 1
+CONSUMER, DEBUGGING = -1, -2
+"""Replica ids of those who are no replica; the latter may ask any replica, and sees everything."""
 _SINCE = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING_UPLOAD: 11}
 """The version that introduced each special timestamp."""
 
@@ -56,15 +58,25 @@ def _find(broker: "Broker", request: Request, topic: str, wanted: m.ListOffsetsR
     timestamp = wanted.timestamp
     if timestamp < EARLIEST_PENDING_UPLOAD or request.version < _SINCE.get(timestamp, 0):
         raise ApiError(ErrorCode.UNSUPPORTED_VERSION)
-    log = broker.partition(topic, wanted.partition_index).leader_log(wanted.current_leader_epoch)
-    found_timestamp, offset = _look_up(log, timestamp, request.body)
+    partition = broker.partition(topic, wanted.partition_index)
+    anybody = request.body.replica_id == DEBUGGING
+    log = (partition.local_log if anybody else partition.leader_log)(wanted.current_leader_epoch)
+    behind = partition.leadership is not None and log.high_watermark < partition.leadership.epoch_start_offset
+    found = _look_up(log, timestamp, request.body, is_behind=behind and request.body.replica_id == CONSUMER)
+    if found is None:
+        # A new leader does not know yet how far the records reach that a consumer may know of.
+        raise ApiError(ErrorCode.OFFSET_NOT_AVAILABLE if request.version >= 5 else ErrorCode.LEADER_NOT_AVAILABLE)
+    found_timestamp, offset = found
     epoch = log.epoch_for_offset(offset) if offset >= 0 and request.version >= 4 else -1
     return _Answer(wanted.partition_index, 0, timestamp=found_timestamp, offset=offset, leader_epoch=epoch)
 
 
-def _look_up(log: "Log", timestamp: int, body: m.ListOffsetsRequest) -> tuple[int, int]:
-    """(timestamp, offset), both -1 where there is none; offsets that a fetch could not read yet do not count."""
-    if body.replica_id >= 0:
+def _look_up(log: "Log", timestamp: int, body: m.ListOffsetsRequest, *, is_behind: bool) -> tuple[int, int] | None:
+    """(timestamp, offset), both -1 where there is none; offsets that a fetch could not read yet do not count.
+
+    None where that cannot be told while the high watermark `is_behind` the start of the leader's epoch.
+    """
+    if body.replica_id != CONSUMER:
         end = log.log_end_offset
     elif body.isolation_level not in (READ_UNCOMMITTED, READ_COMMITTED):
         raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
@@ -74,7 +86,7 @@ def _look_up(log: "Log", timestamp: int, body: m.ListOffsetsRequest) -> tuple[in
         end = log.high_watermark
     match timestamp:
         case -1:  # LATEST
-            return -1, end
+            return None if is_behind else (-1, end)
         case -2 | -4:  # EARLIEST, EARLIEST_LOCAL
             return -1, log.log_start_offset
         case -3:  # MAX_TIMESTAMP
@@ -84,5 +96,5 @@ def _look_up(log: "Log", timestamp: int, body: m.ListOffsetsRequest) -> tuple[in
         case _:
             found = log.offset_for_timestamp(timestamp)
     if found is None or found[1] >= end:
-        return -1, -1
+        return None if is_behind else (-1, -1)
     return found

@@ -11,7 +11,7 @@ from riverport.kafka.records.batch import CODEC_MASK, CURRENT_MAGIC, iter_header
 from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.replica.partition import ACKS_ALL, Partition
-from riverport.kafka.server.acknowledgements import Appended, WaitingProduce
+from riverport.kafka.server.acknowledgements import Part, WaitingRequest
 from riverport.kafka.server.leader_hints import leader_endpoints
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import appended
@@ -49,7 +49,7 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
     by_id = request.version >= 13
     topics: list[_TopicAnswer] = []
     flushes: list[asyncio.Future[None]] = []
-    unacknowledged: list[Appended] = []
+    unacknowledged: list[Part] = []
     failed = False
     for topic in body.topic_data:
         answers: list[_Answer] = []
@@ -69,7 +69,7 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
             request.connection.finish()
         return None
     if unacknowledged:
-        waiting = WaitingProduce(
+        waiting = WaitingRequest(
             broker.loop, unacknowledged, body.timeout_ms, lambda: _respond(broker, request, topics)
         )
         return _after(flushes, waiting.future, broker.loop) if flushes else waiting.future
@@ -115,7 +115,7 @@ def _append(
     acks: int,
     now_ms: int,
     flushes: "list[asyncio.Future[None]]",
-    unacknowledged: list[Appended],
+    unacknowledged: list[Part],
 ) -> _Answer:
     index, records = data.index, data.records
     if partition is None:
@@ -143,7 +143,7 @@ def _append(
         appended(partition, len(records), broker.loop)
     answer = _Answer(index, 0, info.first_offset, info.log_append_time_ms, info.log_start_offset)
     if acks == ACKS_ALL and info.last_offset >= log.high_watermark:
-        unacknowledged.append((partition, info.last_offset + 1, answer))
+        unacknowledged.append((partition.produces, info.last_offset + 1, answer))
     return answer
 
 
