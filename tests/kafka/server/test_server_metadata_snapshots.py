@@ -14,13 +14,16 @@ from riverport.base.files import StorageError
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.log import LogConfig
 from riverport.kafka.raft.snapshots import SnapshotId, snapshots_in
+from riverport.kafka.raft.voters import ReplicaKey, Voter, VoterSet
 from riverport.kafka.server.flusher import Flusher
-from riverport.kafka.server.metadata_shell import MetadataEncodeError, MetadataShell
+from riverport.kafka.server.metadata_shell import Member, MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
+from riverport.kafka.server.metadata_writer import MetadataEncodeError
 from riverport.kafka.wire import messages as m
 from riverport.sim.disk import SimDisk
 
 DIR = "/data/__cluster_metadata-0"
+MEMBER = Member(ReplicaKey(1), "cluster", VoterSet([Voter(ReplicaKey(1), ())]))
 OFTEN = {
     "metadata.log.max.record.bytes.between.snapshots": 600,
     "metadata.log.max.snapshot.interval.ms": 3_600_000,
@@ -63,7 +66,7 @@ class Node:
         flusher = Flusher(loop, executor, lambda log, error: None)
         segments = LogConfig(segment_bytes=1_000, delete=False)
         self.disk, self.clock = disk, clock
-        self.metadata = MetadataShell(disk, clock, loop, flusher, "/data", 1, segments)
+        self.metadata = MetadataShell(disk, clock, loop, flusher, "/data", MEMBER, segments)
         self.metadata.open(clean=False)
         settings = {**OFTEN, **{key.replace("_", "."): value for key, value in config.items()}}
         self.snapshots = MetadataSnapshots(self.metadata, disk, loop, executor, settings)

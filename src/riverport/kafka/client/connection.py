@@ -81,6 +81,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         self._lose("closed by us")
 
+    def abort(self) -> None:
+        """End it at once; what is still to be sent is dropped."""
+        self._abort("closed by us")
+
     async def __aenter__(self) -> "Connection":
         return self
 

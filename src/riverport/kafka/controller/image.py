@@ -133,6 +133,10 @@ class MetadataImage:
         made._memberships = None
         return made
 
+    def become(self, other: "MetadataImage") -> None:
+        """Have from now on what `other` has; whoever holds this image sees it change."""
+        vars(self).update(vars(other.copy()))
+
     def topic_by_id(self, topic_id: bytes) -> TopicImage | None:
         name = self.topic_names.get(topic_id)
         return None if name is None else self.topics[name]

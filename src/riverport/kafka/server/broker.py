@@ -14,7 +14,7 @@ from riverport.base.clock import Clock, SystemClock
 from riverport.base.files import Files, OsFiles, StorageError
 from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
-from riverport.base.rng import Rng, system_rng
+from riverport.base.rng import Rng, seeded_rng, system_rng
 from riverport.base.settings import ConfigError
 from riverport.kafka.admin import topic_settings
 from riverport.kafka.admin.decisions import ConfigDecisions
@@ -48,6 +48,7 @@ from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.server.producer_ids import ProducerIds
+from riverport.kafka.server.quorum_member import member_of, quorum_endpoints
 from riverport.kafka.server.replica_fetchers import ReplicaFetchers
 from riverport.kafka.server.replica_moves import ReplicaMoves
 from riverport.kafka.server.replication import Replication
@@ -60,7 +61,6 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.group_shell import GroupShell
-    from riverport.kafka.server.metadata_observer import MetadataObserver
 
 log = get_logger(__name__)
 
@@ -127,7 +127,7 @@ class Broker:
         self._groups: GroupShell | None = None
         self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
         self.controller: Controller | None = None  # with the controller role only
-        self.metadata: MetadataShell | MetadataObserver
+        self.metadata: MetadataShell
         self.channel: ControllerChannel
         self.topic_decisions: TopicDecisions
         self.config_decisions: ConfigDecisions
@@ -151,22 +151,21 @@ class Broker:
         self.cluster_id = next(iter(identities.values())).cluster_id
         self._directory_ids = {dir: identity.directory_id for dir, identity in identities.items()}
         self.logs.lock(self._directory_ids, unusable)
-        if self.is_controller:
-            self._open_metadata()
-        else:
-            self._observe_metadata()
+        self._open_metadata()
         self._settings_changed(self.metadata.image, MetadataDelta(everything=True))
         self.metadata.subscribe(self._settings_changed)
         if self.is_broker:
             self.logs.load(self.log_config, self.clock.wall_ms())
         await self._bind()
+        self._snapshots = MetadataSnapshots(self.metadata, self.files, self.loop, self._executor, config)
         if self.controller is not None:
             self.controller.start()
-            registered = self.controller.register_itself()
-            if self.controller.is_active:
-                await registered
-        self._snapshots = MetadataSnapshots(self.metadata, self.files, self.loop, self._executor, config)
         await self._accept("controller")
+        if self.controller is not None:
+            self.metadata.start(quorum_endpoints(self))
+            registered = self.controller.register_itself()
+            if self.metadata.is_sole_voter:
+                await registered  # who leads already may as well begin with it
         if self.is_broker:
             await self._join()
         else:
@@ -212,27 +211,24 @@ class Broker:
             self.loop,
             self.flusher,
             config.metadata_log_dir,
-            config.node_id,
+            member_of(self),
             self._metadata_log_config(),
             config["min.insync.replicas"],
+            seeded_rng(self.rng.randrange(2**32)),
+            self.storage_failed,
         )
         directory = self.logs.directories.get(config.metadata_log_dir)
         metadata.open(clean=directory is not None and directory.clean)
+        metadata.on_progress(self.metadata_fetches.look_again)
+        timeout_ms: int = config["controller.quorum.request.timeout.ms"]
+        if not self.is_controller:
+            metadata.start()
+            self.channel = RemoteChannel(self, timeout_ms)
+            return
         self.topic_decisions = TopicDecisions(metadata.pending, self.ids, self.rng, self._config_problem)
         self.config_decisions = ConfigDecisions(metadata.pending, self.configs.rules)
         self.controller = Controller(self, metadata)
-        self.channel = EitherChannel(self, config["controller.quorum.request.timeout.ms"])
-        metadata.subscribe(lambda image, delta: self.metadata_fetches.committed())
-
-    def _observe_metadata(self) -> None:
-        from riverport.kafka.server.metadata_observer import MetadataObserver
-
-        config = self.config
-        directory = self.logs.directories.get(config.metadata_log_dir)
-        self.metadata = MetadataObserver(self, self._metadata_log_config())
-        self.metadata.open(clean=directory is not None and directory.clean)
-        self.metadata.start()
-        self.channel = RemoteChannel(self, config["controller.quorum.request.timeout.ms"])
+        self.channel = EitherChannel(self, timeout_ms)
 
     async def _bind(self) -> None:
         config = self.config
@@ -268,7 +264,7 @@ class Broker:
 
     def leader_endpoints(self) -> list[tuple[int, str, int]]:
         """(id, host, port) of the metadata log's leader, where it is known."""
-        if self.controller is not None:
+        if self.metadata.is_leader:
             return [(self.node_id, *reachable(self.config.advertised_controller_listeners[0], self.ports))]
         address = self.metadata.controller_address()
         return [] if address is None else [(self.metadata.leader_id, *address)]
@@ -307,7 +303,7 @@ class Broker:
         self.compaction.start()
 
     def _metadata_noop(self) -> None:
-        if self.config["metadata.max.idle.interval.ms"] > 0 and isinstance(self.metadata, MetadataShell):
+        if self.config["metadata.max.idle.interval.ms"] > 0:
             self.metadata.write_noop()
 
     def _flush_old(self) -> None:
@@ -353,7 +349,7 @@ class Broker:
         if self._snapshots is not None:
             await self._snapshots.close()
         if hasattr(self, "metadata"):
-            await self.metadata.close()
+            await self.metadata.close(tell=tell and not self.failed.done())
 
     def close_files(self) -> None:
         """The second half: logs closed, and marked as clean."""

@@ -44,7 +44,7 @@ def change(
             errors[at] = error
         return answer(altered, errors)
 
-    if broker.controller is None and request.connection.listener.dispatch.kind == "broker":
+    if not broker.metadata.is_active and request.connection.listener.dispatch.kind == "broker":
         return _forwarded(broker, request, asked, whole)
 
     def decide() -> Outcome:

@@ -168,7 +168,7 @@ class Dispatch:
         return self.kind in api.listeners and api.key in api_modules.HANDLERS
 
     def _handler(self, api_key: int) -> Handler:
-        if self.kind == "broker" and api_key in FORWARDED - BROKER_FIRST and not self._broker.is_controller:
+        if self.kind == "broker" and api_key in FORWARDED - BROKER_FIRST:
             return _forward
         return handler_of(api_key)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.base.ids import METADATA_TOPIC_ID
 from riverport.kafka.log import Isolation
+from riverport.kafka.raft.voters import ReplicaKey
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
@@ -36,19 +37,19 @@ class MetadataFetches:
         if isinstance(partition, m.FetchResponse):
             return partition
         answer = self._read(body, partition)
-        replica_id = _replica_id(body)
-        if replica_id >= 0 and self._broker.controller is not None and not answer.error_code:
-            self._broker.controller.replica_fetched(
-                replica_id, bytes(partition.replica_directory_id), partition.fetch_offset
-            )
+        if _replica_id(body) >= 0 and _is_level(answer):
+            # It has everything below: that may be what was missing, and the answer tells of it.
+            key = ReplicaKey(_replica_id(body), bytes(partition.replica_directory_id))
+            self._broker.metadata.replica_fetched(key, partition.fetch_offset)
+            answer = self._read(body, partition)
         if _has_news(answer, partition) or body.max_wait_ms <= 0 or len(self._waiting) >= MAX_WAITING:
             return self._response(request.version, answer)
         waiting = _Waiting(self, request, partition)
         self._waiting[waiting] = None
         return waiting.future
 
-    def committed(self) -> None:
-        """The high watermark has moved."""
+    def look_again(self) -> None:
+        """The log has grown, more of it is committed, or the lead is lost."""
         for waiting in list(self._waiting):
             waiting.look_again()
 
@@ -83,15 +84,15 @@ class MetadataFetches:
             records=b"",
         )
         asked = partition.current_leader_epoch
-        if metadata.leader_id != self._broker.node_id:
-            answer.error_code = ErrorCode.NOT_LEADER_OR_FOLLOWER
-        elif 0 <= asked < epoch:
+        if 0 <= asked < epoch:
             answer.error_code = ErrorCode.FENCED_LEADER_EPOCH
         elif asked > epoch:
             answer.error_code = ErrorCode.UNKNOWN_LEADER_EPOCH
+        elif not metadata.is_leader:
+            answer.error_code = ErrorCode.NOT_LEADER_OR_FOLLOWER
         elif partition.fetch_offset < 0 or body.max_wait_ms < 0:
             answer.error_code = ErrorCode.INVALID_REQUEST
-        elif partition.fetch_offset < log.log_start_offset:
+        elif _needs_snapshot(metadata, body, partition):
             snapshot = metadata.newest_snapshot()
             if snapshot is None:
                 answer.error_code = ErrorCode.OFFSET_OUT_OF_RANGE
@@ -145,6 +146,19 @@ class _Waiting:
 
 def _replica_id(body: m.FetchRequest) -> int:
     return max(body.replica_id, body.replica_state.replica_id)
+
+
+def _is_level(answer: Any) -> bool:
+    """Whether the replica's log agrees with this one, as far as it goes."""
+    return not answer.error_code and answer.diverging_epoch.epoch < 0 and answer.snapshot_id.epoch < 0
+
+
+def _needs_snapshot(metadata: Any, body: m.FetchRequest, partition: Any) -> bool:
+    """A replica that begins gets the newest checkpoint rather than a long log (as Apache Kafka)."""
+    if partition.fetch_offset < metadata.log.log_start_offset:
+        return True
+    newest = metadata.newest_snapshot()
+    return partition.fetch_offset == 0 and _replica_id(body) >= 0 and newest is not None and newest.end_offset > 0
 
 
 def _has_news(answer: Any, partition: Any) -> bool:

@@ -16,11 +16,13 @@ from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.replay import Replayer
 from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.log.recovery import open_log
-from riverport.kafka.raft.snapshots import SnapshotId, read_snapshot, remove_leftovers, snapshots_in
-from riverport.kafka.records.batch import iter_headers
+from riverport.kafka.raft.snapshots import Snapshot, SnapshotId, read_snapshot, remove_leftovers, snapshots_in
+from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, read_header
 from riverport.kafka.records.control import raft_control_message
-from riverport.kafka.records.record import iter_records
+from riverport.kafka.records.errors import corrupt
+from riverport.kafka.records.record import Record, iter_records
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError, WireError
 from riverport.kafka.wire.metadata_records import decode_record
 
 log = get_logger(__name__)
@@ -31,15 +33,15 @@ Listener = Callable[[MetadataImage, MetadataDelta], None]
 
 
 class MetadataReplica:
-    """Base of the leader's shell and of an observer's. `image` holds what is committed."""
+    """Base of the quorum's shell. `image` holds what is committed."""
 
     def __init__(
         self, files: Files, clock: Clock, loop: asyncio.AbstractEventLoop, root: str, node_id: int, config: LogConfig
     ) -> None:
-        self._files = files
+        self.files = files
         self.clock = clock
-        self._loop = loop
-        self._root = root
+        self.loop = loop
+        self.root = root
         self._dir = f"{root}/{TOPIC}-0"
         self._node_id = node_id
         self._config = config
@@ -64,18 +66,18 @@ class MetadataReplica:
 
     def _open_log(self, *, clean: bool) -> None:
         """Raises StorageError. The image is at the checkpoint afterwards, the log not replayed yet."""
-        if not self._files.exists(self._dir):
-            self._files.mkdir(self._dir)
-        if not self._files.exists(f"{self._dir}/partition.metadata"):
+        if not self.files.exists(self._dir):
+            self.files.mkdir(self._dir)
+        if not self.files.exists(f"{self._dir}/partition.metadata"):
             text = f"version: 0\ntopic_id: {uuid_text(METADATA_TOPIC_ID)}"
-            self._files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
-        remove_leftovers(self._files, self._dir)
+            self.files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
+        remove_leftovers(self.files, self._dir)
         now_ms = self.clock.wall_ms()
-        self.log = open_log(self._files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean)
-        self.snapshots = snapshots_in(self._files, self._dir)
+        self.log = open_log(self.files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean)
+        self.snapshots = snapshots_in(self.files, self._dir)
         end_offset = 0
         if self.snapshots:
-            self._load_snapshot(self.image)
+            self.take_snapshot(self.snapshots[-1], self.read_snapshot(self.snapshots[-1]))
             end_offset = self.snapshots[-1].end_offset
             if self.log.log_end_offset < end_offset:
                 self.log.truncate_fully_and_start_at(end_offset, now_ms)
@@ -86,16 +88,18 @@ class MetadataReplica:
     def snapshot_path(self, id_: SnapshotId) -> str:
         return f"{self._dir}/{id_.file_name}"
 
-    def _load_snapshot(self, image: MetadataImage) -> None:
-        """The newest checkpoint becomes the image."""
-        newest = self.snapshots[-1]
-        content = read_snapshot(self._files, self.snapshot_path(newest))
+    def read_snapshot(self, id_: SnapshotId) -> Snapshot:
+        """Raises StorageError for one that is damaged."""
+        return read_snapshot(self.files, self.snapshot_path(id_))
+
+    def take_snapshot(self, id_: SnapshotId, content: Snapshot) -> None:
+        """A checkpoint becomes the image, which is empty."""
         self.kraft_version, self.voters = content.kraft_version, content.voters
         delta = MetadataDelta(everything=True)
         for record in content.records:
-            image.apply(record, delta)
-        image.offset = newest.end_offset - 1
-        image.epoch = newest.epoch
+            self.image.apply(record, delta)
+        self.image.offset = id_.end_offset - 1
+        self.image.epoch = id_.epoch
         self.last_timestamp = content.last_contained_timestamp
 
     def _records(self, start: int, end: int) -> Iterator[tuple[Any, int]]:
@@ -103,14 +107,41 @@ class MetadataReplica:
         for segment, header in self.log.headers(start):
             if header.base_offset >= end:
                 return
-            raw = segment.file.pread(header.size, header.position)
-            first = next(iter_headers(raw))
+            found = self._opened(segment.path_of(".log"), header, segment.file.pread(header.size, header.position))
             self._count(header.size, header.max_timestamp)
-            for record in iter_records(raw, first):
+            for message, offset in found:
                 if header.is_control:
-                    self._note_control(raft_control_message(record))
-                elif start <= record.offset < end:
-                    yield decode_record(record.value or b"")[0], record.offset
+                    self._note_control(message)
+                elif start <= offset < end:
+                    yield message, offset
+
+    def _opened(self, path: str, header: BatchHeader, raw: bytes) -> list[tuple[Any, int]]:
+        """(message, offset) of each record of a batch. Raises StorageError for one that is damaged."""
+        try:
+            first = read_header(raw)
+            if not check_crc(raw, first):
+                raise StorageError("parse", path, 0, f"the batch at {header.position} is damaged")
+            return [(_message_in(record, header.is_control), record.offset) for record in iter_records(raw, first)]
+        except (ApiError, WireError) as error:
+            reason = f"the batch at {header.position} cannot be read: {error}"
+            raise StorageError("parse", path, 0, reason) from error
+
+    def control_records(self, raw: Any) -> Iterator[tuple[int, Any]]:
+        """(offset, message) of the quorum's own records in whole batches. Raises RecordError for damaged ones."""
+        for header in iter_headers(raw):
+            if header.is_control:
+                if not check_crc(raw, header):
+                    raise corrupt(f"a control batch of the quorum is damaged at offset {header.base_offset}")
+                for record in iter_records(raw, header):
+                    yield record.offset, raft_control_message(record)
+
+    def _control_in_log(self) -> Iterator[tuple[int, Any]]:
+        """As `control_records`, of all that the log holds."""
+        for segment, header in self.log.headers():
+            if header.is_control:
+                raw = segment.file.pread(header.size, header.position)
+                for message, offset in self._opened(segment.path_of(".log"), header, raw):
+                    yield offset, message
 
     def _count(self, size: int, timestamp: int) -> None:
         """A batch is in the image from now on."""
@@ -141,7 +172,7 @@ class MetadataReplica:
     async def until(self, holds: Callable[[MetadataImage], bool]) -> None:
         """Returns once `holds(image)`."""
         if not holds(self.image):
-            future: asyncio.Future[None] = self._loop.create_future()
+            future: asyncio.Future[None] = self.loop.create_future()
             self._waiters.append((holds, future))
             await future
 
@@ -156,3 +187,7 @@ class MetadataReplica:
         """A start that failed early has none."""
         if hasattr(self, "log"):
             self.log.close()
+
+
+def _message_in(record: Record, is_control: bool) -> Any:
+    return raft_control_message(record) if is_control else decode_record(record.value or b"")[0]

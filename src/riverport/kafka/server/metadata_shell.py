@@ -1,62 +1,60 @@
-"""The metadata log of a node that is its own quorum: opens it, leads it, writes what the controller decides.
+"""The metadata log of one node, in whatever role its quorum has for it: voter, leader or observer.
 
-    submit(decide) -> future      decide() looks at the controller's image and returns an Outcome;
-                                  its records are appended and replayed at once, so the next decision sees them;
-                                  when they are on the disk the brokers' image follows and the future gets the answer
-
-Two images, because a broker must not act on what could still be lost: `pending` is the controller's, `image` is what is
-committed. Many submissions share one sync.
+One `Quorum` decides; this does what it says to the log, the files and the other replicas, in the order that it says it,
+and tells it what has come of that. What is committed goes into the image of every node; the active controller, which is
+the leader once everything of earlier epochs is committed, writes through `MetadataWriter`.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, assert_never
 
 from riverport.base.clock import Clock
 from riverport.base.files import Files, StorageError
 from riverport.base.logging import get_logger
+from riverport.base.rng import Rng, system_rng
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.replay import Replayer
 from riverport.kafka.log import LogConfig, Origin
-from riverport.kafka.raft.observer import Address
-from riverport.kafka.raft.quorum import AppendLeaderChange, Committed, Flushed, Persist, Quorum, Started
+from riverport.kafka.raft import events
+from riverport.kafka.raft.outbox import FOREVER
+from riverport.kafka.raft.quorum import Quorum
+from riverport.kafka.raft.requests import LogEnd
+from riverport.kafka.raft.roles import Timing
+from riverport.kafka.raft.snapshots import READ_ONLY, SnapshotId
 from riverport.kafka.raft.state import read_state, write_state
-from riverport.kafka.records.batch import iter_headers
-from riverport.kafka.records.builder import NewRecord, build_batch
+from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterHistory, VoterSet, voters_of
 from riverport.kafka.records.control import raft_control_batch
-from riverport.kafka.records.record import iter_records
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.metadata_replica import MetadataReplica
+from riverport.kafka.server.metadata_writer import MetadataWriter, not_controller
+from riverport.kafka.server.quorum_network import QuorumNetwork
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.metadata_records import decode_record, encode_record
+from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 log = get_logger(__name__)
 
-MAX_BATCH_RECORDS = 10_000
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """This node's place in the quorum."""
 
-class MetadataEncodeError(Exception):
-    """A decision of the controller that its own records cannot express: a defect, and never the client's."""
-
-
-@dataclass(slots=True)
-class _Uncommitted:
-    """Records that are appended and not yet on the disk, and who waits for them."""
-
-    end_offset: int
-    records: list[tuple[Any, int]]  # (record, its offset)
-    answer: "asyncio.Future[Any] | None"
-    response: Any
-    size: int  # bytes in the log
-    timestamp: int
+    key: ReplicaKey
+    cluster_id: str
+    voters: VoterSet = field(default_factory=VoterSet)  # of a static quorum
+    bootstrap: tuple[Address, ...] = ()
+    may_lead: bool = True  # it has the controller role: what it fetches goes to the disk before it is acknowledged
+    timing: Timing = field(default_factory=Timing)
+    request_timeout_ms: int = 2000
+    max_bytes: int = 1024 * 1024
 
 
 class MetadataShell(MetadataReplica):
-    """The only voter: owns `__cluster_metadata-0`, leads it from its start on, and has both images."""
+    """`pending` is the same object for ever: the controller's image on a controller, `image` elsewhere."""
 
     def __init__(
         self,
@@ -65,18 +63,55 @@ class MetadataShell(MetadataReplica):
         loop: asyncio.AbstractEventLoop,
         flusher: Flusher,
         root: str,
-        node_id: int,
+        member: Member,
         config: LogConfig,
         min_insync: int = 1,
+        rng: Rng | None = None,
+        failed: Callable[[Any, Exception], None] = lambda log, error: None,
     ) -> None:
-        """`min_insync` is the min.insync.replicas of a new cluster."""
-        super().__init__(files, clock, loop, root, node_id, config)
+        """`failed(log, error)` is told when the node cannot go on with its metadata log."""
+        super().__init__(files, clock, loop, root, member.key.id, config)
+        self._member = member
         self._flusher = flusher
-        self._min_insync = min_insync
-        self._uncommitted: deque[_Uncommitted] = deque()
-        self._flushing = False
-        self.pending = MetadataImage()
+        self._failed = failed
+        self._rng = rng or system_rng()
+        self._writer = MetadataWriter(self, min_insync)
+        self._network = QuorumNetwork(
+            loop,
+            member.key.id,
+            member.request_timeout_ms,
+            lambda serial, response: self._step(events.Answered(serial, response)),
+            lambda serial, refused: self._step(events.Failed(serial, refused)),
+        )
+        self._inputs: deque[events.Input] = deque()
+        self._answers: dict[int, Any] = {}
+        self._asked = 0
+        self._is_stepping = self._is_flushing = self._is_closed = self._is_starting = False
+        self._all_told: asyncio.Future[None] | None = None  # once every voter knows that this node leads no more
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = FOREVER
+        self._led_from = -1  # the offset with which the present lead began
+        self._partial: tuple[SnapshotId, bytearray] | None = None  # a checkpoint that is being fetched
+        self._active_listeners: list[Callable[[int], None]] = []
+        self._resigned_listeners: list[Callable[[], None]] = []
+        self._progress_listeners: list[Callable[[], None]] = []
+        self.history = VoterHistory(member.voters)
         self.quorum: Quorum
+
+    # --- what it is
+
+    @property
+    def pending(self) -> MetadataImage:
+        return self._writer.pending if self._member.may_lead else self.image
+
+    @property
+    def end(self) -> LogEnd:
+        """Where the log ends, for the quorum."""
+        return LogEnd(max(self.log.leader_epochs.latest, 0), self.log.log_end_offset)
+
+    @property
+    def next_offset(self) -> int:
+        return self.log.log_end_offset
 
     @property
     def leader_id(self) -> int:
@@ -87,227 +122,370 @@ class MetadataShell(MetadataReplica):
         return self.quorum.epoch
 
     @property
+    def is_leader(self) -> bool:
+        return self.quorum.is_leader
+
+    @property
     def is_active(self) -> bool:
         """Whether this node leads, and everything of earlier epochs is committed and in both images."""
-        return True
+        return self._writer.epoch >= 0
+
+    @property
+    def is_sole_voter(self) -> bool:
+        """Whether this node is its own majority."""
+        return self.quorum.is_voter and self.quorum.voters.majority == 1
+
+    def controller_address(self) -> Address | None:
+        """Where the leader is; None while it is not known, or is this node."""
+        return None if self.quorum.is_leader else self.quorum.leader_address
 
     def on_active(self, callback: Callable[[int], None]) -> None:
         """`callback(epoch)` whenever this node becomes active; at once where it is."""
-        callback(self.quorum.epoch)
+        self._active_listeners.append(callback)
+        if self.is_active:
+            callback(self._writer.epoch)
 
     def on_resigned(self, callback: Callable[[], None]) -> None:
-        """`callback()` whenever this node is not active any more, which a quorum of one never is."""
+        """`callback()` whenever this node is not active any more."""
+        self._resigned_listeners.append(callback)
 
-    def controller_address(self) -> Address | None:
-        """The controller is in this process."""
-        return None
+    def on_progress(self, callback: Callable[[], None]) -> None:
+        """`callback()` whenever the log has grown or more of it is committed, and when the lead is lost."""
+        self._progress_listeners.append(callback)
 
-    # --- start
+    # --- start and stop
 
     def open(self, *, clean: bool) -> None:
-        """Recover the log, replay it into both images, and begin a new epoch as its leader."""
-        now_ms = self.clock.wall_ms()
+        """Recover the log. A sole voter replays it and leads from then on; others hear what is committed."""
         self._open_log(clean=clean)
-        pending = Replayer(self.pending)
-        if self.snapshots:
-            self._load_snapshot(self.pending)
+        self.history.begin(self.kraft_version, None if self.voters is None else voters_of(self.voters))
+        for offset, message in self._control_in_log():
+            self.history.note(offset, message)
+        member = self._member
+        self.quorum = Quorum(
+            member.key,
+            member.cluster_id,
+            self,
+            self.history,
+            self._rng,
+            read_state(self.files, self._dir),
+            bootstrap=member.bootstrap,
+            timing=member.timing,
+            max_bytes=member.max_bytes,
+        )
+        if self.is_sole_voter:
+            self._lead_alone()
+        self._check_features()
+
+    def _lead_alone(self) -> None:
+        """What a sole voter has, a majority has. Everything is done on the spot: nobody is served yet."""
         delta = MetadataDelta(everything=True)
         for record, offset in self._records(self.image.offset + 1, self.log.log_end_offset):
-            pending.apply(record, delta, offset)
             self.replayer.apply(record, delta, offset)
-        self.pending.offset = self.image.offset = self.log.log_end_offset - 1
-        self._lead(now_ms)
-        if pending.transaction_offset >= 0:
-            # Its controller died in the middle: what it had begun never happened.
-            self._append([m.AbortTransactionRecord("the controller has changed")])
-        if features.METADATA_VERSION not in self.pending.features:
-            self._append(self._bootstrap_records())
-        self._check_features()
-        self._commit_now()
+        self.image.offset = self.log.log_end_offset - 1
+        self._is_starting = True
+        self._step(events.Started())
+        while self.log.recovery_point < self.log.log_end_offset:
+            self.log.flush()
+            self._step(events.Stored(self.log.recovery_point))
+        self._is_starting = False
 
     def _check_features(self) -> None:
         """Raises StorageError for a cluster that newer brokers have written for: its records may say what we miss."""
-        for name, level in self.pending.features.items():
+        for name, level in self.image.features.items():
             low, high = features.SUPPORTED.get(name, (0, 0))
             if level and not low <= level <= high:
                 has = f"levels {low} to {high}" if high else "no such feature"
                 reason = f"{name} is at level {level}, this release has {has}: a newer one has used the directory"
                 raise StorageError("read", self._dir, 0, reason)
 
-    def _lead(self, now_ms: int) -> None:
-        state = read_state(self._files, self._dir)
-        self.quorum = Quorum(self._node_id, (self._node_id,), state, data_version=min(self.kraft_version, 1))
-        for effect in self.quorum.step(Started(self.log.log_end_offset)):
-            match effect:
-                case Persist(new_state):
-                    write_state(self._files, self._dir, new_state)
-                case AppendLeaderChange(epoch, voters):
-                    self._append_leader_change(epoch, voters, now_ms)
-                case Committed():
-                    pass
+    def start(self, endpoints: tuple[Endpoint, ...] = ()) -> None:
+        """Take part in the quorum. `endpoints` is where other replicas reach this one by now."""
+        self.quorum.endpoints = endpoints
+        if not self.quorum.is_leader:
+            self._step(events.Started())
+            self._store()
+        self._arm()
 
-    def _append_leader_change(self, epoch: int, voters: tuple[int, ...], now_ms: int) -> None:
-        named = [m.LeaderChangeMessage.Voter(id_) for id_ in voters]
-        messages: list[Any] = [m.LeaderChangeMessage(0, self._node_id, named, list(named))]
-        if self.kraft_version > 0 and self.log.log_end_offset == 0:
-            # The log of a dynamic quorum begins with what its directory was formatted with (KIP-853).
-            messages += [m.KRaftVersionRecord(0, self.kraft_version), self.voters]
-        batch = raft_control_batch(messages, timestamp=now_ms)
-        self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
+    async def close(self, *, tell: bool = True) -> None:
+        """Leave the quorum; where this node led it, the others are told, so that one of them leads at once."""
+        if tell and hasattr(self, "quorum") and self.quorum.is_leader and not self.is_sole_voter:
+            self._all_told = self.loop.create_future()
+            self._step(events.Resign())
+            await asyncio.wait([self._all_told], timeout=self._member.timing.election_timeout_ms / 1000)
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._network.close()
+        self._writer.end()
+        self._close_log()
 
-    def _bootstrap_records(self) -> list[Any]:
-        """The first data batch of a cluster: the features and users that its directory was formatted with."""
-        formatted = self._formatted_records()
-        if not formatted:
-            defaults = features.default_levels(features.DEFAULT_RELEASE)
-            formatted = [m.FeatureLevelRecord(name, level) for name, level in defaults.items()]
-        records: list[Any] = [m.BeginTransactionRecord("Bootstrap records"), *formatted]
-        levels = {found.name: found.feature_level for found in formatted if isinstance(found, m.FeatureLevelRecord)}
-        if levels.get(features.ELR_VERSION):
-            records.append(m.ConfigRecord(4, "", "min.insync.replicas", str(self._min_insync)))
-        records.append(m.EndTransactionRecord())
-        return records
+    # --- the quorum's own requests
 
-    def _formatted_records(self) -> list[Any]:
-        path = f"{self._root}/bootstrap.checkpoint"
-        if not self._files.exists(path):
-            return []
-        raw = self._files.read(path)
-        return [
-            decode_record(record.value or b"")[0]
-            for header in iter_headers(raw)
-            if not header.is_control
-            for record in iter_records(raw, header)
-        ]
+    def answer(self, request: Any) -> Any:
+        """The answer to a Vote, BeginQuorumEpoch or EndQuorumEpoch of another voter."""
+        self._asked += 1
+        self._step(events.Requested(self._asked, request))
+        if self._asked not in self._answers:
+            raise ApiError(ErrorCode.BROKER_NOT_AVAILABLE, "the node stops")
+        return self._answers.pop(self._asked)
 
-    def _commit_now(self) -> None:
-        """At the start, before anybody is served: sync on the spot."""
-        self.log.flush()
-        self._committed()
+    def replica_fetched(self, key: ReplicaKey, offset: int) -> None:
+        """A replica asks this leader for what lies behind `offset`, so it has all before it."""
+        self._step(events.ReplicaFetched(key, offset, self.clock.wall_ms()))
 
-    # --- running
-
-    @property
-    def next_offset(self) -> int:
-        return self.log.log_end_offset
+    # --- decisions of the active controller
 
     def submit(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
-        """The answer, once what it promises is committed. What `decide` raises becomes the future's exception."""
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        try:
-            outcome = decide()
-        except Exception as error:
-            answer.set_exception(error)
-            return answer
-        if not outcome.records and not outcome.control and not self._uncommitted:
-            answer.set_result(outcome.response)
-            return answer
-        try:
-            encoded = self._encoded(outcome.records)
-        except Exception as error:
-            # The records are ours: that they cannot be written is no fault of who asked, whatever it looks like.
-            answer.set_exception(MetadataEncodeError(f"a metadata record cannot be encoded: {error}"))
-            return answer
-        self._append_control(outcome.control)
-        self._append(outcome.records, encoded, answer, outcome.response)
-        self._flush_soon()
-        return answer
+        """See `MetadataWriter`. Raises ApiError NOT_CONTROLLER where this node is not the active controller."""
+        if not self.is_active:
+            raise not_controller()
+        return self._writer.submit(decide)
 
     def write_noop(self) -> None:
-        """`metadata.max.idle.interval.ms`: an idle log moves on, so that lag can be told from silence."""
-        if not self._uncommitted:
-            self._append([m.NoOpRecord()])
-            self._flush_soon()
+        self._writer.write_noop()
 
-    def _encoded(self, records: list[Any]) -> list[bytes]:
-        """The records as the present level writes them; those that it has no room for are made to fit, in place."""
-        level = self._level_for(records)
-        fitted = (features.fit_to_level(record, level) for record in records)
-        return [encode_record(record, features.record_version(type(record).__name__, level)) for record in fitted]
+    def appended(self) -> None:
+        """The writer has put something into the log: it goes to the disk and to the followers at the same time."""
+        self._flush_soon()
+        self._progressed()
 
-    def _append(
-        self,
-        records: list[Any],
-        encoded: list[bytes] | None = None,
-        answer: "asyncio.Future[Any] | None" = None,
-        response: Any = None,
-    ) -> None:
-        """Append and replay; `encoded` are the same records, where they are encoded already."""
-        now_ms = self.clock.wall_ms()
-        delta = MetadataDelta()
-        kept: list[tuple[Any, int]] = []
-        size = 0
-        values = self._encoded(records) if encoded is None else encoded
-        for start in range(0, len(records), MAX_BATCH_RECORDS):
-            offset = self.log.log_end_offset
-            batch = build_batch(
-                [NewRecord(None, v, timestamp=now_ms) for v in values[start : start + MAX_BATCH_RECORDS]]
-            )
-            self.log.append_as_leader(batch, self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
-            size += len(batch)
-            for at, record in enumerate(records[start : start + MAX_BATCH_RECORDS]):
-                self.pending.apply(record, delta, offset + at)
-                kept.append((record, offset + at))
-        self.pending.offset = self.log.log_end_offset - 1
-        self._uncommitted.append(_Uncommitted(self.log.log_end_offset, kept, answer, response, size, now_ms))
+    def control_appended(self, messages: list[Any], offset: int) -> None:
+        """Voters count from the moment that the log names them, committed or not (KIP-853)."""
+        for at, message in enumerate(messages):
+            self.history.note(offset + at, message)
+        self._step(events.VotersChanged())
 
-    def _append_control(self, messages: list[Any]) -> None:
-        """Records of the quorum's own; they are no part of the image."""
-        if not messages:
+    # --- steps and effects
+
+    def _step(self, event: events.Input) -> None:
+        """Feed the quorum, and do what it says; what that brings about is fed to it afterwards, in order."""
+        if self._is_closed:
             return
-        now_ms = self.clock.wall_ms()
-        batch = raft_control_batch(messages, timestamp=now_ms)
-        self.log.append_as_leader(batch, self.quorum.epoch, now_ms, origin=Origin.RAFT_LEADER)
-        for message in messages:
-            self._note_control(message)
+        self._inputs.append(event)
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._inputs:
+                for effect in self.quorum.step(self.clock.mono_ms(), self._inputs.popleft()):
+                    self._perform(effect)
+        except (StorageError, OSError) as error:
+            if self._is_starting:
+                raise
+            self._give_up(error)
+        finally:
+            self._is_stepping = False
+        if self._all_told is not None and not self._all_told.done() and not self.quorum.is_resigning:
+            self._all_told.set_result(None)
+        self._arm()
 
-    def _level_for(self, records: list[Any]) -> int:
-        """The metadata.version that decides record versions: of the batch itself where it sets it first."""
-        level = self.pending.features.get(features.METADATA_VERSION)
-        if level is None:
-            for record in records:
-                if isinstance(record, m.FeatureLevelRecord) and record.name == features.METADATA_VERSION:
-                    return record.feature_level
-        return level or features.DEFAULT_RELEASE
+    def _give_up(self, error: Exception) -> None:
+        """What was to be remembered is not: this replica must not say another word."""
+        self._is_closed = True
+        self._writer.end(error)
+        self._failed(self.log, error)
+
+    def _perform(self, effect: events.Effect) -> None:
+        match effect:
+            case events.Persist(state):
+                # On the loop: nobody may hear of an epoch or a vote before it is on the disk, and elections are rare.
+                write_state(self.files, self._dir, state)
+            case events.Send(serial, to, request):
+                self._network.send(serial, to, request)
+            case events.Answer(token, response):
+                self._answers[token] = response
+            case events.AppendLeaderChange(epoch, voters, granting):
+                self._append_leader_change(epoch, voters, granting)
+            case events.LostLead():
+                self._lost_lead()
+            case events.Committed(offset):
+                self._commit(min(offset, self.log.log_end_offset))
+            case events.Append(records):
+                self._append(records)
+            case events.Truncate(epoch, offset):
+                self._truncate(epoch, offset)
+            case events.KeepSlice(id_, position, content):
+                self._keep_slice(id_, position, content)
+            case events.InstallSnapshot(id_):
+                self._install_snapshot(id_)
+            case _:
+                assert_never(effect)
+
+    def _arm(self) -> None:
+        """One timer. It may ring too early, when its deadline has moved on: then it is set anew."""
+        deadline_ms = self.quorum.deadline_ms
+        if self._is_closed or self._is_starting or deadline_ms == FOREVER:
+            return
+        if self._timer is not None:
+            if self._timer_ms <= deadline_ms:
+                return
+            self._timer.cancel()
+        self._timer_ms = deadline_ms
+        # A hundredth later than asked, so that the clock has got there in spite of rounding.
+        delay_ms = max(deadline_ms - self.clock.mono_ms(), 0) + 0.01
+        self._timer = self.loop.call_later(delay_ms / 1000, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self.clock.mono_ms() >= self.quorum.deadline_ms:
+            self._step(events.Tick())
+        else:
+            self._arm()
+
+    def _progressed(self) -> None:
+        for listener in self._progress_listeners:
+            listener()
+
+    # --- the disk
 
     def _flush_soon(self) -> None:
-        if self._flushing:
+        if self._is_flushing or self._is_starting:
             return
-        self._flushing = True
+        self._is_flushing = True
         self._flusher.flush(self.log).add_done_callback(self._flushed)
 
     def _flushed(self, done: "asyncio.Future[None]") -> None:
-        self._flushing = False
-        error = done.exception()
-        if error is not None:
-            while self._uncommitted:
-                entry = self._uncommitted.popleft()
-                if entry.answer is not None and not entry.answer.done():
-                    entry.answer.set_exception(error)
+        self._is_flushing = False
+        if done.cancelled() or self._is_closed:
             return
-        self._committed()
-        if self._uncommitted:
+        if (error := done.exception()) is not None:
+            self._is_closed = True
+            self._writer.end(error if isinstance(error, Exception) else None)
+            return
+        if self.log.recovery_point < self.log.log_end_offset:
             self._flush_soon()
+        self._step(events.Stored(self.log.recovery_point))
 
-    def _committed(self) -> None:
-        """Everything that is on the disk becomes true for the brokers, in order, and is answered."""
-        for effect in self.quorum.step(Flushed(self.log.recovery_point)):
-            if isinstance(effect, Committed):
-                self.log.update_high_watermark(effect.offset)
+    def _store(self) -> None:
+        """The log has changed as the leader wants it: say so once it is as durable as it must be."""
+        if self._member.may_lead:
+            self._flush_soon()
+        else:
+            self._step(events.Stored(self.log.log_end_offset))
+
+    # --- the lead
+
+    def _append_leader_change(self, epoch: int, voters: tuple[int, ...], granting: tuple[int, ...]) -> None:
+        now_ms = self.clock.wall_ms()
+        voter = m.LeaderChangeMessage.Voter
+        messages: list[Any] = [
+            m.LeaderChangeMessage(0, self._node_id, [voter(id_) for id_ in voters], [voter(id_) for id_ in granting])
+        ]
+        if self.history.kraft_version > 0 and self.log.log_end_offset == 0:
+            # The log of a dynamic quorum begins with what its directory was formatted with (KIP-853).
+            messages += [m.KRaftVersionRecord(0, self.history.kraft_version), self.history.voters.record()]
+        self._led_from = offset = self.log.log_end_offset
+        batch = raft_control_batch(messages, timestamp=now_ms)
+        self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
+        for at, message in enumerate(messages):
+            self.history.note(offset + at, message)
+        log.info("this node leads the metadata quorum", epoch=epoch, node=self._node_id, voters=voters)
+        self.appended()
+
+    def _activate(self) -> None:
+        """All that earlier leaders left is committed, and in the image: decisions can begin."""
+        epoch = self.quorum.epoch
+        self._writer.begin(epoch, self.image, in_transaction=self.replayer.transaction_offset >= 0)
+        for listener in self._active_listeners:
+            listener(epoch)
+
+    def _lost_lead(self) -> None:
+        was_active, self._led_from = self.is_active, -1
+        log.info("this node does not lead the metadata quorum any more", epoch=self.quorum.epoch, node=self._node_id)
+        self._writer.end()
+        self._progressed()
+        if was_active:
+            for listener in self._resigned_listeners:
+                listener()
+
+    # --- commits
+
+    def _commit(self, offset: int) -> None:
+        """Everything below `offset` becomes true for this node, in order, and is answered."""
+        start = self.image.offset + 1
+        if offset <= start:
+            return
+        self.log.update_high_watermark(offset)
         delta = MetadataDelta()
-        done: list[_Uncommitted] = []
-        while self._uncommitted and self._uncommitted[0].end_offset <= self.quorum.high_watermark:
-            entry = self._uncommitted.popleft()
-            for record, offset in entry.records:
-                self.replayer.apply(record, delta, offset)
-            self._count(entry.size, entry.timestamp)
-            self.image.offset = entry.end_offset - 1
-            self.image.epoch = self.quorum.epoch
-            done.append(entry)
+        done = self._writer.take_committed(offset)
+        if done and done[0].base_offset == start:
+            for entry in done:
+                for record, at in entry.records:
+                    self.replayer.apply(record, delta, at)
+                for message in entry.control:
+                    self._note_control(message)
+                self._count(entry.size, entry.timestamp)
+            offset = done[-1].end_offset
+        else:
+            for record, at in self._records(start, offset):
+                self.replayer.apply(record, delta, at)
+        self.image.offset, self.image.epoch = offset - 1, self.quorum.epoch
         self._published(delta)
         for entry in done:
-            if entry.answer is not None and not entry.answer.done():
-                entry.answer.set_result(entry.response)
+            entry.finish()
+        if self._led_from >= 0 and not self.is_active and offset > self._led_from:
+            self._activate()
+        self._progressed()
 
-    async def close(self) -> None:
-        self._close_log()
+    # --- following
+
+    def _append(self, records: Any) -> None:
+        offset = self.log.log_end_offset
+        try:
+            control = list(self.control_records(records))
+            self.log.append_as_follower(records, self.clock.wall_ms())
+        except ApiError as error:
+            log.error("the leader sent what cannot be appended", offset=offset, error=error)
+            self._step(events.Damaged())
+            return
+        for at, message in control:
+            if at < self.log.log_end_offset:
+                self.history.note(at, message)
+        self._store()
+
+    def _truncate(self, epoch: int, offset: int) -> None:
+        """To where both logs agree: the leader's end of the epoch, or ours where that is shorter."""
+        _, own_end = self.log.offset_for_leader_epoch(epoch)
+        target = max(min(offset, own_end) if own_end >= 0 else offset, self.log.log_start_offset)
+        if target <= self.image.offset:
+            reason = f"the leader's log ends at {target}, what was committed at {self.image.offset}"
+            raise StorageError("truncate", self._dir, 0, reason)
+        log.warning("the metadata log diverged from the leader's and is truncated", offset=target, epoch=epoch)
+        self.log.truncate_to(target)
+        self.history.truncate_to(target)
+        self._store()
+
+    def _keep_slice(self, id_: SnapshotId, position: int, content: Any) -> None:
+        if self._partial is None or self._partial[0] != id_ or position == 0:
+            self._partial = (id_, bytearray())
+        assert len(self._partial[1]) == position, (id_, position)
+        self._partial[1].extend(content)
+
+    def _install_snapshot(self, id_: SnapshotId) -> None:
+        """A checkpoint of the leader's becomes the image, and the log goes on behind it. What was here is older."""
+        assert self._partial is not None, id_
+        content, self._partial = bytes(self._partial[1]), None
+        self.files.replace(self.snapshot_path(id_), content, mode=READ_ONLY)
+        try:
+            self._load_installed(id_)
+        except StorageError as error:
+            self.files.remove(self.snapshot_path(id_))
+            log.error("the leader sent a damaged checkpoint", error=error)
+            self._step(events.Damaged())
+            return
+        self._published(MetadataDelta(everything=True))
+        self._progressed()
+        self._store()
+
+    def _load_installed(self, id_: SnapshotId) -> None:
+        """Raises StorageError for a damaged checkpoint, before anything has changed."""
+        content = self.read_snapshot(id_)
+        if id_ not in self.snapshots:
+            self.snapshots.append(id_)
+        self.image.clear()
+        self.replayer = Replayer(self.image)
+        self.take_snapshot(id_, content)
+        self.log.truncate_fully_and_start_at(id_.end_offset, self.clock.wall_ms())
+        self.log.start_leader_epoch(id_.epoch)
+        self.history.begin(self.kraft_version, None if self.voters is None else voters_of(self.voters))

@@ -1,10 +1,11 @@
 """DescribeQuorum v0-2 (KIP-595, KIP-836 for times, KIP-853 for directories): voters and observers of the metadata log.
 
-Only the active controller knows; a broker hands the request on.
+Only the leader knows; a broker hands the request on.
 """
 
 from typing import TYPE_CHECKING
 
+from riverport.kafka.server.quorum_description import describe_quorum
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 
@@ -13,4 +14,4 @@ if TYPE_CHECKING:
 
 
 def handle(broker: "Broker", request: Request) -> m.DescribeQuorumResponse:
-    return broker.active_controller().describe_quorum(request.body, request.version)
+    return describe_quorum(broker, request.body, request.version)

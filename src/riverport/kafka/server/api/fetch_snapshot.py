@@ -45,12 +45,12 @@ def _answer(broker: "Broker", wanted: Any, code: ErrorCode = ErrorCode.NONE) -> 
 
 def _slice(broker: "Broker", wanted: Any, max_bytes: int) -> Any:
     metadata, epoch = broker.metadata, wanted.current_leader_epoch
-    if metadata.leader_id != broker.node_id:
-        return _answer(broker, wanted, ErrorCode.NOT_LEADER_OR_FOLLOWER)
     if epoch < metadata.epoch:
         return _answer(broker, wanted, ErrorCode.FENCED_LEADER_EPOCH)
     if epoch > metadata.epoch:
         return _answer(broker, wanted, ErrorCode.UNKNOWN_LEADER_EPOCH)
+    if not metadata.is_leader:
+        return _answer(broker, wanted, ErrorCode.NOT_LEADER_OR_FOLLOWER)
     id_ = SnapshotId(wanted.snapshot_id.end_offset, wanted.snapshot_id.epoch)
     if id_ not in metadata.snapshots:
         return _answer(broker, wanted, ErrorCode.SNAPSHOT_NOT_FOUND)

@@ -1,0 +1,15 @@
+"""Vote v0-2 (KIP-595, KIP-853 for directories, KIP-996 for the question before): a voter asks to be elected."""
+
+from typing import TYPE_CHECKING, Any
+
+from riverport.kafka.server.request import Request
+
+if TYPE_CHECKING:
+    from riverport.kafka.server.broker import Broker
+
+
+def handle(broker: "Broker", request: Request) -> Any:
+    response = broker.metadata.answer(request.body)
+    if request.version < 1:
+        response.node_endpoints = []
+    return response
