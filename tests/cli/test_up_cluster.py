@@ -15,6 +15,8 @@ import pytest
 from confluent_kafka import Producer
 from tests.cli.kit import Cli
 
+from riverport.base.ports import steady_ports
+
 
 class Up:
     """A running `riverport up --json`."""
@@ -132,10 +134,8 @@ def test_nodes_stop_when_their_supervisor_is_killed() -> None:
 
 
 def test_a_node_that_cannot_start_ends_the_others() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
+    (port,) = steady_ports(1)
+    with socket.create_server(("127.0.0.1", port)):
         result = Cli()("up", "--brokers", "2", "--port", str(port))
     assert result.returncode == 1
     assert result.stdout == ""

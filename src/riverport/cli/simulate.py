@@ -1,7 +1,6 @@
 """`riverport simulate`: whole clusters in simulated time, with everything that can go wrong, from one seed each."""
 
 import argparse
-import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -43,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
 def run(words: list[str]) -> int:
     """Exit code 0 where every promise was kept, or a planted bug was found."""
     given = parser().parse_args(words)
+    import logging
+
     logging.getLogger().setLevel(logging.CRITICAL)
     if given.runs is None:
         return _one(given)
