@@ -1,4 +1,4 @@
-"""Changes of in-sync replicas on their way to the controller and back: AlterPartition v2-3 (KIP-497, KIP-903).
+"""Changes of in-sync replicas on their way to the controller and back: AlterPartition v3 (KIP-497, KIP-903).
 
 What is proposed in one turn of the loop leaves in one request. One request is under way at a time; what is proposed
 meanwhile goes with the next. A request that fails as a whole is repeated until it is answered, or newer metadata has
@@ -61,7 +61,6 @@ class IsrChanges:
             if topic is None:
                 topic = topics[topic_id] = made.TopicData(topic_id, [])
             wanted = made.PartitionData(index, proposal.leader_epoch, partition_epoch=proposal.partition_epoch)
-            wanted.new_isr = [id_ for id_, _ in proposal.isr]
             wanted.new_isr_with_epochs = [made.BrokerState(id_, epoch) for id_, epoch in proposal.isr]
             topic.partitions.append(wanted)
         return made(self._broker.node_id, self._broker.broker_epoch, list(topics.values()))
