@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.kafka.server.conftest import address_of
-from tests.kafka.server.wire import Wire, asked, batch, fetch, fetched, frame, make_topic, produce, produced
+from tests.kafka.server.wire import Wire, asked, batch, fetch, fetched, frame, make_topic, produce, produced, values_of
 
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
@@ -57,8 +57,9 @@ def test_broker_that_does_not_lead_names_the_leader(broker: Broker, topic: Topic
         entry = produced(wire.ask(produce(topic, batch(b"v"))))
         assert (entry.error_code, entry.base_offset) == (NOT_LEADER, -1)
         assert (entry.current_leader.leader_id, entry.current_leader.leader_epoch) == (2, 5)
-        entry = fetched(wire.ask(fetch([(topic, [asked()])], max_wait_ms=60_000)))
-        assert (entry.error_code, entry.high_watermark, len(entry.records)) == (NOT_LEADER, -1, 0)
+        known = asked(0, 0, current_leader_epoch=0)
+        entry = fetched(wire.ask(fetch([(topic, [known])], max_wait_ms=60_000)))
+        assert (entry.error_code, entry.high_watermark, len(entry.records)) == (FENCED, -1, 0)
         assert (entry.current_leader.leader_id, entry.current_leader.leader_epoch) == (2, 5)
         assert wire.ask(offsets(topic, -1)).topics[0].partitions[0].error_code == NOT_LEADER
 
@@ -68,8 +69,16 @@ def test_clients_too_old_for_a_leaders_name_are_told_the_error_all_the_same(brok
     with Wire(address_of(broker)) as wire:
         for version in range(3, 14):
             assert produced(wire.ask(produce(topic, batch(b"v")), version)).error_code == NOT_LEADER
-        for version in range(4, 19):
+        for version in range(4, 11):
             assert fetched(wire.ask(fetch([(topic, [asked()])]), version)).error_code == NOT_LEADER
+
+
+def test_follower_serves_consumers_that_know_of_that(broker: Broker, topic: Topic) -> None:
+    give_away(broker, topic)
+    with Wire(address_of(broker)) as wire:
+        for version in range(11, 19):
+            entry = fetched(wire.ask(fetch([(topic, [asked()])]), version))
+            assert (entry.error_code, values_of(entry.records)) == (0, [b"first"])
 
 
 def test_producer_without_answers_is_disconnected_from_who_does_not_lead(broker: Broker, topic: Topic) -> None:
@@ -81,10 +90,10 @@ def test_producer_without_answers_is_disconnected_from_who_does_not_lead(broker:
 
 def test_lost_leadership_ends_the_wait_of_a_fetch(broker: Broker, topic: Topic) -> None:
     with Wire(address_of(broker)) as wire:
-        wire.send(frame(fetch([(topic, [asked(0, 1)])], max_wait_ms=60_000)))
+        wire.send(frame(fetch([(topic, [asked(0, 1, current_leader_epoch=0)])], max_wait_ms=60_000)))
         assert wire.is_silent()
         give_away(broker, topic)
-        assert fetched(wire.next_answer(ApiKey.FETCH, 18)[1]).error_code == NOT_LEADER
+        assert fetched(wire.next_answer(ApiKey.FETCH, 18)[1]).error_code == FENCED
 
 
 def test_restart_begins_an_epoch_and_fences_the_one_before(broker: Broker, topic: Topic) -> None:

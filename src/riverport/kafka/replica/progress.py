@@ -84,5 +84,9 @@ class FollowerProgress:
             self.fetched_ms = self.caught_up_ms = max(self.caught_up_ms, self.contact.fetched_ms)
         self.is_level = False
 
+    def last_level_ms(self, now_ms: float) -> float:
+        """When it last had everything that the leader had."""
+        return now_ms if self.is_level else self.caught_up_ms
+
     def is_caught_up(self, leader_end_offset: int, now_ms: float, lag_time_max_ms: float) -> bool:
         return self.end_offset == leader_end_offset or now_ms - self.caught_up_ms <= lag_time_max_ms

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.fetch_session import Fetched
-from riverport.kafka.server.leader_hints import leader_endpoints
+from riverport.kafka.server.leader_hints import leader_endpoints, leader_of
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -31,14 +31,14 @@ def partition_of(broker: "Broker", item: Fetched, version: int) -> Partition:
     return partition
 
 
-def failed(item: Fetched, error: ApiError, partition: Partition | None, version: int) -> Answer:
+def failed(broker: "Broker", item: Fetched, error: ApiError, version: int) -> Answer:
     """The answer for a partition that could not be read."""
     code = error.code
     if code == ErrorCode.KAFKA_STORAGE_ERROR and version <= 5:
         code = ErrorCode.NOT_LEADER_OR_FOLLOWER  # clients of that time know no other that makes them try again
     answer = _empty(item, code)
-    if partition is not None and code in _HINTED and version >= _HINTS_SINCE:
-        answer.current_leader = m.FetchResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
+    if code in _HINTED and version >= _HINTS_SINCE and (leader := leader_of(broker, item.topic, item.index)):
+        answer.current_leader = m.FetchResponse.LeaderIdAndEpoch(*leader)
     return answer
 
 

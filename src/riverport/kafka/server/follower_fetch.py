@@ -233,7 +233,6 @@ class _FollowerFetch:
     def _read(self, item: Fetched, max_bytes: int, min_one: bool, is_first: bool) -> Answer | Log:
         """The answer for a partition; only its log, where there is no more to tell than watermarks."""
         follower, version = self._follower, self._request.version
-        partition: Partition | None = None
         try:
             partition = partition_of(self._broker, item, version)
             if item.watched is not partition:
@@ -251,7 +250,7 @@ class _FollowerFetch:
             if is_first:
                 self._acknowledge(partition, log, progress, item)
         except ApiError as error:
-            return failed(item, error, partition, version)
+            return failed(self._broker, item, error, version)
         if not records:
             return log
         return _answer(item, log, records)

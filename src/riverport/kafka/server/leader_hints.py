@@ -17,3 +17,13 @@ def leader_endpoints(
         return []
     listed = broker.view.brokers(request.connection.listener.name)
     return [make(node.id, host, port, node.rack) for node, host, port in listed if node.id in leaders]
+
+
+def leader_of(broker: "Broker", topic: str | None, index: int) -> tuple[int, int] | None:
+    """(leader, leader epoch) of a partition, whether this broker has a replica of it or not."""
+    partition = broker.partitions.get((topic, index))
+    if partition is not None:
+        return partition.leader_id, partition.leader_epoch
+    known = broker.metadata.image.topics.get(topic or "")
+    registration = None if known is None else known.partitions.get(index)
+    return None if registration is None else (registration.leader, registration.leader_epoch)

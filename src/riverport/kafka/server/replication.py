@@ -5,10 +5,12 @@ every half lag time         the late are proposed to leave, the level to join   
 proposals                   go to the controller, many partitions in one request, one at a time  `IsrChanges`
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from riverport.kafka.replica.leader import Proposal, Surroundings
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.replica.selector import RACK_AWARE
 from riverport.kafka.server.isr_changes import IsrChanges
 from riverport.kafka.server.waiting import committed
 
@@ -28,6 +30,17 @@ class Replication:
             lambda id_: broker.metadata.image.brokers.get(id_),
         )
         self.isr_changes = IsrChanges(broker)
+        self.sends_to_near = broker.config["replica.selector.class"] == RACK_AWARE
+
+    def racks(self, listener: str) -> Callable[[int], str | None]:
+        """The racks of brokers that clients of a listener can reach."""
+        brokers = self._broker.metadata.image.brokers
+
+        def rack_of(id_: int) -> str | None:
+            node = brokers.get(id_)
+            return None if node is None or node.fenced or node.endpoint(listener) is None else node.rack
+
+        return rack_of
 
     def propose(self, partition: Partition, proposal: Proposal) -> None:
         self.isr_changes.submit(partition, proposal)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from riverport.kafka.replica.selector import SELECTORS
 from riverport.kafka.server.endpoints import NON_ROUTABLE, is_host, parse_map
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ def unserved(config: "BrokerConfig") -> list[str]:
         # Whoever asks for one must not find the doors open.
         found.append(f"authorizer.class.name: there is no {authorizer} here, everybody may do everything; allowed: "
                      "the empty text")
+    selector = config.values["replica.selector.class"]
+    if selector is not None and selector not in SELECTORS:
+        found.append(f"replica.selector.class: there is no {selector} here; allowed: {', '.join(SELECTORS)}")
     return found
 
 

@@ -7,8 +7,9 @@ is an error to tell. With a session the answer holds only partitions that have s
 import asyncio
 from typing import TYPE_CHECKING
 
-from riverport.kafka.log import Isolation
+from riverport.kafka.log import Isolation, Log
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.replica.selector import nearest_replica
 from riverport.kafka.server import follower_fetch
 from riverport.kafka.server.fetch_answers import Answer, diverging, failed, partition_of, response_of
 from riverport.kafka.server.fetch_session import FINAL_EPOCH, INITIAL_EPOCH, Fetched, Key, Refused, Session, fetched
@@ -20,6 +21,8 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
+_FOLLOWERS_SINCE = 11
+"""The version in which consumers say their rack, and know that followers serve them (KIP-392)."""
 _ISOLATION = {0: Isolation.HIGH_WATERMARK, 1: Isolation.LAST_STABLE}
 
 
@@ -102,7 +105,9 @@ def _forget(request: Request, session: Session) -> None:
 class _Fetch:
     """One fetch request on its way to an answer."""
 
-    __slots__ = ("_body", "_broker", "_full", "_isolation", "_request", "_session", "_wanted")
+    __slots__ = (
+        "_body", "_broker", "_full", "_isolation", "_may_read_follower", "_rack", "_request", "_session", "_wanted",
+    )  # fmt: skip
 
     def __init__(
         self, broker: "Broker", request: Request, wanted: list[Fetched], session: Session | None, full: bool
@@ -114,6 +119,8 @@ class _Fetch:
         self._session = session
         self._full = full  # every partition is answered, also those without news
         self._isolation = _ISOLATION[self._body.isolation_level]
+        self._may_read_follower = request.version >= _FOLLOWERS_SINCE
+        self._rack = self._body.rack_id if broker.replication.sends_to_near else ""
 
     def start(self) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
         body = self._body
@@ -145,17 +152,23 @@ class _Fetch:
         for item in self._wanted:
             answer = self._read_one(item, left, total == 0)
             size = len(answer.records) if answer.records is not None else 0
-            at_once = at_once or answer.error_code != 0 or answer.diverging_epoch.epoch >= 0
+            at_once = (
+                at_once
+                or answer.error_code != 0
+                or answer.diverging_epoch.epoch >= 0
+                or answer.preferred_read_replica >= 0
+            )
             total += size
             left = max(left - size, 0) if size else left
             answers.append((item, answer))
         return answers, total, at_once
 
     def _read_one(self, item: Fetched, max_bytes: int, min_one: bool) -> Answer:
-        partition: Partition | None = None
         try:
             partition = partition_of(self._broker, item, self._request.version)
-            log = partition.leader_log(item.leader_epoch)
+            log = (partition.local_log if self._may_read_follower else partition.leader_log)(item.leader_epoch)
+            if self._rack and (preferred := self._nearest(partition, item.offset)) is not None:
+                return _elsewhere(item, log, preferred)
             if item.last_fetched_epoch >= 0 and (answer := diverging(log, item)) is not None:
                 return answer
             most = min(max_bytes, item.max_bytes)
@@ -163,7 +176,7 @@ class _Fetch:
                 raise ApiError(ErrorCode.UNKNOWN_SERVER_ERROR)
             info = log.read(item.offset, most, isolation=self._isolation, min_one=min_one, to_send=True)
         except ApiError as error:
-            return failed(item, error, partition, self._request.version)
+            return failed(self._broker, item, error, self._request.version)
         answer = Answer(
             item.index,
             0,
@@ -178,6 +191,13 @@ class _Fetch:
                 m.FetchResponse.AbortedTransaction(producer_id, first) for producer_id, first in info.aborted or ()
             ]
         return answer
+
+    def _nearest(self, partition: Partition, offset: int) -> int | None:
+        """The follower that this consumer is to ask instead of us (KIP-392)."""
+        listener = self._request.connection.listener.name
+        now_ms = self._broker.clock.mono_ms()
+        rack_of = self._broker.replication.racks(listener)
+        return nearest_replica(partition, self._rack, offset, rack_of, now_ms)
 
     def _respond(self, answers: list[tuple[Fetched, Answer]]) -> m.FetchResponse:
         session = self._session
@@ -196,6 +216,7 @@ class _Fetch:
                 or answer.high_watermark != item.high_watermark
                 or answer.log_start_offset != item.told_log_start_offset
                 or answer.diverging_epoch.epoch >= 0
+                or answer.preferred_read_replica >= 0
             )
             item.high_watermark, item.told_log_start_offset = answer.high_watermark, answer.log_start_offset
             if answer.error_code:
@@ -205,3 +226,18 @@ class _Fetch:
         if not self._full:
             session.rotate(item for item, answer in news if answer.records)
         return news
+
+
+def _elsewhere(item: Fetched, log: Log, replica: int) -> Answer:
+    """The consumer is to ask another replica."""
+    answer = Answer(
+        item.index,
+        0,
+        log.high_watermark,
+        log.last_stable_offset,
+        log.log_start_offset,
+        aborted_transactions=None,
+        records=b"",
+    )
+    answer.preferred_read_replica = replica
+    return answer

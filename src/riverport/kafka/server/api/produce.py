@@ -12,7 +12,7 @@ from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.replica.partition import ACKS_ALL, Partition
 from riverport.kafka.server.acknowledgements import Part, WaitingRequest
-from riverport.kafka.server.leader_hints import leader_endpoints
+from riverport.kafka.server.leader_hints import leader_endpoints, leader_of
 from riverport.kafka.server.request import Request
 from riverport.kafka.server.waiting import appended
 from riverport.kafka.wire import messages as m
@@ -87,10 +87,10 @@ def _respond(broker: "Broker", request: Request, topics: list[_TopicAnswer]) -> 
         name = broker.topic_names.get(topic.topic_id) if request.version >= 13 else topic.name
         for answer in topic.partition_responses:
             if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and (
-                partition := broker.partitions.get((name, answer.index))
+                leader := leader_of(broker, name, answer.index)
             ):
-                answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(partition.leader_id, partition.leader_epoch)
-                hinted.add(partition.leader_id)
+                answer.current_leader = m.ProduceResponse.LeaderIdAndEpoch(*leader)
+                hinted.add(leader[0])
     response.node_endpoints = leader_endpoints(broker, request, hinted, m.ProduceResponse.NodeEndpoint)
     return response
 
