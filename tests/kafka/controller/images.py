@@ -53,7 +53,8 @@ def topic_id(name: str) -> bytes:
 
 def partition(*replicas: int, **fields: Any) -> m.PartitionRecord:
     made = {"isr": list(replicas), "leader": replicas[0], "leader_epoch": 0, "partition_epoch": 0, **fields}
-    return m.PartitionRecord(replicas=list(replicas), directories=[directory_of(id_) for id_ in replicas], **made)
+    made.setdefault("directories", [directory_of(id_) for id_ in replicas])
+    return m.PartitionRecord(replicas=list(replicas), **made)
 
 
 def cluster(*brokers: int, level: int = features.DEFAULT_RELEASE, **levels: int) -> MetadataImage:

@@ -53,7 +53,7 @@ class BrokerStates:
         elif request.want_fence:
             response.is_fenced = True
             records += self.fence(node.id)
-        elif node.fenced and caught_up:
+        elif node.fenced and caught_up and not node.in_controlled_shutdown:
             response.is_fenced = False
             records += [self._change(node, fenced=UNFENCE), *self._failover.came_up(node.id)]
         if response.is_fenced:
