@@ -96,6 +96,7 @@ class Broker:
         self.is_broker = config.is_broker
         self.is_controller = config.is_controller
         self.cluster_id = ""
+        self.takes_leave = True  # of the others when it stops; where all of them stop nobody is left to be told
         self.failed: asyncio.Future[Exception] = loop.create_future()  # done when the node cannot go on
         self.partitions: dict[tuple[str | None, int], Partition] = {}
         self.topic_names: dict[bytes, str] = {}
@@ -328,7 +329,7 @@ class Broker:
         So does a process end that is killed: its logs lie as they are.
         """
         await self.lifecycle.close()
-        if tell and not self.failed.done():
+        if tell and self.takes_leave and not self.failed.done():
             # While it still serves: clients are told who leads from now on, other brokers read of it from us.
             await self.lifecycle.leave()
         await self.server.close()
@@ -338,9 +339,6 @@ class Broker:
         await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
-        await self.lifecycle.close()
-        if tell and not self.failed.done():
-            await self.lifecycle.leave()
         await self.replica_fetchers.close()
         if self.controller is not None:
             await self.controller.close()
@@ -349,7 +347,7 @@ class Broker:
         if self._snapshots is not None:
             await self._snapshots.close()
         if hasattr(self, "metadata"):
-            await self.metadata.close(tell=tell and not self.failed.done())
+            await self.metadata.close(tell=tell and self.takes_leave and not self.failed.done())
 
     def close_files(self) -> None:
         """The second half: logs closed, and marked as clean."""
