@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.wire import messages as m
@@ -130,9 +130,23 @@ def test_the_copy_is_described_with_how_far_it_is_behind(dirs: list[Path]) -> No
 def test_moves_that_cannot_be_are_refused(dirs: list[Path], tmp_path: Path) -> None:
     with Broker({"log.dirs": dirs}) as broker:
         broker.create_topic("t")
-        broker.create_topic("__consumer_offsets")
         assert move(broker, "t", tmp_path / "c") == ErrorCode.LOG_DIR_NOT_FOUND
         assert move(broker, "t", dirs[0], partition=7) == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         assert move(broker, "t", place_of(broker, "t")) == 0
-        internal = place_of(broker, "__consumer_offsets")
-        assert move(broker, "__consumer_offsets", other(internal)) == ErrorCode.KAFKA_STORAGE_ERROR
+
+
+def test_a_log_of_an_internal_topic_moves_under_its_coordinator(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs, "offsets.topic.num.partitions": 1}) as broker:
+        broker.create_topic("t")
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g"})
+        place = TopicPartition("t", 0, 7)
+        consumer.commit(offsets=[place], asynchronous=False)
+        source = place_of(broker, "__consumer_offsets")
+        assert move(broker, "__consumer_offsets", other(source)) == 0
+        settled(broker)
+        assert place_of(broker, "__consumer_offsets") == other(source)
+        place.offset = 8
+        consumer.commit(offsets=[place], asynchronous=False)
+        broker.restart()
+        assert consumer.committed([place], 20)[0].offset == 8
+        consumer.close()

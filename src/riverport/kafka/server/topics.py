@@ -11,6 +11,7 @@ from riverport.base.logging import get_logger
 from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
 from riverport.kafka.log import Log
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.directory_assignments import MIGRATING, UNASSIGNED
 from riverport.kafka.server.waiting import committed, wake
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Topics:
                 continue
             known[key] = registration
             if partition is None:
-                opened = self._open(topic, index, is_new=is_new)
+                opened = self._open(topic, index, registration, is_new=is_new)
                 partition = Partition(
                     broker.node_id,
                     topic.name,
@@ -83,6 +84,8 @@ class Topics:
                 )
                 broker.partitions[key] = partition
             self._take_over(partition, registration)
+            if registration.directories:
+                broker.directory_assignments.check(partition, registration)
 
     def _take_over(self, partition: Partition, registration: PartitionRegistration) -> None:
         broker, before = self._broker, partition.high_watermark
@@ -100,11 +103,16 @@ class Topics:
             committed(partition, broker.loop)
         broker.replication.reconsider(partition)
 
-    def _open(self, topic: TopicImage, index: int, *, is_new: bool) -> Log | None:
+    def _open(self, topic: TopicImage, index: int, registration: PartitionRegistration, *, is_new: bool) -> Log | None:
         broker = self._broker
+        assigned = broker.directory_assignments.assigned(registration)
+        wanted = broker.online_directory(assigned)
+        if assigned != MIGRATING:
+            # Who was told to have it in a directory that is offline must not begin anew in another (KIP-858).
+            is_new = wanted is not None or assigned == UNASSIGNED
         try:
             config, now_ms = broker.log_config(topic.name), broker.clock.wall_ms()
-            return broker.logs.get_or_create(topic.name, index, topic.id, config, now_ms, is_new=is_new)
+            return broker.logs.get_or_create(topic.name, index, topic.id, config, now_ms, is_new=is_new, wanted=wanted)
         except StorageError as error:
             log.error("a partition's log cannot be opened", topic=topic.name, partition=index, error=error)
             return None
