@@ -49,6 +49,9 @@ class Directories:
     def _assigned(self, topic: TopicImage, index: int, broker: int, directory: bytes, online: bool) -> list[Any]:
         change = self._policies.change(topic, index) if online else self._policies.without(topic, index, broker)
         change.directories[broker] = directory
+        if online and topic.partitions[index].replicas == (broker,):
+            # Nobody else has it: a log that was begun anew on another disk takes nothing from anybody.
+            change.may_lead = self._policies.is_active
         record = change.record(topic.id, index)
         return [] if record is None else [record]
 

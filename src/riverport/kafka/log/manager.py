@@ -58,6 +58,7 @@ class Directory:
     clean: bool = False  # how the last run ended
     loaded: bool = False  # a stop before that has nothing to add to what the last run left
     failed: Exception | None = None
+    logs: int = 0  # how many lie in it
 
 
 class LogManager:
@@ -77,6 +78,7 @@ class LogManager:
         self._new_id = new_id
         self._failed_dir = failed_dir
         self.cordoned: tuple[str, ...] = ()  # directories in which no log is made while there are others
+        self.preferred: dict[tuple[str, int], str] = {}  # directories for logs that are not made yet, by the operator
         self._logs: dict[tuple[str, int], Log] = {}
         self.doomed: list[tuple[float, str | Segment]] = []  # when to remove what: directories, and segments' files
         self._points: dict[str, dict[str, checkpoints.OffsetsByPartition]] = {}  # as they were found at the start
@@ -182,8 +184,7 @@ class LogManager:
         if topic_id is None:
             self._set_aside(path, f"{topic}-{partition}")
             return
-        opened = self._open(directory, path, topic, partition, topic_id, config_of(topic), now_ms)
-        self._logs[(topic, partition)] = opened
+        self._keep(self._open(directory, path, topic, partition, topic_id, config_of(topic), now_ms))
 
     def _read_topic_id(self, path: str) -> bytes | None:
         """None where a log was made and its first flush never came: the process or the machine died right then."""
@@ -272,11 +273,20 @@ class LogManager:
         return self._logs.get((topic, partition))
 
     def get_or_create(
-        self, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int, *, is_new: bool = True
+        self,
+        topic: str,
+        partition: int,
+        topic_id: bytes,
+        config: LogConfig,
+        now_ms: int,
+        *,
+        is_new: bool = True,
+        wanted: str | None = None,
     ) -> Log:
-        """The log of a partition, made in the directory with the fewest logs. Raises StorageError.
+        """The log of a partition, made in the `wanted` directory or in the one with the fewest. Raises StorageError.
 
-        One that is not new to this broker is not made while a directory is offline: that is where it may be.
+        One that is not new to this broker is not made while a directory is offline: that is where it may be. What the
+        operator prefers goes before what is wanted.
         """
         found = self._logs.get((topic, partition))
         if found is not None:
@@ -289,8 +299,9 @@ class LogManager:
             raise StorageError(
                 f"Can not create log for {topic}-{partition} because log directories {', '.join(offline)} are offline"
             )
+        wanted = self.preferred.pop((topic, partition), wanted)
         while True:
-            directory = self._emptiest()
+            directory = self.directories[wanted] if wanted is not None and self.is_online(wanted) else self._emptiest()
             self._forget_former(directory, topic, partition)
             if directory.failed is not None:
                 continue
@@ -301,8 +312,12 @@ class LogManager:
             except StorageError as error:
                 self.fail(directory.path, error)
                 continue
-            self._logs[(topic, partition)] = created
+            self._keep(created)
             return created
+
+    def _keep(self, found: Log) -> None:
+        self._logs[(found.topic, found.partition)] = found
+        self.directory_of(found).logs += 1
 
     def _forget_former(self, directory: Directory, topic: str, partition: int) -> None:
         """Let no checkpoint say something of a log that is to be made: a start would take it for this log's."""
@@ -346,16 +361,14 @@ class LogManager:
     def replace(self, old: Log, new: Log, now_mono_ms: float) -> None:
         """`new` has all that `old` has, in another directory: it is the log from now on, the old one is deleted."""
         self.delete(old.topic, old.partition, now_mono_ms)
-        self._logs[(new.topic, new.partition)] = new
+        self._keep(new)
 
     def _emptiest(self) -> Directory:
         online = [d for d in self.directories.values() if d.failed is None]
         if not online:
             raise StorageError("no log directory is online")
         online = [d for d in online if d.path not in self.cordoned] or online
-        if len(online) == 1:
-            return online[0]
-        return min(online, key=lambda directory: sum(1 for _ in self.logs_in(directory.path)))
+        return min(online, key=lambda directory: directory.logs)
 
     def delete(self, topic: str, partition: int, now_mono_ms: float) -> None:
         """Take a log away: its directory is renamed at once and removed after `file.delete.delay.ms`."""
@@ -374,6 +387,7 @@ class LogManager:
     def _take_away(self, found: Log, suffix: str) -> str | None:
         """The new name of the log's directory, None where it could not be renamed."""
         del self._logs[(found.topic, found.partition)]
+        self.directory_of(found).logs -= 1
         found.is_deleted = True
         for segment in (*found.segments, *found.take_dropped()):
             segment.release()

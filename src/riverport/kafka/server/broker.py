@@ -34,6 +34,7 @@ from riverport.kafka.server.compaction import Compaction
 from riverport.kafka.server.configs import Configs
 from riverport.kafka.server.controller import Controller
 from riverport.kafka.server.controller_channel import ControllerChannel, EitherChannel, RemoteChannel
+from riverport.kafka.server.directory_assignments import DirectoryAssignments
 from riverport.kafka.server.dispatch import Dispatch, RequestFilter
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.fetch_session import SessionCache
@@ -124,6 +125,7 @@ class Broker:
         self.client_quotas = ClientQuotas(self)
         self.replica_moves = ReplicaMoves(self)
         self.replica_fetchers = ReplicaFetchers(self)
+        self.directory_assignments = DirectoryAssignments(self)
         self.replication = Replication(self)
         self._groups: GroupShell | None = None
         self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
@@ -188,6 +190,7 @@ class Broker:
         self.metadata.subscribe(self._metadata_changed)
         if self.has_topic("__consumer_offsets"):
             self.groups.follow()
+        await self.directory_assignments.told()  # so that replicas on a replaced disk may lead
         await self.lifecycle.join()
         await self.metadata.until(lambda image: not image.brokers[self.node_id].fenced)
 
@@ -258,6 +261,11 @@ class Broker:
 
     def online_directory_ids(self) -> list[bytes]:
         return [self._directory_ids[dir] for dir in self.config.log_dirs if self.logs.is_online(dir)]
+
+    def online_directory(self, id_: bytes) -> str | None:
+        """The path of one of this broker's directories, None where it has none of that id, or has lost it."""
+        paths = (path for path, directory_id in self._directory_ids.items() if directory_id == id_)
+        return next((path for path in paths if self.logs.is_online(path)), None)
 
     def offline_directory_ids(self) -> list[bytes]:
         failed = (directory for directory in self.logs.directories.values() if directory.failed is not None)
@@ -336,6 +344,7 @@ class Broker:
         await self.housekeeping.stop()
         await self.compaction.stop()
         self.replication.close()
+        self.directory_assignments.close()
         await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
@@ -537,6 +546,8 @@ class Broker:
                 self.replica_fetchers.unfollow(partition)
                 partition.log = None
                 wake(partition, 0, self.loop)
+        if self._groups is not None:
+            self._groups.follow()
         if (
             all(directory.failed is not None for directory in self.logs.directories.values())
             or path == self.config.metadata_log_dir

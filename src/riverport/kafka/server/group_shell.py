@@ -140,12 +140,11 @@ class GroupShell:
 
     async def _load(self, shard: GroupShard) -> None:
         partition = shard.partition
-        log_ = partition.leader_log()
-        offset = log_.log_start_offset
+        offset = partition.leader_log().log_start_offset
         started_ms = self._broker.clock.mono_ms()
         # To the end of the log, not only to the high watermark: a new leader has records that were committed, and
         # acknowledged, before it knows that they were. All of them will be committed in its epoch.
-        while offset < log_.log_end_offset:
+        while offset < (log_ := partition.leader_log()).log_end_offset:  # anew: it may move to another directory
             read = log_.read(offset, LOAD_SLICE_BYTES, isolation=Isolation.LOG_END, min_one=True)
             following = replay_batches(shard.coordinator, read.records, offset)
             if following == offset:

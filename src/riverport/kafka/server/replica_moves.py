@@ -119,6 +119,7 @@ class ReplicaMoves:
         partition.log = moved
         if partition.is_leader:
             moved.start_leader_epoch(partition.leader_epoch)
+        broker.directory_assignments.moved(partition)
         wake(partition, 0, broker.loop)
 
     def _end(self, partition: Partition, move: Move) -> None:

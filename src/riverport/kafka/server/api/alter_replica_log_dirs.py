@@ -1,20 +1,17 @@
 """AlterReplicaLogDirs v1-2 (KIP-113): in which of its directories a broker keeps a replica.
 
-The answer tells that a move has begun; DescribeLogDirs shows how far it is. Logs of internal topics are not moved.
+The answer tells that a move has begun; DescribeLogDirs shows how far it is.
 """
 
 from typing import TYPE_CHECKING
 
 from riverport.base.files import StorageError
-from riverport.base.logging import get_logger
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
-
-log = get_logger(__name__)
 
 _Of = m.AlterReplicaLogDirsResponse
 
@@ -40,16 +37,17 @@ def _verdict(broker: "Broker", path: str, topic: str, index: int) -> ErrorCode:
     if directory is None:
         return ErrorCode.LOG_DIR_NOT_FOUND
     partition = broker.partitions.get((topic, index))
+    if partition is None and directory.failed is None:
+        # A replica that is on its way here is made in that directory.
+        broker.logs.preferred[topic, index] = path
     if partition is None:
-        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        known = broker.metadata.image.topics.get(topic)
+        is_elsewhere = known is not None and index in known.partitions
+        return ErrorCode.REPLICA_NOT_AVAILABLE if is_elsewhere else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     if partition.log is None or directory.failed is not None:
         return ErrorCode.KAFKA_STORAGE_ERROR
     if path in broker.logs.cordoned:
         return ErrorCode.INVALID_REPLICA_ASSIGNMENT
-    if topic in broker.internal_topics and broker.logs.directory_of(partition.log) is not directory:
-        # Its coordinator reads it at times that nothing here knows of.
-        log.warning("a log of an internal topic is not moved", topic=topic, partition=index, to=path)
-        return ErrorCode.KAFKA_STORAGE_ERROR
     try:
         broker.replica_moves.start(partition, path)
     except StorageError as error:
