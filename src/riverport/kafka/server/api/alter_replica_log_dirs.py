@@ -37,13 +37,14 @@ def _verdict(broker: "Broker", path: str, topic: str, index: int) -> ErrorCode:
     if directory is None:
         return ErrorCode.LOG_DIR_NOT_FOUND
     partition = broker.partitions.get((topic, index))
-    if partition is None and directory.failed is None:
-        # A replica that is on its way here is made in that directory.
-        broker.logs.preferred[topic, index] = path
     if partition is None:
         known = broker.metadata.image.topics.get(topic)
-        is_elsewhere = known is not None and index in known.partitions
-        return ErrorCode.REPLICA_NOT_AVAILABLE if is_elsewhere else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        if known is None or index not in known.partitions:
+            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        if directory.failed is None:
+            # A replica that is on its way here is made in that directory.
+            broker.logs.preferred[topic, index] = path
+        return ErrorCode.REPLICA_NOT_AVAILABLE
     if partition.log is None or directory.failed is not None:
         return ErrorCode.KAFKA_STORAGE_ERROR
     if path in broker.logs.cordoned:
