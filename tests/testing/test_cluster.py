@@ -18,14 +18,38 @@ def produce(bootstrap: str, topic: str, *values: bytes) -> None:
     assert failures == [None] * len(values)
 
 
-def test_three_brokers_and_a_controller_are_one_cluster() -> None:
+def test_three_brokers_are_one_cluster_and_its_quorum() -> None:
     with Cluster() as cluster:
-        assert cluster.running == (1, 2, 3, 101)
-        assert cluster.controller == 101
+        assert cluster.running == (1, 2, 3)
+        assert cluster.controller in (1, 2, 3)
         assert len(set(cluster.bootstrap.split(","))) == 3
         cluster.create_topic("orders", assignment=[[2], [3], [1]])
         assert [cluster.leader_of("orders", partition) for partition in range(3)] == [2, 3, 1]
         produce(cluster.bootstrap, "orders", b"a", b"b")
+        assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
+
+
+def test_controllers_may_have_nodes_of_their_own() -> None:
+    with Cluster(brokers=1, controllers=2) as cluster:
+        assert cluster.running == (1, 101, 102)
+        assert cluster.controller in (101, 102)
+    with Cluster(brokers=1, combined=False) as cluster:
+        assert (cluster.running, cluster.controller) == ((1, 101), 101)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_leaders_and_controller_move_when_their_node_goes_and_it_catches_up(clean: bool) -> None:
+    with Cluster() as cluster:
+        cluster.create_topic("orders", assignment=[[1, 2], [2, 3], [3, 1]])
+        gone = cluster.controller
+        (cluster.stop if clean else cluster.kill)(gone)
+        led = [partition for partition in range(3) if gone in cluster.partition("orders", partition).replicas]
+        for partition in led:
+            assert cluster.wait_for_leader("orders", partition, other_than=gone) != gone
+        cluster.wait_until(lambda: cluster._controller() not in (-1, gone), "another controller")
+        produce(cluster.bootstrap, "orders", b"a", b"b")
+        cluster.start(gone)
+        cluster.wait_in_sync("orders")
         assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
 
 
@@ -49,11 +73,11 @@ def test_one_node_restarts_on_its_port_with_its_data() -> None:
 
 
 def test_killed_node_tells_nobody_and_leaves_its_logs_as_they_lie() -> None:
-    with Cluster(brokers=2, config={"broker.session.timeout.ms": 600, "broker.heartbeat.interval.ms": 100}) as cluster:
+    with Cluster(brokers=2) as cluster:
         cluster.create_topic("orders", assignment=[[2]])
         produce(cluster.bootstrap, "orders", b"a")
         cluster.kill(2)
-        assert cluster.running == (1, 101)
+        assert cluster.running == (1,)
         assert not os.path.exists(f"{cluster.dir}/node-2/.kafka_cleanshutdown")
         with pytest.raises(BrokerError, match="node 2 is not running"):
             cluster.records("orders", node=2)
@@ -69,7 +93,7 @@ def test_whole_cluster_restarts_from_its_directory(tmp_path: Path) -> None:
         cluster.restart()
         cluster.wait_for_leader("orders")
         assert [record.value for record in cluster.records("orders")] == [b"a"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["node-1", "node-101", "node-2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["node-1", "node-2"]
 
 
 def test_temporary_data_goes_with_the_cluster() -> None:
@@ -100,13 +124,13 @@ def test_settings_of_all_nodes_and_of_one() -> None:
 def test_what_is_wrong_is_named() -> None:
     with pytest.raises(ConfigError, match=r"did you mean num\.partitions"):
         Cluster(config={"num.partition": 1})
-    with pytest.raises(ValueError, match=r"node_config\[7\]: the nodes are 1, 2, 3, 101"):
+    with pytest.raises(ValueError, match=r"node_config\[7\]: the nodes are 1, 2, 3"):
         Cluster(node_config={7: {}})
     cluster = Cluster(brokers=1)
     with pytest.raises(BrokerError, match="no broker is running"):
         cluster.create_topic("orders")
     with cluster:
-        with pytest.raises(BrokerError, match="there is no node 9: the nodes are 1, 101"):
+        with pytest.raises(BrokerError, match="there is no node 9: the nodes are 1"):
             cluster.kill(9)
         with pytest.raises(BrokerError, match="orders: INVALID_REPLICATION_FACTOR"):
             cluster.create_topic("orders", replication_factor=2)

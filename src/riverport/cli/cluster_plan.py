@@ -13,7 +13,7 @@ from riverport.base.ports import steady_ports
 from riverport.cli.command import Problem
 from riverport.cli.embedded import HOST
 
-VOTERS = 1
+VOTERS = 3
 """Voters of the metadata quorum."""
 REPLICAS = 3
 """Replicas of topics that do not say how many, where there are so many brokers."""

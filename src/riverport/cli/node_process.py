@@ -150,6 +150,8 @@ def _listen(node: "Broker", link: socket.socket) -> None:
                     faults.slow(ms)
                 case {"do": "heal"}:
                     faults.heal()
+                case {"do": "end"}:
+                    node.takes_leave = False
 
     node.loop.add_reader(link, heard)
 

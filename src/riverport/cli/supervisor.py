@@ -33,7 +33,6 @@ class Supervised:
         self.id = id
         self.properties = properties
         self.port = port
-        self.is_voter = "controller" in properties["process.roles"]
         self.restarts = Restarts()
         self.state = "stopped"
         self.faults: list[str] = []
@@ -115,11 +114,9 @@ class Supervisor:
         for node in self._nodes.values():
             if node.state == "waiting" and now >= node.due:
                 self._start(node)
-        if self._stopping_since is not None:
-            self._stop_more()
-            if now >= self._stopping_since + KILL_AFTER_S:
-                for node in self._nodes.values():
-                    self._signal(node, signal.SIGKILL)
+        if self._stopping_since is not None and now >= self._stopping_since + KILL_AFTER_S:
+            for node in self._nodes.values():
+                self._signal(node, signal.SIGKILL)
 
     def _patience(self) -> float | None:
         """Seconds until something is due by itself."""
@@ -181,14 +178,9 @@ class Supervisor:
     def _stop_all(self) -> None:
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
-            self._stop_more()
-
-    def _stop_more(self) -> None:
-        """Brokers take leave of a controller, so those that are no controllers go first."""
-        running = [node for node in self._nodes.values() if node.process is not None or node.state == "waiting"]
-        brokers = [node for node in running if not node.is_voter]
-        for node in brokers or running:
-            if node.wanted:
+            for node in self._nodes.values():
+                if node.process is not None:
+                    node.process.ask({"do": "end"})
                 self._stop(node)
 
     # --- what is asked for

@@ -69,18 +69,19 @@ class ClusterNode:
 class Cluster:
     """Made stopped; `with Cluster() as cluster`, `async with`, or `start` and `stop`.
 
-    Brokers are numbered from 1. `controllers` is how many voters the quorum has: by default those are brokers, too, up
-    to three of them. `combined=False` gives the controllers nodes of their own, from 101 on. `config` takes the keys of
-    server.properties for every node, `node_config` those for single ones, by id. `dir` keeps the data there, a
-    directory for each node; without it the data goes with the cluster.
+    Brokers are numbered from 1. The quorum has as many voters as there are `controllers`: three where there are so many
+    brokers, else one. They are the first of the brokers, or nodes of their own, numbered from 101, where `combined` is
+    false or there are more of them than brokers. `config` takes the keys of server.properties for every node,
+    `node_config` those for single ones, by id. `dir` keeps the data there, a directory for each node; without it the
+    data goes with the cluster.
     """
 
     def __init__(
         self,
         brokers: int = 3,
-        controllers: int = 1,
+        controllers: int | None = None,
         *,
-        combined: bool = False,
+        combined: bool | None = None,
         config: Mapping[str, object] | None = None,
         node_config: Mapping[int, Mapping[str, object]] | None = None,
         dir: "str | os.PathLike[str] | None" = None,
@@ -91,7 +92,9 @@ class Cluster:
         if dir is None:
             weakref.finalize(self, shutil.rmtree, self.dir, ignore_errors=True)
         cluster_id = uuid_text(SystemIds().uuid())
-        plan = self._plan(brokers, controllers, combined, config or {}, node_config or {})
+        voters = controllers or (3 if brokers >= 3 else 1)
+        shared = voters <= brokers if combined is None else combined
+        plan = self._plan(brokers, voters, shared, config or {}, node_config or {})
         self.nodes = {id_: ClusterNode(id_, properties, cluster_id) for id_, properties in plan.items()}
         self._thread: LoopThread | None = None
 
@@ -155,15 +158,12 @@ class Cluster:
 
         The end of the whole cluster raises BrokerError for what went wrong in it while it ran.
         """
-        if ids:
-            for node in self._chosen(ids):
-                self._in_thread(self._running(node).stop, STOP_SECONDS)
-            return
-        if self._thread is None:
-            return
-        thread = self._thread
-        self._close()
-        _raise_if_any(thread.take_failures())
+        for node in self._chosen(ids) if ids else ():
+            self._in_thread(self._running(node).stop, STOP_SECONDS)
+        if not ids and self._thread is not None:
+            thread = self._thread
+            self._close()
+            _raise_if_any(thread.take_failures())
 
     def kill(self, *ids: int) -> None:
         """Stop nodes as killed processes do: connections break, nobody is told, the logs are left as they lie."""
@@ -173,7 +173,12 @@ class Cluster:
     def restart(self, *ids: int, clean: bool = True) -> None:
         """Stop (or kill) nodes, or all of them, and start them on the same ports with their data."""
         chosen = ids or self.running
-        (self.stop if clean else self.kill)(*chosen)
+        if not clean:
+            self.kill(*chosen)
+        elif ids:
+            self.stop(*ids)
+        else:
+            self._in_thread(self._stop_running, STOP_SECONDS)
         self.start(*chosen)
 
     @property
@@ -324,7 +329,13 @@ class Cluster:
 
     def _controller(self) -> int:
         servers = [node.host.node for node in self.nodes.values() if node.host.node is not None]
-        return next((server.node_id for server in servers if server.controller is not None), -1)
+        active = [server for server in servers if server.controller is not None and server.controller.is_active]
+        # One that is cut off may not know yet that it leads no more.
+        return max(active, key=lambda server: server.metadata.epoch).node_id if active else -1
+
+    async def _stop_running(self) -> None:
+        """Everything at once: nobody is left of whom to take leave."""
+        await _all(node.host.stop(take_leave=False) for node in self.nodes.values() if node.is_running)
 
     # --- helpers
 
@@ -356,13 +367,11 @@ class Cluster:
         return self._thread.run(work, timeout)
 
     def _close(self) -> None:
-        """Stop what runs: brokers first, since they take leave of a controller; then the thread."""
+        """Stop what runs, then the thread."""
         thread = self._thread
         assert thread is not None
         try:
-            for wanted in (True, False):
-                hosts = [n.host for n in self.nodes.values() if n.is_running and n.is_broker == wanted]
-                thread.run(lambda hosts=hosts: _all(host.stop() for host in hosts), STOP_SECONDS)  # type: ignore[misc]
+            thread.run(self._stop_running, STOP_SECONDS)
         finally:
             thread.stop()
             self._thread = None

@@ -59,8 +59,10 @@ class HostedNode:
         self.node = node
         self._keep_ports(node.ports)
 
-    async def stop(self) -> None:
+    async def stop(self, *, take_leave: bool = True) -> None:
+        """A clean stop; without leave-taking where the whole cluster stops."""
         node = self._given_up()
+        node.takes_leave = take_leave
         await node.stop()
 
     async def kill(self) -> None:
