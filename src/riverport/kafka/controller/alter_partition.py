@@ -29,8 +29,9 @@ class IsrChanges:
             topic = self._image.topic_by_id(asked.topic_id)
             answers: list[_Answer] = []
             response.topics.append(m.AlterPartitionResponse.TopicData(asked.topic_id, answers))
+            policy = None if topic is None else self._policies.of(topic)
             for entry in asked.partitions:
-                if topic is None:
+                if topic is None or policy is None:
                     answers.append(_refused(entry, ErrorCode.UNKNOWN_TOPIC_ID))
                     continue
                 partition = topic.partitions.get(entry.partition_index)
@@ -38,8 +39,7 @@ class IsrChanges:
                 if code is not None or partition is None:
                     answers.append(_refused(entry, code or ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
                     continue
-                election = self._policies.election_of(topic.name)
-                change = self._policies.change(topic, entry.partition_index, election=election)
+                change = policy.change(entry.partition_index)
                 change.isr, change.recovery = tuple(_new_isr(entry)), entry.leader_recovery_state
                 record = change.record(topic.id, entry.partition_index)
                 if record is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from riverport.kafka.controller.cluster import DIRECTORIES_SINCE, Cluster
 from riverport.kafka.controller.image import MetadataImage, TopicImage
 from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.partition_change import Election
 from riverport.kafka.controller.placement import is_online
 from riverport.kafka.controller.policies import Policies
 from riverport.kafka.wire import messages as m
@@ -47,8 +48,9 @@ class Directories:
         return Outcome(response, records)
 
     def _assigned(self, topic: TopicImage, index: int, broker: int, directory: bytes, online: bool) -> list[Any]:
-        change = self._policies.change(topic, index) if online else self._policies.without(topic, index, broker)
-        change.directories[broker] = directory
+        policy = self._policies.of(topic)
+        change = policy.change(index, Election.ONLINE) if online else policy.without(index, broker)
+        change.assigned[broker] = directory
         if online and topic.partitions[index].replicas == (broker,):
             # Nobody else has it: a log that was begun anew on another disk takes nothing from anybody.
             change.may_lead = self._policies.is_active

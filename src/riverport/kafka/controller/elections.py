@@ -64,7 +64,7 @@ class Elections:
         return record
 
     def _record(self, topic: TopicImage, index: int, election: Election) -> Any:
-        return self._policies.change(topic, index, election=election).record(topic.id, index)
+        return self._policies.of(topic).change(index, election).record(topic.id, index)
 
     # --- without being asked
 

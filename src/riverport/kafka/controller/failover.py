@@ -8,7 +8,7 @@ from typing import Any
 
 from riverport.kafka.controller.image import NO_LEADER, MetadataImage, PartitionRegistration
 from riverport.kafka.controller.memberships import TopicPartition
-from riverport.kafka.controller.policies import Policies
+from riverport.kafka.controller.policies import Policies, TopicPolicy
 
 
 class Failover:
@@ -61,10 +61,14 @@ class Failover:
         data_lost: bool = False,
     ) -> list[Any]:
         records: list[Any] = []
+        policies: dict[bytes, TopicPolicy] = {}
         for topic_id, index in keys:
-            topic = self._image.topic_by_id(topic_id)
-            assert topic is not None, topic_id
-            change = self._policies.without(topic, index, without, joining)
+            policy = policies.get(topic_id)
+            if policy is None:
+                topic = self._image.topic_by_id(topic_id)
+                assert topic is not None, topic_id
+                policy = policies[topic_id] = self._policies.of(topic)
+            change = policy.without(index, without, joining)
             change.unclean_shutdown = without if data_lost else NO_LEADER
             record = change.record(topic_id, index)
             if record is not None:

@@ -1,7 +1,6 @@
 """What settings and brokers allow a partition: its effective min.insync.replicas, unclean elections, who may lead."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from riverport.kafka.controller.features import ELR_VERSION, METADATA_VERSION
@@ -35,6 +34,10 @@ class Policies:
     def has_elr(self) -> bool:
         return self._image.features.get(ELR_VERSION, 0) > 0
 
+    def of(self, topic: TopicImage) -> "TopicPolicy":
+        """The topic's policy as it is now; whoever changes many partitions of a topic asks once."""
+        return TopicPolicy(self, topic)
+
     def min_isr(self, topic: TopicImage) -> int:
         """No more than there are replicas: nobody could write with more."""
         return min(int(self._setting(topic.name, MIN_INSYNC)), len(topic.partitions[0].replicas))
@@ -50,51 +53,57 @@ class Policies:
                 return value
         return self._static(key)
 
-    def change(
-        self,
-        topic: TopicImage,
-        index: int,
-        *,
-        election: Election = Election.ONLINE,
-        is_active: Callable[[int], bool] | None = None,
-    ) -> PartitionChange:
-        """A change of a partition, to be filled in. `is_active` tells of brokers that are about to come or go."""
-        partition = topic.partitions[index]
-        return PartitionChange(
-            partition,
-            partial(self._may_lead, partition, is_active or self.is_active),
-            self._default_directory,
-            self.min_isr(topic),
-            self.has_elr,
-            self.level,
-            election,
-        )
-
-    def without(self, topic: TopicImage, index: int, broker: int, joining: int = NO_LEADER) -> PartitionChange:
-        """A change after which `broker` is not in sync and leads nothing, and `joining` may lead."""
-
-        def is_active(id_: int) -> bool:
-            return id_ != broker and (id_ == joining or self.is_active(id_))
-
-        change = self.change(topic, index, election=self.election_of(topic.name), is_active=is_active)
-        change.isr = tuple(id_ for id_ in change.isr if id_ != broker)
-        return change
-
-    def election_of(self, topic: str) -> Election:
-        """How a leader is found when one is needed."""
-        return Election.UNCLEAN if self.allows_unclean(topic) else Election.ONLINE
-
     def is_active(self, broker: int) -> bool:
         node = self._image.brokers.get(broker)
         return node is not None and node.is_active
 
-    def _may_lead(self, partition: PartitionRegistration, is_active: Callable[[int], bool], broker: int) -> bool:
-        if not is_active(broker):
-            return False
+    def has_online(self, partition: PartitionRegistration, broker: int) -> bool:
+        """Whether a replica is, as far as is known, in a directory that can be used."""
         if not partition.directories or broker not in partition.replicas:
             return True
         return is_online(self._image.brokers[broker], partition.directories[partition.replicas.index(broker)])
 
-    def _default_directory(self, broker: int) -> bytes:
+    def default_directory(self, broker: int) -> bytes:
         node = self._image.brokers.get(broker)
         return MIGRATING_DIRECTORY if node is None else default_directory(node)
+
+
+class TopicPolicy:
+    """What holds for every partition of one topic, looked up once, and the changes that are made under it."""
+
+    __slots__ = ("_policies", "default_directory", "election", "has_elr", "level", "min_isr", "topic")
+
+    def __init__(self, policies: Policies, topic: TopicImage) -> None:
+        self._policies = policies
+        self.topic = topic
+        self.level = policies.level
+        self.has_elr = policies.has_elr
+        self.min_isr = policies.min_isr(topic)
+        self.election = Election.UNCLEAN if policies.allows_unclean(topic.name) else Election.ONLINE
+        self.default_directory = policies.default_directory
+
+    def change(self, index: int, election: Election | None = None) -> PartitionChange:
+        """A change of a partition, to be filled in. By default a leader is found as the topic allows it."""
+        partition, policies = self.topic.partitions[index], self._policies
+
+        def may_lead(broker: int) -> bool:
+            return policies.is_active(broker) and policies.has_online(partition, broker)
+
+        change = PartitionChange(partition, self, may_lead)
+        change.election = self.election if election is None else election
+        return change
+
+    def without(self, index: int, broker: int, joining: int = NO_LEADER) -> PartitionChange:
+        """A change after which `broker` is not in sync and leads nothing, and `joining` may lead."""
+        partition, policies = self.topic.partitions[index], self._policies
+
+        def may_lead(id_: int) -> bool:
+            if id_ == broker or not (id_ == joining or policies.is_active(id_)):
+                return False
+            return policies.has_online(partition, id_)
+
+        change = PartitionChange(partition, self, may_lead)
+        change.election = self.election
+        if broker in partition.isr:
+            change.isr = tuple(id_ for id_ in partition.isr if id_ != broker)
+        return change

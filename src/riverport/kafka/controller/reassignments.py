@@ -71,11 +71,10 @@ class Reassignments:
     def _cancel(self, topic: TopicImage, index: int, partition: PartitionRegistration) -> list[Any]:
         if not partition.adding and not partition.removing:
             raise ApiError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS)
-        change = self._policies.change(topic, index)
+        change = self._policies.of(topic).change(index)
         change.replicas = tuple(id_ for id_ in partition.replicas if id_ not in partition.adding)
         change.isr = tuple(id_ for id_ in partition.isr if id_ not in partition.adding)
         change.adding = change.removing = ()
-        change.election = self._policies.election_of(topic.name)
         if not change.isr and change.election is not Election.UNCLEAN:
             raise ApiError(
                 ErrorCode.INVALID_REPLICA_ASSIGNMENT,
@@ -88,7 +87,7 @@ class Reassignments:
 
     def _change(self, topic: TopicImage, index: int, partition: PartitionRegistration, target: list[int]) -> list[Any]:
         before = [id_ for id_ in partition.replicas if id_ not in partition.adding]
-        change = self._policies.change(topic, index)
+        change = self._policies.of(topic).change(index, Election.ONLINE)
         change.removing = tuple(id_ for id_ in sorted(partition.replicas) if id_ not in target)
         change.adding = tuple(id_ for id_ in sorted(target) if id_ not in before)
         change.replicas = (*target, *change.removing)

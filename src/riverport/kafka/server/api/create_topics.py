@@ -17,10 +17,11 @@ def handle(broker: "Broker", request: Request) -> asyncio.Future[m.CreateTopicsR
     def decide() -> Outcome:
         outcome = broker.decide_create_topics(body)
         if request.version >= 5:
+            given = {wanted.name: wanted.configs for wanted in body.topics}
             for topic in outcome.response.topics:
                 if topic.error_code == 0:
-                    given = next(wanted.configs for wanted in body.topics if wanted.name == topic.name)
-                    topic.configs = broker.created_topic_configs((config.name, config.value) for config in given)
+                    own = ((config.name, config.value) for config in given[topic.name])
+                    topic.configs = broker.created_topic_configs(own)
         return outcome
 
     return broker.metadata.submit(decide)
