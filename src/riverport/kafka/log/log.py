@@ -364,7 +364,7 @@ class Log:
         last = max(bisect_right(self._bases, limit) - 1, 0)
         while at <= last:
             segment = self.segments[at]
-            position = segment.offset_index.position_of(offset - segment.base_offset)
+            position = segment.position_of(offset)
             end = segment.size
             if at == last and limit < self.log_end_offset:
                 found = segment.find(limit)

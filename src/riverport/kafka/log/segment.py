@@ -37,6 +37,8 @@ class Segment:
         "base_offset",
         "created_ms",
         "dir",
+        "last_base",
+        "last_position",
         "max_timestamp",
         "max_timestamp_offset",
         "size",
@@ -58,6 +60,8 @@ class Segment:
         self._offset_index: OffsetIndex | None = None if size else OffsetIndex()
         self._time_index: TimeIndex | None = None if size else TimeIndex()
         self._since_index = 0
+        # Where the batch lies that was appended last: followers, and consumers at the end, want just that.
+        self.last_base = self.last_position = -1
 
     @property
     def path(self) -> str:
@@ -102,6 +106,13 @@ class Segment:
         for header in headers:
             self.note(header, position, interval)
             position += header.size
+        self.last_base, self.last_position = header.base_offset, position - header.size
+
+    def position_of(self, offset: int) -> int:
+        """A position at or before the batch that holds `offset`, not much before it."""
+        if offset == self.last_base:
+            return self.last_position
+        return self.offset_index.position_of(offset - self.base_offset)
 
     def note(self, header: BatchHeader, position: int, interval: int) -> None:
         """Take a batch into the indexes. An entry names the last offset of the batch at its position, as Kafka's do."""
@@ -121,7 +132,7 @@ class Segment:
 
     def find(self, offset: int) -> tuple[int, BatchHeader] | None:
         """Position and header of the first batch whose last offset is not below `offset`."""
-        for header in self.headers(self.offset_index.position_of(offset - self.base_offset)):
+        for header in self.headers(self.position_of(offset)):
             if header.last_offset >= offset:
                 return header.position, header
         return None
@@ -207,6 +218,7 @@ class Segment:
         self.time_index.truncate(offset - self.base_offset)
         self.file.truncate(position)
         self.size = position
+        self.last_base = self.last_position = -1
         self.max_timestamp = self.max_timestamp_offset = -1
         self._max_is_known = False
         self._first_timestamp = None

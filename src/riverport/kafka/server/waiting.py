@@ -75,10 +75,15 @@ def appended(partition: Partition, size: int, loop: asyncio.AbstractEventLoop) -
     for item, session in partition.watchers.items():
         session.grew(item, size)
     leadership = partition.leadership
-    if leadership is None or leadership.is_alone:
-        _tell(partition, size, loop)
-        if partition.commit_listener is not None:
-            partition.commit_listener()
+    if leadership is not None:
+        if not leadership.is_alone:
+            return  # committed only when others have it
+        size += leadership.take_committed(partition.high_watermark)
+    if partition.produces:
+        acknowledge(partition, partition.high_watermark)
+    _tell(partition, size, loop)
+    if partition.commit_listener is not None:
+        partition.commit_listener()
 
 
 def committed(partition: Partition, loop: asyncio.AbstractEventLoop) -> None:

@@ -33,8 +33,8 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
     if body.isolation_level not in _ISOLATION:
         return m.FetchResponse(error_code=ErrorCode.UNKNOWN_SERVER_ERROR)
     sessions, by_id, now_ms = broker.fetch_sessions, request.version >= 13, request.received_ms
-    requested = _requested(broker, request)
     if body.session_epoch in (INITIAL_EPOCH, FINAL_EPOCH):
+        requested = _requested(broker, request)
         if body.session_id:
             sessions.remove(body.session_id)
         session = None
@@ -45,16 +45,16 @@ def handle(broker: "Broker", request: Request) -> m.FetchResponse | asyncio.Futu
     found = sessions.find(body.session_id, body.session_epoch, by_id)
     if isinstance(found, Refused):
         return m.FetchResponse(error_code=found.code)
-    new, known = _updated(found, requested)
+    named, new = _updated(broker, request, found)
     if (refused := sessions.grow(found, new)) is not None:
         return m.FetchResponse(error_code=refused.code)
     _forget(request, found)
     if not found.partitions:
         # Nothing left to fetch ends the session.
         sessions.remove(found.id)
-        return _serve(broker, request, requested, None, full=True)
+        return _serve(broker, request, _requested(broker, request), None, full=True)
     sessions.touch(found, now_ms)
-    return _serve(broker, request, new + known, found, full=False)
+    return _serve(broker, request, named, found, full=False)
 
 
 def _serve(
@@ -78,19 +78,24 @@ def _requested(broker: "Broker", request: Request) -> list[Fetched]:
     return list(items.values())
 
 
-def _updated(session: Session, items: list[Fetched]) -> tuple[list[Fetched], list[Fetched]]:
-    """Take a request's changes into the session's partitions; returns those that are new to it, and those changed."""
-    new, changed = [], []
-    for item in items:
-        known = session.partitions.get((item.topic_id if session.uses_ids else item.topic or "", item.index))
-        if known is None:
-            new.append(item)
-        else:
-            known.topic = item.topic
-            known.offset, known.max_bytes, known.leader_epoch = item.offset, item.max_bytes, item.leader_epoch
-            known.last_fetched_epoch, known.log_start_offset = item.last_fetched_epoch, item.log_start_offset
-            changed.append(known)
-    return new, changed
+def _updated(broker: "Broker", request: Request, session: Session) -> tuple[list[Fetched], list[Fetched]]:
+    """Take a request's changes into the session's partitions; returns those that it names, and of them the new ones."""
+    partitions, uses_ids = session.partitions, session.uses_ids
+    named: list[Fetched] = []
+    new: dict[Key, Fetched] = {}
+    for topic in request.body.topics:
+        name = broker.topic_names.get(topic.topic_id) if uses_ids else topic.topic
+        id_or_name = topic.topic_id if uses_ids else topic.topic
+        for partition in topic.partitions:
+            key = (id_or_name, partition.partition)
+            item = partitions.get(key) or new.get(key)
+            if item is None:
+                item = new[key] = fetched(name, topic.topic_id, partition)
+            else:
+                item.topic = name
+                item.update(partition)
+            named.append(item)
+    return named, list(new.values())
 
 
 def _forget(request: Request, session: Session) -> None:

@@ -139,7 +139,7 @@ def _append(
     assert log is not None
     if log.needs_flush(now_ms):
         flushes.append(broker.flush(partition))
-    if not info.duplicate and (partition.waiters or partition.watchers):
+    if not info.duplicate and (partition.waiters or partition.watchers or partition.produces):
         appended(partition, len(records), broker.loop)
     answer = _Answer(index, 0, info.first_offset, info.log_append_time_ms, info.log_start_offset)
     if acks == ACKS_ALL and info.last_offset >= log.high_watermark:
