@@ -249,7 +249,11 @@ class Controller:
 
     def _submit(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
         """A decision that no client waits for; its duty comes round again if this one is lost."""
-        done = self._metadata.submit(decide)
+        try:
+            done = self._metadata.submit(decide)
+        except ApiError as error:  # this node has lost the lead while the duty was waiting for something
+            done = self._node.loop.create_future()
+            done.set_exception(error)
         done.add_done_callback(_log_failure)
         return done
 

@@ -240,10 +240,20 @@ class MetadataShell(MetadataReplica):
         """See `MetadataWriter`. Raises ApiError NOT_CONTROLLER where this node is not the active controller."""
         if not self.is_active:
             raise not_controller()
-        return self._writer.submit(decide)
+        try:
+            return self._writer.submit(decide)
+        except StorageError as error:
+            # What is half in the log can neither be built upon nor be taken back.
+            self._give_up(error)
+            failed: asyncio.Future[Any] = self.loop.create_future()
+            failed.set_exception(error)
+            return failed
 
     def write_noop(self) -> None:
-        self._writer.write_noop()
+        try:
+            self._writer.write_noop()
+        except StorageError as error:
+            self._give_up(error)
 
     def appended(self) -> None:
         """The writer has put something into the log: it goes to the disk and to the followers at the same time."""
