@@ -31,6 +31,7 @@ from riverport.kafka.server.broker_watch import BrokerWatch
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.errors import ApiError
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
