@@ -32,7 +32,7 @@ SETTINGS = {
     "broker.heartbeat.interval.ms": "300",
     "controller.quorum.election.timeout.ms": "300",
     "controller.quorum.election.backoff.max.ms": "200",
-    "controller.quorum.fetch.timeout.ms": "500",
+    "controller.quorum.fetch.timeout.ms": "1000",
     "controller.quorum.request.timeout.ms": "500",
     "replica.lag.time.max.ms": "1000",
     "replica.socket.timeout.ms": "1000",
@@ -56,6 +56,7 @@ class SimCluster:
         self.starting: dict[int, asyncio.Task[None]] = {}
         self.clients: list[SimClient] = []
         self.crippled: set[int] = set()  # nodes that lost power and may miss what was acknowledged
+        self.unclean: set[int] = set()  # nodes that have ended without a clean stop since all were in sync
         self.disturbed_s: dict[int, float] = {}  # until when a node's heartbeats may not come through, by our doing
         self.is_healed = False
 
@@ -138,6 +139,7 @@ class SimCluster:
         node = self.nodes[number]
         self.starting.pop(number, None)
         if node.is_up:
+            self.unclean.add(number)
             node.kill()
 
     # --- what goes wrong
@@ -152,12 +154,29 @@ class SimCluster:
         node = self.nodes[fault.node]
         if not node.is_up and fault.kind not in (Kind.CUT, Kind.ISOLATE, Kind.SLOW_LINK, Kind.LOSS):
             return
-        if fault.kind is Kind.POWER and not self.crippled <= {fault.node}:
-            return  # more than the promise allows: nobody syncs what is acknowledged, others have it
+        if not self._is_within_promise(fault):
+            return
         self.note(f"fault: {fault}")
         if fault.kind is not Kind.RESET:
             self._disturb(fault)
         getattr(self, f"_{fault.kind.name.lower()}")(fault, node)
+
+    def _is_within_promise(self, fault: Fault) -> bool:
+        """Nobody syncs what is acknowledged: other replicas in sync have it, so one of them has to stay.
+
+        Whoever comes back without a clean stop is taken for one that may have lost something (KIP-966), and so loses
+        its place in sync: two such in a row are more than min.insync.replicas of 2 promises to survive, if one did.
+        """
+        if fault.kind is Kind.POWER:
+            return self.unclean <= {fault.node}
+        if fault.kind in (Kind.KILL, Kind.SYNC_ERROR, Kind.DISK_FULL):
+            return self.crippled <= {fault.node}
+        return True
+
+    def in_sync(self) -> None:
+        """Everybody has everything: what happened before is forgotten."""
+        self.crippled.clear()
+        self.unclean.clear()
 
     def _disturb(self, fault: Fault) -> None:
         until = self.world.now + fault.for_s + STOP_S + SESSION_MS / 1000
@@ -170,6 +189,7 @@ class SimCluster:
 
     def _power(self, fault: Fault, node: SimNode) -> None:
         self.crippled.add(node.number)
+        self.unclean.add(node.number)
         self.starting.pop(node.number, None)
         node.lose_power()
         self.world.after(fault.for_s, self.start, node.number)

@@ -318,7 +318,9 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What nobody caught is kept: a node of the production code is not to have any."""
         if self.alive:
-            self.failures.append((str(context.get("message")), context.get("exception")))
+            where = getattr(context.get("future"), "get_coro", lambda: None)()
+            message = f"{context.get('message')} {getattr(where, '__qualname__', '')}".strip()
+            self.failures.append((message, context.get("exception")))
 
 
 def _outcome(func: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, BaseException | None]:

@@ -116,8 +116,8 @@ class _Run:
         self.cluster.supervise()
         if (unforeseen := self.cluster.unforeseen()) is not None:
             raise Violation("nothing fails unforeseen", unforeseen)
-        if self.cluster.crippled and self.cluster.lagging() is None:
-            self.cluster.crippled.clear()
+        if self.cluster.unclean and self.cluster.lagging() is None:
+            self.cluster.in_sync()
         if (broken := self.workload.broken()) is not None:
             raise Violation("clients are served", broken)
 
