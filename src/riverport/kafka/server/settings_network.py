@@ -38,9 +38,11 @@ ROWS = (
     Setting("early.start.listeners", LIST, None, items(null=True),
             "Listeners opened before the authorizer has finished starting.", HIGH, effect=False, source="KIP-801"),
     Setting("socket.send.buffer.bytes", INT, 102_400, None,
-            "The send buffer of each connection (SO_SNDBUF); -1 leaves it to the system.", HIGH),
+            "The send buffer of each connection (SO_SNDBUF). If it is not given, or -1, the system makes it as large "
+            "as a connection needs.", HIGH),
     Setting("socket.receive.buffer.bytes", INT, 102_400, None,
-            "The receive buffer of each connection (SO_RCVBUF); -1 leaves it to the system.", HIGH),
+            "The receive buffer of each connection (SO_RCVBUF). If it is not given, or -1, the system makes it as "
+            "large as a connection needs.", HIGH),
     Setting("socket.request.max.bytes", INT, 104_857_600, at_least(1),
             "The largest request accepted; a larger one closes the connection.", HIGH),
     Setting("socket.listen.backlog.size", INT, 50, at_least(1),
