@@ -1,4 +1,4 @@
-"""Brokers whose process has died are noticed at once, not when their session is over (ADR 6).
+"""Brokers whose process has died are noticed at once, not when their session is over (ADR 7).
 
     a heartbeat connection ends           its broker may be dead, restarting, or only cut off
     the listeners are tried               all of them, where the heartbeats came from
@@ -94,14 +94,18 @@ class BrokerWatch:
         for after_ms in ATTEMPTS_AFTER_MS:
             await asyncio.sleep((after_ms - waited) / 1000)
             waited = after_ms
-            if self._links[node.id].connection is not connection:
+            if not self._is_last(node.id, connection):
                 return
             if await self._refuses(node, host):
                 break
         else:
             return
-        if self._links[node.id].connection is connection:
+        if self._is_last(node.id, connection):
             self._give_up(node)
+
+    def _is_last(self, id_: int, connection: "Connection") -> bool:
+        link = self._links.get(id_)
+        return link is not None and link.connection is connection
 
     async def _try_silent(self, node: BrokerRegistration) -> None:
         if not await self._refuses(node):

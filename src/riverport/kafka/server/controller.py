@@ -240,13 +240,14 @@ class Controller:
         """Decide again once the last lot is committed, for as long as there is more."""
 
         def settled(done: "asyncio.Future[Any]") -> None:
-            if not done.cancelled() and done.exception() is None and done.result():
+            if not done.cancelled() and done.exception() is None and done.result() and self.is_active:
                 self._repeat(decide)
 
         self._submit(decide).add_done_callback(settled)
 
     def _fence_incarnation(self, id_: int, epoch: int) -> None:
-        self._submit(partial(self.brokers.fence_incarnation, id_, epoch))
+        if self.is_active:
+            self._submit(partial(self.brokers.fence_incarnation, id_, epoch))
 
     def _submit(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
         """A decision that no client waits for; its duty comes round again if this one is lost."""

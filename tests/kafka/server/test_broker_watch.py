@@ -1,0 +1,156 @@
+"""What a refused connection proves of a broker, and what it does not."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from riverport.kafka.controller.image import BrokerRegistration, Endpoint, MetadataImage
+from riverport.kafka.server import broker_watch
+from riverport.kafka.server.broker_watch import BrokerWatch
+
+EPOCH = 50
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_watch, "ATTEMPTS_AFTER_MS", (0, 1, 2))
+    monkeypatch.setattr(broker_watch, "SILENCE_MS", 5)
+
+
+def connection(host: str = "127.0.0.1") -> Any:
+    return SimpleNamespace(peer_host=host, closed=False)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Scene:
+    """A controller that watches broker 1, whose listeners are at `ports` of `host`."""
+
+    def __init__(self, *ports: int, host: str = "127.0.0.1", fenced: bool = False) -> None:
+        self.image = MetadataImage()
+        endpoints = tuple(Endpoint(f"L{port}", host, port, 0) for port in ports)
+        self.image.brokers[1] = BrokerRegistration(1, EPOCH, bytes(16), endpoints, {}, None, fenced, False, ())
+        self.fenced: list[tuple[int, int]] = []
+        loop = asyncio.get_running_loop()
+        self.watch = BrokerWatch(loop, self.image, 9, lambda id_, epoch: self.fenced.append((id_, epoch)))
+        self.link = connection()
+        self.watch.heard(1, EPOCH, self.link)
+
+    async def lose(self) -> list[tuple[int, int]]:
+        """The heartbeat connection ends; whom that fenced."""
+        self.link.closed = True
+        self.watch.connection_closed(self.link)
+        return await self.settle()
+
+    async def settle(self) -> list[tuple[int, int]]:
+        await asyncio.gather(*self.watch._tasks)
+        return self.fenced
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(cast(Any, work()))
+
+
+async def serving() -> tuple[asyncio.Server, int]:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    return server, int(server.sockets[0].getsockname()[1])
+
+
+def test_a_broker_whose_listeners_all_refuse_is_fenced_in_its_incarnation() -> None:
+    async def work() -> None:
+        scene = Scene(free_port(), free_port())
+        assert await scene.lose() == [(1, EPOCH)]
+        assert scene.watch.has_lost(1, EPOCH)
+        assert not scene.watch.has_lost(1, EPOCH + 1)
+
+    run(work)
+
+
+def test_a_broker_that_answers_on_one_listener_is_left_to_its_session() -> None:
+    async def work() -> None:
+        server, port = await serving()
+        scene = Scene(free_port(), port)
+        assert await scene.lose() == []
+        server.close()
+
+    run(work)
+
+
+def test_a_broker_that_is_heard_again_is_alive() -> None:
+    async def work() -> None:
+        scene = Scene(free_port())
+        scene.watch.connection_closed(scene.link)
+        scene.watch.heard(1, EPOCH, connection())
+        assert await scene.settle() == []
+        assert not scene.watch.has_lost(1, EPOCH)
+
+    run(work)
+
+
+def test_a_listener_elsewhere_than_the_heartbeats_proves_nothing() -> None:
+    async def work() -> None:
+        assert await Scene(free_port(), host="127.0.0.2").lose() == []
+        assert await Scene(free_port(), host="no.such.host.invalid").lose() == []
+
+    run(work)
+
+
+def test_a_name_of_where_the_heartbeats_came_from_will_do() -> None:
+    async def work() -> None:
+        assert await Scene(free_port(), host="localhost").lose() == [(1, EPOCH)]
+
+    run(work)
+
+
+def test_who_is_fenced_or_has_a_later_incarnation_is_not_tried() -> None:
+    async def work() -> None:
+        assert await Scene(free_port(), fenced=True).lose() == []
+        scene = Scene(free_port())
+        scene.watch.heard(1, EPOCH - 1, scene.link)
+        assert await scene.lose() == []
+
+    run(work)
+
+
+def test_a_broker_that_lived_although_it_refused_is_not_given_up_again() -> None:
+    async def work() -> None:
+        scene = Scene(free_port())
+        assert await scene.lose() == [(1, EPOCH)]
+        scene.link = connection()
+        scene.watch.heard(1, EPOCH, scene.link)
+        scene.fenced.clear()
+        assert await scene.lose() == []
+
+    run(work)
+
+
+def test_a_new_controller_gives_up_who_refuses_and_stays_silent() -> None:
+    async def work() -> None:
+        scene = Scene(free_port())
+        scene.watch.begin()
+        assert await scene.settle() == [(1, EPOCH)]
+
+    run(work)
+
+
+def test_a_new_controller_leaves_alone_who_answers_or_is_heard() -> None:
+    async def work() -> None:
+        server, port = await serving()
+        answers = Scene(port)
+        answers.watch.begin()
+        assert await answers.settle() == []
+        server.close()
+        heard = Scene(free_port())
+        heard.watch.begin()
+        heard.watch.heard(1, EPOCH, connection())
+        assert await heard.settle() == []
+
+    run(work)
