@@ -31,13 +31,14 @@ def wait_and_check_delivery(producer: Producer, *consumers: Consumer, once: bool
     def read_all() -> bool:
         read: dict[int, int] = {}
         for consumer in consumers:
-            for partition, position in list(consumer.positions.items()):
+            for partition, position in list(consumer.last_positions.items()):
                 read[partition] = max(read.get(partition, 0), position)
         return all(read.get(partition, 0) > end for partition, end in ends.items())
 
     consumers[0].wait_until(read_all, f"everything to be read, up to {ends}")
     for consumer in consumers:
-        consumer.stop()
+        if consumer.is_alive:
+            consumer.stop()
     check_delivery(producer, *consumers, once=once)
 
 

@@ -65,10 +65,17 @@ class NodeProcess:
 
     def stop(self) -> None:
         """A clean stop."""
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            self._signal(signal.SIGTERM)
+            self._process.wait(STOP_SECONDS)
+            self._process = None
 
     def kill(self) -> None:
-        self._end(signal.SIGKILL)
+        """Whatever became of it, it does not run afterwards."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+            self._process = None
 
     def pause(self) -> None:
         """The process stands still until `resume`; its connections stay."""
@@ -76,12 +83,6 @@ class NodeProcess:
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
-
-    def _end(self, sent: signal.Signals) -> None:
-        if self._process is not None:
-            self._signal(sent)
-            self._process.wait(STOP_SECONDS)
-            self._process = None
 
     def _signal(self, sent: signal.Signals) -> None:
         self.check()

@@ -39,12 +39,21 @@ class Verifiable:
 
     tool = ""
 
-    def __init__(self, clients: "Clients", topic: str, words: Sequence[str], properties: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        clients: "Clients",
+        topic: str,
+        words: Sequence[str],
+        properties: Mapping[str, object],
+        logged: Sequence[str] = (),
+    ) -> None:
+        """`logged` are loggers of the Java client that write everything to `log`."""
         clients.count += 1
         file = clients.root / f"client-{clients.count}.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         self.topic = topic
         self.log = file.with_suffix(".log")
+        self._logging = _logging(file.with_suffix(".xml"), logged) if logged else LOGGING
         self.errors: list[dict[str, Any]] = []  # what the client says went wrong
         self._prefix = clients.prefix
         self._words = ["--bootstrap-server", clients.bootstrap, "--topic", topic, *words, "--command-config", str(file)]
@@ -64,12 +73,23 @@ class Verifiable:
         """Asks it to end, and waits until it has: nothing that it said is lost."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        self._ended()
+        self.ended()
 
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._ended()
+            self.ended()
+
+    def ended(self) -> None:
+        """Waits for its end, and takes in what it said until then."""
+        assert self._process is not None
+        assert self._reader is not None
+        self._process.wait(STOP_SECONDS)
+        self._reader.join()
+        self._process = None
+        self.on_end()
+        if self._failure:
+            raise self._failure
 
     @property
     def is_alive(self) -> bool:
@@ -98,7 +118,7 @@ class Verifiable:
 
     def _command(self) -> list[str]:
         if self._client == "java":
-            command = [*JAVA, f"-Dlog4j2.configurationFile={LOGGING}", "-cp", self._jars, TOOLS[self.tool]]
+            command = [*JAVA, f"-Dlog4j2.configurationFile={self._logging}", "-cp", self._jars, TOOLS[self.tool]]
         else:
             command = [sys.executable, str(LIBRDKAFKA), self.tool.removeprefix("kafka-verifiable-")]
         return [*self._prefix, *command, *self._words]
@@ -111,16 +131,6 @@ class Verifiable:
                     self.on(json.loads(line))
             except BaseException as error:  # told to who waits, and at the end
                 self._failure = self._failure or error
-
-    def _ended(self) -> None:
-        assert self._process is not None
-        assert self._reader is not None
-        self._process.wait(STOP_SECONDS)
-        self._reader.join()
-        self._process = None
-        self.on_end()
-        if self._failure:
-            raise self._failure
 
 
 class Producer(Verifiable):
@@ -183,19 +193,21 @@ class Consumer(Verifiable):
         assignor: str | None = None,
         verify_offsets: bool = True,
         properties: Mapping[str, object] | None = None,
+        logged: Sequence[str] = (),
     ) -> None:
         words = ["--group-id", group, "--session-timeout", f"{session_timeout_ms}", "--reset-policy", reset]
         words += ["--verbose", *(["--enable-autocommit"] if autocommit else [])]
         words += ["--group-instance-id", instance] if instance else []
         words += ["--assignment-strategy", f"org.apache.kafka.clients.consumer.{assignor}"] if assignor else []
-        super().__init__(clients, topic, words, properties or {})
+        super().__init__(clients, topic, words, properties or {}, logged)
         self.verify_offsets, self.is_cooperative = verify_offsets, assignor == "CooperativeStickyAssignor"
         self.read: list[tuple[Place, str]] = []  # every record, in the order of reading
         self.assigned: set[int] = set()
         self.joined = False
         self.rebalances = 0
         self.revocations = 0
-        self.positions: dict[int, int] = {}
+        self.positions: dict[int, int] = {}  # since the assignment
+        self.last_positions: dict[int, int] = {}  # likewise, but they outlive it
         self.committed: dict[int, int] = {}
 
     @property
@@ -240,7 +252,7 @@ class Consumer(Verifiable):
             assert index in self.assigned, f"reads what it is not assigned ({self.assigned}): {partition}"
             expected = self.positions.get(index, first)
             assert first == expected or not self.verify_offsets, f"expected {expected}: {partition}"
-            self.positions[index] = partition["maxOffset"] + 1
+            self.positions[index] = self.last_positions[index] = partition["maxOffset"] + 1
 
     def _committed(self, event: dict[str, Any]) -> None:
         if not event["success"]:
@@ -277,3 +289,9 @@ class Clients:
         self._made.append(client)
         client.start()
         return client
+
+
+def _logging(file: Path, loggers: Sequence[str]) -> Path:
+    named = "".join(f'<Logger name="{name}" level="DEBUG"/>' for name in loggers)
+    file.write_text(LOGGING.read_text().replace("<Root", f"{named}<Root"))
+    return file
