@@ -67,9 +67,10 @@ async def serving() -> tuple[asyncio.Server, int]:
 def test_a_broker_whose_listeners_all_refuse_is_fenced_in_its_incarnation() -> None:
     async def work() -> None:
         scene = Scene(free_port(), free_port())
+        assert scene.watch.is_connected(1, EPOCH)
+        assert not scene.watch.is_connected(1, EPOCH + 1)
         assert await scene.lose() == [(1, EPOCH)]
-        assert scene.watch.has_lost(1, EPOCH)
-        assert not scene.watch.has_lost(1, EPOCH + 1)
+        assert not scene.watch.is_connected(1, EPOCH)
 
     run(work)
 
@@ -90,7 +91,7 @@ def test_a_broker_that_is_heard_again_is_alive() -> None:
         scene.watch.connection_closed(scene.link)
         scene.watch.heard(1, EPOCH, connection())
         assert await scene.settle() == []
-        assert not scene.watch.has_lost(1, EPOCH)
+        assert scene.watch.is_connected(1, EPOCH)
 
     run(work)
 

@@ -124,3 +124,12 @@ def test_every_controller_registers_itself() -> None:
             return sorted(node.metadata.image.controllers) == [101, 102, 103]
 
         cluster.wait_until(registered, "three controllers to be registered")
+
+
+def test_a_node_that_is_back_before_anybody_missed_it_is_let_in() -> None:
+    """Broker and controller at once, again and again: whoever leads then has heard of nobody yet."""
+    with Cluster(3, 3, combined=True, config=LONG) as cluster:
+        cluster.create_topic("t", partitions=3, replication_factor=3)
+        for _ in range(3):
+            cluster.restart(cluster.controller, clean=False)
+            cluster.wait_in_sync("t")

@@ -65,10 +65,10 @@ class BrokerWatch:
             log.warning("a broker lives although its listeners refused, it is not tried any more", broker=id_)
             self._unpredictable.add(id_)
 
-    def has_lost(self, id_: int, epoch: int) -> bool:
-        """Whether the connection on which this incarnation was heard has ended, and no other has taken its place."""
+    def is_connected(self, id_: int, epoch: int) -> bool:
+        """Whether the connection is open on which this incarnation was heard of last."""
         link = self._links.get(id_)
-        return link is not None and link.epoch == epoch and link.connection.closed
+        return link is not None and link.epoch == epoch and not link.connection.closed
 
     def connection_closed(self, connection: "Connection") -> None:
         for id_, link in self._links.items():

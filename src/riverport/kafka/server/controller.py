@@ -181,8 +181,8 @@ class Controller:
     def _may_run(self, id_: int, request: Request) -> bool:
         """Whether the incarnation that is registered may still run, while another one says that it is that broker.
 
-        Who holds the directories of a broker holds their locks. If that broker's connection has ended, too, it is not
-        one that runs elsewhere on a copy of them.
+        Who holds the directories of a broker holds their locks. If no connection of that broker is open, either, it is
+        not one that runs elsewhere on a copy of them.
         """
         if request.connection is None:
             return False  # it asks in this very process: who is registered under its id is its earlier self
@@ -190,7 +190,7 @@ class Controller:
             return False
         known = self._metadata.pending.brokers[id_]
         same_directories = bool(known.log_dirs) and set(known.log_dirs) == set(request.body.log_dirs)
-        return not (same_directories and self.watch.has_lost(id_, known.epoch))
+        return not same_directories or self.watch.is_connected(id_, known.epoch)
 
     def heartbeat(self, request: Request) -> "asyncio.Future[Any]":
         body: m.BrokerHeartbeatRequest = request.body
