@@ -146,6 +146,7 @@ class Dispatch:
         self.kind = listener_kind
         self.lane = ProduceLane(broker) if listener_kind == "broker" else None
         self._operations: dict[int, Operation | None] = {}
+        self._served: dict[int, tuple[int, int]] | None = None
 
     def operation(self, api_key: int, version: int) -> Operation | None:
         """None where the connection must be closed; ApiVersions answers every version (KIP-511)."""
@@ -157,12 +158,14 @@ class Dispatch:
 
     def served(self) -> dict[int, tuple[int, int]]:
         """Every API that this listener serves, with its lowest and highest advertised version."""
-        unstable = self._broker.config.unstable_api_versions
-        found = {}
-        for key, api in apis().items():
-            if self._serves(api):
-                found[key] = (api.versions.low, api.versions.high if unstable else api.stable_high)
-        return found
+        if self._served is None:
+            unstable = self._broker.config.unstable_api_versions
+            self._served = {
+                key: (api.versions.low, api.versions.high if unstable else api.stable_high)
+                for key, api in apis().items()
+                if self._serves(api)
+            }
+        return self._served
 
     def _serves(self, api: Api) -> bool:
         return self.kind in api.listeners and api.key in api_modules.HANDLERS

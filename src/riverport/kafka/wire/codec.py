@@ -46,14 +46,20 @@ def encode(obj: Any, version: int) -> bytes:
 
 def decoder_for(cls: type, version: int) -> Decoder:
     """The compiled decoder of one version. Raises WireError for a version that the message does not have."""
-    _check(cls, version)
-    return _decoders.setdefault((cls, version), compile_decoder(cls._message, cls._struct, version))  # type: ignore[attr-defined]
+    found = _decoders.get((cls, version))
+    if found is None:
+        _check(cls, version)
+        found = _decoders[cls, version] = compile_decoder(cls._message, cls._struct, version)  # type: ignore[attr-defined]
+    return found
 
 
 def encoder_for(cls: type, version: int) -> Encoder:
     """The compiled encoder of one version. Raises WireError for a version that the message does not have."""
-    _check(cls, version)
-    return _encoders.setdefault((cls, version), compile_encoder(cls._message, cls._struct, version))  # type: ignore[attr-defined]
+    found = _encoders.get((cls, version))
+    if found is None:
+        _check(cls, version)
+        found = _encoders[cls, version] = compile_encoder(cls._message, cls._struct, version)  # type: ignore[attr-defined]
+    return found
 
 
 def _check(cls: type, version: int) -> None:
