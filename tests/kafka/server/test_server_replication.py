@@ -276,3 +276,26 @@ def test_acks_all_needs_enough_replicas_before_and_after_the_append(
     until(broker, lambda node: not node.metadata.image.brokers[2].fenced)
     second.fetch(topic, p0=1)
     assert answered(wire) == 0
+
+
+def test_follower_out_of_sync_rests_while_the_quota_is_exceeded(
+    broker: Broker, wire: Wire, epochs: dict[int, int], second: Follower
+) -> None:
+    replicas = {"leader.replication.throttled.replicas": "0:1"}
+    topic = make_topic(broker, [1, 2], **replicas)
+    made = m.IncrementalAlterConfigsRequest
+    rate = made.AlterableConfig("leader.replication.throttled.rate", 0, "100")
+    assert wire.ask(made([made.AlterConfigsResource(4, "1", [rate])])).responses[0].error_code == 0
+    until(broker, lambda node: node.replication.leader_quota.is_active)
+    assert produced(wire.ask(produce(topic, batch(b"x" * 10_000), acks=1))).error_code == 0
+    assert len(second.fetch(topic, p0=0)[0].records) > 10_000
+    assert len(second.fetch(topic, p0=0)[0].records) > 10_000  # it is in sync, and must stay so
+    heartbeat(broker, 2, epochs[2], want_fence=True)
+    until(broker, lambda node: 2 not in node.partitions[topic[0], 0].isr)
+    told = second.fetch(topic, p0=0)
+    assert 0 not in told or told[0].records == b""
+    no_rate = made.AlterableConfig("leader.replication.throttled.rate", 1)
+    assert wire.ask(made([made.AlterConfigsResource(4, "1", [no_rate])])).responses[0].error_code == 0
+    until(broker, lambda node: not node.replication.leader_quota.is_active)
+    assert len(second.fetch(topic, p0=0)[0].records) > 10_000
+    heartbeat(broker, 2, epochs[2], want_fence=False)

@@ -65,7 +65,7 @@ ROWS = (
             "Replicas whose fetching is throttled: partition:broker, ... or *.", effect=False, source="KIP-73"),
     Setting("index.interval.bytes", INT, 4096, at_least(0), "How many bytes of records lie between two index entries."),
     Setting("leader.replication.throttled.replicas", LIST, (), THROTTLED_REPLICAS,
-            "Replicas whose sending is throttled: partition:broker, ... or *.", effect=False, source="KIP-73"),
+            "Replicas whose sending is throttled: partition:broker, ... or *.", source="KIP-73"),
     Setting("local.retention.bytes", LONG, -2, at_least(-2),
             "How many bytes of a partition stay on local disk; -2 means as many as retention.bytes.",
             effect=False, source="KIP-405"),

@@ -186,6 +186,7 @@ class Broker:
         self._topics.apply_all(self.metadata.image)
         self.view.changed(self.metadata.image, None)
         self.client_quotas.changed(self.metadata.image, MetadataDelta(everything=True))
+        self.replication.changed(self.metadata.image, MetadataDelta(everything=True))
         self._follow_cordoned()
         self.metadata.subscribe(self._metadata_changed)
         if self.has_topic("__consumer_offsets"):
@@ -345,6 +346,7 @@ class Broker:
         await self.compaction.stop()
         self.replication.close()
         self.directory_assignments.close()
+        self._topics.close()
         await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
@@ -378,7 +380,6 @@ class Broker:
             self._topics.apply(image, sorted(delta.topics), deleted)
         if delta.brokers:
             self.replica_fetchers.brokers_changed(delta.brokers)
-            self.replication.brokers_changed()
         if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
             self.groups.follow()
         elif delta.everything and self._groups is not None:
@@ -386,6 +387,7 @@ class Broker:
         if delta.deleted_topics and self._groups is not None:
             self._groups.topics_deleted(delta.deleted_topics)
         self.client_quotas.changed(image, delta)
+        self.replication.changed(image, delta)
         if delta.features:
             self.lifecycle.level_changed()
             self._follow_cordoned()

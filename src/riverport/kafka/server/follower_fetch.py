@@ -243,7 +243,7 @@ class _FollowerFetch:
             if item.last_fetched_epoch >= 0 and (answer := diverging(log, item)) is not None:
                 return answer
             records: Any = b""
-            if item.offset != log.log_end_offset:
+            if item.offset != log.log_end_offset and not self._must_rest(partition):
                 most = max(min(max_bytes, item.max_bytes), 0)
                 info = log.read(item.offset, most, isolation=Isolation.LOG_END, min_one=min_one, to_send=True)
                 records = info.records
@@ -254,6 +254,16 @@ class _FollowerFetch:
         if not records:
             return log
         return _answer(item, log, records)
+
+    def _must_rest(self, partition: Partition) -> bool:
+        """Whether the follower is throttled now. One in sync never is: it would fall out of sync by that (KIP-73)."""
+        quota = self._broker.replication.leader_quota
+        return (
+            quota.is_active
+            and self._follower.replica_id not in partition.isr
+            and quota.is_throttled(partition.topic, partition.index)
+            and quota.is_exceeded(self._broker.clock.mono_ms())
+        )
 
     def _acknowledge(self, partition: Partition, log: Log, progress: Any, item: Fetched) -> None:
         follower, leadership = self._follower, partition.leadership
@@ -271,6 +281,9 @@ class _FollowerFetch:
 
     def _respond(self, answers: list[tuple[Fetched, Answer]], quiet: list[tuple[Fetched, Log]]) -> m.FetchResponse:
         session, news = self._session, self._follower.news
+        if (quota := self._broker.replication.leader_quota).is_active:
+            sizes = (len(a.records or b"") for item, a in answers if quota.is_throttled(item.topic or "", item.index))
+            quota.record(sum(sizes), self._broker.clock.mono_ms())
         for item, log in quiet:
             if (
                 self._full

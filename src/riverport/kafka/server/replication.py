@@ -8,8 +8,10 @@ proposals                   go to the controller, many partitions in one request
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from riverport.kafka.controller.image import BROKER_RESOURCE, TOPIC_RESOURCE, MetadataDelta, MetadataImage
 from riverport.kafka.replica.leader import Proposal, Surroundings
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.replica.quota import FOLLOWER, LEADER, ReplicationQuota
 from riverport.kafka.replica.selector import RACK_AWARE
 from riverport.kafka.server.isr_changes import IsrChanges
 from riverport.kafka.server.waiting import committed
@@ -30,7 +32,26 @@ class Replication:
             lambda id_: broker.metadata.image.brokers.get(id_),
         )
         self.isr_changes = IsrChanges(broker)
+        self.leader_quota = self._quota(LEADER)
+        self.follower_quota = self._quota(FOLLOWER)
         self.sends_to_near = broker.config["replica.selector.class"] == RACK_AWARE
+
+    def _quota(self, side: str) -> ReplicationQuota:
+        config = self._broker.config
+        samples, seconds = config["replication.quota.window.num"], config["replication.quota.window.size.seconds"]
+        return ReplicationQuota(side, self._broker.node_id, samples, seconds * 1000)
+
+    def changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
+        """Take over what newer metadata says of quotas, and of brokers that follow."""
+        for quota in (self.leader_quota, self.follower_quota):
+            if delta.everything or any(kind == BROKER_RESOURCE for kind, _ in delta.configs):
+                own, default = str(self._broker.node_id), ""
+                quota.set_rate(image.config(BROKER_RESOURCE, own), image.config(BROKER_RESOURCE, default))
+            for kind, name in image.configs if delta.everything else delta.configs:
+                if kind == TOPIC_RESOURCE:
+                    quota.set_topic(name, image.config(kind, name))
+        if delta.brokers:
+            self.brokers_changed()
 
     def racks(self, listener: str) -> Callable[[int], str | None]:
         """The racks of brokers that clients of a listener can reach."""

@@ -76,7 +76,7 @@ TABLE = Table(
 DYNAMIC_ONLY = (
     Setting("leader.replication.throttled.rate", LONG, LONG_MAX, at_least(0),
             "The most bytes a second that leaders send to throttled replicas.",
-            update=CLUSTER_WIDE, effect=False, source="KIP-73"),
+            update=CLUSTER_WIDE, source="KIP-73"),
     Setting("follower.replication.throttled.rate", LONG, LONG_MAX, at_least(0),
             "The most bytes a second that throttled followers fetch.",
             update=CLUSTER_WIDE, effect=False, source="KIP-73"),
