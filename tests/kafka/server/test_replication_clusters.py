@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
+from riverport.kafka.server import topics
 from riverport.testing import Cluster
 from riverport.testing.log_records import LogRecord
 
@@ -49,3 +50,21 @@ def test_a_topic_made_while_the_followers_fetches_wait_is_replicated_at_once(clu
         cluster.create_topic(name, replication_factor=3)
         produce(cluster, name, b"at once")
         assert [len(log) for log in copies(cluster, name)] == [1, 1, 1]
+
+
+def test_thousands_of_partitions_keep_no_broker_from_its_heartbeats(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topics, "SLICE_MS", 0)
+    cluster.create_topic("many", partitions=60, replication_factor=3)
+    cluster.wait_until(
+        lambda: all(
+            len([p for p in node.host.node.partitions.values() if p.topic == "many"]) == 60
+            for node in cluster.nodes.values()
+            if node.is_broker and node.host.node is not None
+        ),
+        "logs of every partition",
+    )
+    for partition in (0, 59):
+        produce(cluster, "many", b"v", partition=partition)
+        assert [len(log) for log in copies(cluster, "many", partition)] == [1, 1, 1]

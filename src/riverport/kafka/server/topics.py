@@ -2,8 +2,13 @@
 
 Called with each new image and what changed in it; compares names and epochs, never reloads. A log that cannot be made
 because its directory is offline leaves a partition that answers KAFKA_STORAGE_ERROR.
+
+Making a log takes a fraction of a millisecond, thousands of them would keep the node from everything else, its
+heartbeats among it. What does not fit into a slice of time is made in later turns of the loop. Until then a partition
+is as one that other brokers have.
 """
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from riverport.base.files import StorageError
@@ -19,6 +24,10 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+OFFSETS_TOPIC = "__consumer_offsets"
+SLICE_MS = 50
+"""How long logs are made at a stretch."""
+
 
 class Topics:
     """Keeps `broker.partitions`, `broker.topic_names` and the logs in step with the image."""
@@ -26,15 +35,46 @@ class Topics:
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         self._known: dict[tuple[str | None, int], PartitionRegistration] = {}  # what `broker.partitions` go by
+        self._to_make: dict[tuple[str, int], None] = {}  # partitions of topics that are new, in their order
+        self._making: asyncio.Handle | None = None
 
     def apply(self, image: MetadataImage, changed: list[str], deleted: list[tuple[str, bytes]]) -> None:
         """`changed` topics were created, or partitions of them changed; `deleted` are (name, id)."""
         for name, topic_id in deleted:
             self._delete(name, topic_id)
+        until_ms = self._broker.clock.mono_ms() + SLICE_MS
         for name in changed:
             if (topic := image.topics.get(name)) is not None:
-                self._follow(topic, is_new=True)
+                self._follow(topic, until_ms)
         self._broker.replica_fetchers.settle()
+        self._make_later()
+
+    def close(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+
+    def _make_later(self) -> None:
+        if self._to_make and self._making is None:
+            self._making = self._broker.loop.call_soon(self._make_more)
+
+    def _make_more(self) -> None:
+        """Go on with what did not fit, as the image has it by now."""
+        self._making = None
+        broker = self._broker
+        until_ms = broker.clock.mono_ms() + SLICE_MS
+        with_groups = False
+        while self._to_make:
+            name, index = next(iter(self._to_make))
+            del self._to_make[name, index]
+            topic = broker.metadata.image.topics.get(name)
+            if topic is not None and index in topic.partitions:
+                self._follow_one(topic, index, topic.partitions[index], is_new=True)
+                with_groups = with_groups or name == OFFSETS_TOPIC
+            if broker.clock.mono_ms() >= until_ms:
+                break
+        if with_groups:
+            broker.groups.follow()
+        self._make_later()
 
     def reload(self, image: MetadataImage) -> None:
         """The image was read from a snapshot: what it has changed is not known."""
@@ -47,7 +87,9 @@ class Topics:
             if self._is_stray(found, image):
                 self._broker.logs.set_aside(found.topic, found.partition)
         for topic in image.topics.values():
-            self._follow(topic, is_new=False)
+            self._broker.topic_names[topic.id] = topic.name
+            for index, registration in topic.partitions.items():
+                self._follow_one(topic, index, registration, is_new=False)
         self._broker.replica_fetchers.settle()
 
     def _is_stray(self, found: Log, image: MetadataImage) -> bool:
@@ -57,35 +99,46 @@ class Topics:
         registration = topic.partitions.get(found.partition)
         return registration is None or self._broker.node_id not in registration.replicas
 
-    def _follow(self, topic: TopicImage, *, is_new: bool) -> None:
-        broker = self._broker
+    def _follow(self, topic: TopicImage, until_ms: float) -> None:
+        broker, known, to_make = self._broker, self._known, self._to_make
         broker.topic_names[topic.id] = topic.name
-        known = self._known
         for index, registration in topic.partitions.items():
             key = (topic.name, index)
             if known.get(key) is registration:
                 continue  # one of thousands has changed, as a rule
-            partition = broker.partitions.get(key)
-            if broker.node_id not in registration.replicas:
-                if partition is not None:
-                    self._drop(partition)
-                continue
-            known[key] = registration
-            if partition is None:
-                opened = self._open(topic, index, registration, is_new=is_new)
-                partition = Partition(
-                    broker.node_id,
-                    topic.name,
-                    index,
-                    topic.id,
-                    opened,
-                    broker.storage_failed,
-                    broker.replication.surroundings,
-                )
-                broker.partitions[key] = partition
-            self._take_over(partition, registration)
-            if registration.directories:
-                broker.directory_assignments.check(partition, registration)
+            if key not in broker.partitions and broker.node_id in registration.replicas:
+                if key in to_make:
+                    continue
+                if to_make or broker.clock.mono_ms() >= until_ms:
+                    to_make[key] = None
+                    continue
+            self._follow_one(topic, index, registration, is_new=True)
+
+    def _follow_one(self, topic: TopicImage, index: int, registration: PartitionRegistration, *, is_new: bool) -> None:
+        broker, key = self._broker, (topic.name, index)
+        partition = broker.partitions.get(key)
+        if broker.node_id not in registration.replicas:
+            if partition is not None:
+                self._drop(partition)
+            return
+        self._known[key] = registration
+        if partition is None:
+            partition = broker.partitions[key] = self._made(topic, index, registration, is_new=is_new)
+        self._take_over(partition, registration)
+        if registration.directories:
+            broker.directory_assignments.check(partition, registration)
+
+    def _made(self, topic: TopicImage, index: int, registration: PartitionRegistration, *, is_new: bool) -> Partition:
+        broker = self._broker
+        return Partition(
+            broker.node_id,
+            topic.name,
+            index,
+            topic.id,
+            self._open(topic, index, registration, is_new=is_new),
+            broker.storage_failed,
+            broker.replication.surroundings,
+        )
 
     def _take_over(self, partition: Partition, registration: PartitionRegistration) -> None:
         broker, before = self._broker, partition.high_watermark
