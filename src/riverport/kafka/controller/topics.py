@@ -7,7 +7,7 @@ from typing import Any
 from riverport.base.ids import ZERO_UUID, IdSource
 from riverport.base.rng import Rng
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataImage, TopicImage
-from riverport.kafka.controller.outcome import ConfigCheck, Outcome
+from riverport.kafka.controller.outcome import Charge, ConfigCheck, Outcome, free_of_charge
 from riverport.kafka.controller.placement import Candidate, default_directory, place
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -47,7 +47,13 @@ class Topics:
 
     # --- create
 
-    def create(self, request: m.CreateTopicsRequest, default_partitions: int, default_replicas: int) -> Outcome:
+    def create(
+        self,
+        request: m.CreateTopicsRequest,
+        default_partitions: int,
+        default_replicas: int,
+        charge: Charge = free_of_charge,
+    ) -> Outcome:
         names = [topic.name for topic in request.topics]
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) != len(names) else set()
         wanted = sum(max(t.num_partitions, len(t.assignments), 1) for t in request.topics)
@@ -63,6 +69,7 @@ class Topics:
                 if wanted > MAX_PARTITIONS_PER_REQUEST:
                     raise ApiError(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
                 result, new = self._create_one(topic, existing, default_partitions, default_replicas)
+                charge(result.num_partitions)
             except ApiError as error:
                 response.topics.append(_refused(topic.name, error.code, error.message))
                 continue
@@ -208,7 +215,7 @@ class Topics:
 
     # --- delete
 
-    def delete(self, request: m.DeleteTopicsRequest) -> Outcome:
+    def delete(self, request: m.DeleteTopicsRequest, charge: Charge = free_of_charge) -> Outcome:
         """Topics may be given by name, in one of two lists, or by id; each may be given once only."""
         result = m.DeleteTopicsResponse.DeletableTopicResult
         answers: list[Any] = []
@@ -250,8 +257,16 @@ class Topics:
                 answers.append(result(name, known.id, ErrorCode.INVALID_REQUEST, problem))
             else:
                 by_id[known.id] = known
-        answers += [result(topic.name, topic.id) for topic in by_id.values()]
-        return Outcome(m.DeleteTopicsResponse(responses=answers), [m.RemoveTopicRecord(id_) for id_ in by_id])
+        records: list[Any] = []
+        for known in by_id.values():
+            try:
+                charge(len(known.partitions))
+            except ApiError as refused:
+                answers.append(result(known.name, known.id, refused.code, refused.message))
+                continue
+            answers.append(result(known.name, known.id))
+            records.append(m.RemoveTopicRecord(known.id))
+        return Outcome(m.DeleteTopicsResponse(responses=answers), records)
 
     def _named(self, name: str) -> TopicImage:
         """Raises ApiError UNKNOWN_TOPIC_OR_PARTITION."""
@@ -262,7 +277,7 @@ class Topics:
 
     # --- grow
 
-    def create_partitions(self, request: m.CreatePartitionsRequest) -> Outcome:
+    def create_partitions(self, request: m.CreatePartitionsRequest, charge: Charge = free_of_charge) -> Outcome:
         response = m.CreatePartitionsResponse()
         records: list[Any] = []
         names = [topic.name for topic in request.topics]
@@ -273,7 +288,9 @@ class Topics:
                 if names.count(name) > 1:
                     raise ApiError(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
                 topic = next(topic for topic in request.topics if topic.name == name)
-                records += self._grow(topic)
+                more = self._grow(topic)
+                charge(len(more))
+                records += more
             except ApiError as error:
                 result.error_code, result.error_message = int(error.code), error.message
         return Outcome(response, [] if request.validate_only else records)

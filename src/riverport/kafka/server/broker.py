@@ -22,7 +22,7 @@ from riverport.kafka.admin.resources import Resource, ResourceType
 from riverport.kafka.controller import features
 from riverport.kafka.controller.cluster import CORDONED_SINCE
 from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataDelta, MetadataImage
-from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.outcome import Charge, Outcome
 from riverport.kafka.controller.topics import Topics as TopicDecisions
 from riverport.kafka.controller.topics import name_problem
 from riverport.kafka.log import Log, LogConfig
@@ -464,9 +464,9 @@ class Broker:
 
         done.add_done_callback(finished)
 
-    def decide_create_topics(self, request: m.CreateTopicsRequest) -> Outcome:
+    def decide_create_topics(self, request: m.CreateTopicsRequest, charge: Charge) -> Outcome:
         return self.topic_decisions.create(
-            request, self.config["num.partitions"], self.config["default.replication.factor"]
+            request, self.config["num.partitions"], self.config["default.replication.factor"], charge
         )
 
     def created_topic_configs(self, given: Iterable[tuple[str, str | None]]) -> list[Any]:

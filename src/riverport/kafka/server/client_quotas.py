@@ -163,9 +163,10 @@ class ClientQuotas:
             return
         if answer is not None and "throttle_time_ms" in answer._fields:
             answer.throttle_time_ms = round(silence_ms)
-        self._silence(request.connection, silence_ms)
+        self.silence(request.connection, silence_ms)
 
-    def _silence(self, connection: "Connection", ms: float) -> None:
+    def silence(self, connection: "Connection", ms: float) -> None:
+        """Read nothing from a client for a while: it was told to be silent."""
         held = ref(connection)
 
         def over() -> None:

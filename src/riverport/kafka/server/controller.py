@@ -27,8 +27,10 @@ from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.policies import Policies
 from riverport.kafka.controller.reassignments import Reassignments
 from riverport.kafka.controller.scram import Scram
+from riverport.kafka.raft.changes import upgraded
 from riverport.kafka.server.broker_watch import BrokerWatch
 from riverport.kafka.server.endpoints import reachable
+from riverport.kafka.server.mutation_quotas import MutationQuotas
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError
@@ -64,6 +66,7 @@ class Controller:
         self.feature_updates = FeatureUpdates(image, node.node_id, lambda: int(node.config["min.insync.replicas"]))
         self.client_quotas = ClientQuotas(image, _resolves)
         self.scram = Scram(image)
+        self.mutations = MutationQuotas(node)
         self.watch = BrokerWatch(node.loop, image, node.node_id, self._fence_incarnation)
         self._incarnation_id = node.ids.uuid()
         self._registering: asyncio.Task[None] | None = None
@@ -146,20 +149,11 @@ class Controller:
             outcome = self.feature_updates.update(request, version, metadata.kraft_version)
             if outcome.control:
                 # A quorum that speaks the newer protocol keeps its voters in its log.
-                outcome.control.append(self._voters())
+                known = features.SUPPORTED[features.KRAFT_VERSION]
+                outcome.control.append(upgraded(metadata.quorum, known).record())
             return outcome
 
         return metadata.submit(decide)
-
-    def _voters(self) -> m.VotersRecord:
-        """This node, the only voter."""
-        of, node = m.VotersRecord, self._node
-        endpoints = [
-            of.Endpoint(e.listener, *reachable(e, node.ports)) for e in node.config.advertised_controller_listeners
-        ]
-        known = of.KRaftVersionFeature(*features.SUPPORTED[features.KRAFT_VERSION])
-        directory = node.directory_id(node.config.metadata_log_dir)
-        return of(0, [of.Voter(node.node_id, directory, endpoints, known)])
 
     # --- brokers
 

@@ -133,7 +133,7 @@ class RemoteChannel:
         try:
             while True:
                 try:
-                    return await self._forward_once(request, body)
+                    return self._settle(request, await self._forward_once(request, body))
                 except (ClientError, NotActive) as error:
                     log.info("a request could not be forwarded yet", error=error)
                 if self._broker.clock.mono_ms() >= deadline:
@@ -141,6 +141,13 @@ class RemoteChannel:
                 await asyncio.sleep(RETRY_MS / 1000)
         finally:
             self._forwarded -= 1
+
+    def _settle(self, request: Request, answer: Any) -> Any:
+        """Who is told to be silent is not read until then, wherever that was decided (KIP-219)."""
+        silence_ms: int = getattr(answer, "throttle_time_ms", 0)
+        if silence_ms > 0:
+            self._broker.client_quotas.silence(request.connection, silence_ms)
+        return answer
 
     async def _forward_once(self, request: Request, body: Any) -> Any:
         """Raises ClientError, or NotActive, where the controller cannot answer now."""
@@ -196,7 +203,7 @@ class EitherChannel(RemoteChannel):
     async def _settled(self, result: "asyncio.Future[Any]", request: Request, body: Any) -> Any:
         """What a controller did not finish that lost its lead is asked of its successor."""
         try:
-            return await result
+            return self._settle(request, await result)
         except ApiError as refused:
             if refused.code is not ErrorCode.NOT_CONTROLLER:
                 raise

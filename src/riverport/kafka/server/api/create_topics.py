@@ -1,4 +1,4 @@
-"""CreateTopics v2-7 (KIP-464 defaults, KIP-525 configs in the answer, KIP-516 ids)."""
+"""CreateTopics v2-7 (KIP-464 defaults, KIP-525 configs in the answer, KIP-516 ids, KIP-599 quota)."""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 def handle(broker: "Broker", request: Request) -> asyncio.Future[m.CreateTopicsResponse]:
     body: m.CreateTopicsRequest = request.body
+    charge = broker.active_controller().mutations.charge(request, strict_since=6)
 
     def decide() -> Outcome:
-        outcome = broker.decide_create_topics(body)
+        outcome = broker.decide_create_topics(body, charge)
+        outcome.response.throttle_time_ms = charge.throttle_ms
         if request.version >= 5:
             given = {wanted.name: wanted.configs for wanted in body.topics}
             for topic in outcome.response.topics:
