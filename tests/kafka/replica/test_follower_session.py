@@ -208,3 +208,17 @@ def test_the_leader_hears_of_a_log_start_that_we_took_from_it() -> None:
     exchange(fetcher, leader)
     (topic,) = leader.requests[-1].topics
     assert [partition.log_start_offset for partition in topic.partitions] == [1]
+
+
+def test_a_partition_that_is_held_is_asked_for_again_when_its_time_has_come() -> None:
+    leaders, followers = replicas(2)
+    fetcher, leader = fetcher_of(*followers), Leader(*leaders)
+    exchange(fetcher, leader)
+    held = next(followed for followed in fetcher if followed.partition is followers[0])
+    fetcher.hold(held, 700)
+    write(leaders[0], b"a")
+    exchange(fetcher, leader, 100)
+    assert forgotten(leader.requests[-1]) == [0]
+    assert fetcher.wake_ms() == 700
+    exchange(fetcher, leader, 700)
+    assert log_of(followers[0]).log_end_offset == 1

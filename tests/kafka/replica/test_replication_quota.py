@@ -58,3 +58,12 @@ def test_topic_that_is_not_throttled_any_more_is_forgotten() -> None:
     made = quota()
     made.set_topic("t", {})
     assert not made.is_active
+
+
+def test_the_excess_is_how_long_nothing_may_come() -> None:
+    made = quota()
+    assert made.excess_ms(0) == 0
+    made.record(2_500, 0)
+    assert made.excess_ms(0) == 1_500
+    assert made.excess_ms(2_000) == 500
+    assert made.excess_ms(2_500) == 0

@@ -138,13 +138,17 @@ class Fetcher:
         """Leave a partition out for a time, longer each time; returns the milliseconds."""
         most = max(self._limits.backoff_ms, least_ms)
         followed.backoff_ms = min(max(followed.backoff_ms * 2, FIRST_BACKOFF_MS, least_ms), most)
+        self.hold(followed, now_ms + followed.backoff_ms)
+        return followed.backoff_ms
+
+    def hold(self, followed: Followed, until_ms: float) -> None:
+        """Leave a partition out until a time; its errors, if it had any, do not count."""
         self._leave(followed)
         followed.state = State.DELAYED
-        followed.due_ms = now_ms + followed.backoff_ms
+        followed.due_ms = until_ms
         if not self._delayed or followed.due_ms < self._earliest_due_ms:
             self._earliest_due_ms = followed.due_ms
         self._delayed[followed] = None
-        return followed.backoff_ms
 
     def fail(self, followed: Followed) -> None:
         """Leave a partition out until it is followed anew."""
@@ -351,7 +355,6 @@ class Fetcher:
         followed.backoff_ms = 0
         if records or answer.log_start_offset > followed.asked_start:
             self._due[followed] = None  # the leader is to hear of where we are then
-        followed.is_behind = bool(records) or answer.high_watermark > end
         effects.append(Take(followed, records, answer.high_watermark, answer.log_start_offset))
 
     def _error(self, followed: Followed, code: int, now_ms: float) -> Effect:

@@ -40,7 +40,6 @@ class Followed:
         "asked_start",
         "backoff_ms",
         "due_ms",
-        "is_behind",
         "leader_epoch",
         "partition",
         "state",
@@ -55,7 +54,6 @@ class Followed:
         self.asked_start = -1
         self.backoff_ms = 0
         self.due_ms = 0.0  # while DELAYED
-        self.is_behind = True  # the leader has more than we; as far as the last answer told
 
     def __repr__(self) -> str:
         return f"{self.partition} {self.state.name} in epoch {self.leader_epoch}"

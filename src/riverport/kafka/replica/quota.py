@@ -66,6 +66,17 @@ class ReplicationQuota:
         elapsed_ms = max(now_ms - self._samples[0][0], self._sample_ms)
         return sum(size for _, size in self._samples) * 1000 / elapsed_ms > self._bytes_per_second
 
+    def excess_ms(self, now_ms: float) -> float:
+        """How long nothing may come until the rate is kept again; 0 where it is kept."""
+        if self._bytes_per_second is None or not self.is_exceeded(now_ms):
+            return 0.0
+        whole_ms = self._most_samples * self._sample_ms  # after which everything is forgotten
+        elapsed_ms = max(now_ms - self._samples[0][0], self._sample_ms)
+        if self._bytes_per_second <= 0:
+            return whole_ms
+        needed_ms = sum(size for _, size in self._samples) * 1000 / self._bytes_per_second
+        return min(needed_ms - elapsed_ms, whole_ms)
+
     def _expire(self, now_ms: float) -> None:
         while self._samples and now_ms - self._samples[0][0] >= self._most_samples * self._sample_ms:
             self._samples.popleft()

@@ -14,6 +14,7 @@ from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.replica import follower
 from riverport.kafka.replica.fetcher import Asked, Effect, Fetcher, FetchLimits, Refused, StartAt, Take, Truncate
+from riverport.kafka.replica.quota import ReplicationQuota
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -165,16 +166,18 @@ class ReplicaFetcher:
 
     def _perform(self, effects: list[Effect]) -> None:
         broker = self._broker
-        now_ms = broker.clock.wall_ms()
+        now_ms, quota = broker.clock.wall_ms(), broker.replication.follower_quota
         cut: list[Log] = []
         for effect in effects:
             partition = effect.followed.partition
             try:
-                if type(effect) is Take:
+                if isinstance(effect, Take):
                     # Consumers may read from followers (KIP-392).
                     if self._take(effect, now_ms) and partition.waiters:
                         wake(partition, 0, broker.loop)
-                elif type(effect) is Refused:
+                    if quota.is_active and quota.is_throttled(partition.topic, partition.index):
+                        self._throttle(effect, quota)
+                elif isinstance(effect, Refused):
                     self._note(effect)
                 elif self._cut(effect, now_ms) and partition.log is not None:
                     cut.append(partition.log)
@@ -187,6 +190,15 @@ class ReplicaFetcher:
 
     def _take(self, take: Take, now_ms: int) -> bool:
         return follower.take(take.followed.partition, take.records, take.high_watermark, take.log_start, now_ms)
+
+    def _throttle(self, take: Take, quota: ReplicationQuota) -> None:
+        """Who is in sync is never held up: it would not be so for long (KIP-73)."""
+        now_ms, own = self._broker.clock.mono_ms(), take.followed.partition.log
+        if take.records:
+            quota.record(len(take.records), now_ms)
+        is_behind = own is not None and own.log_end_offset < take.high_watermark
+        if is_behind and (excess_ms := quota.excess_ms(now_ms)) > 0:
+            self.core.hold(take.followed, now_ms + excess_ms)
 
     def _cut(self, effect: Truncate | StartAt, now_ms: int) -> bool:
         partition = effect.followed.partition
