@@ -148,6 +148,16 @@ def test_a_directory_belongs_to_one_broker() -> None:
         three_brokers().cluster.register_broker(request, 2_000, lambda _: False)
 
 
+def test_controllers_register_where_there_is_a_record_for_it() -> None:
+    request = m.ControllerRegistrationRequest(5, bytes(16))
+    decide = three_brokers()
+    decide.write(decide.cluster.register_controller(request))
+    assert list(decide.image.controllers) == [5]
+    with pytest.raises(ApiError) as refused:
+        three_brokers(level=14).cluster.register_controller(request)
+    assert refused.value.code is ErrorCode.UNSUPPORTED_VERSION
+
+
 def test_an_unregistered_broker_is_neither_in_sync_nor_eligible() -> None:
     decide = three_brokers(partition(1, 2, 3), elr=True, min_insync_replicas="3")
     decide.fence(3)

@@ -15,6 +15,8 @@ PRODUCER_ID_BLOCK = 1_000
 MAX_PRODUCER_ID = 2**63 - 1
 DIRECTORIES_SINCE, CORDONED_SINCE = 17, 30
 """The metadata.version from which the cluster knows of log directories, and of cordoned ones (KIP-858, KIP-1066)."""
+CONTROLLERS_SINCE = 15
+"""The metadata.version (3.7-IV0) from which controllers register themselves (KIP-919)."""
 RESERVED_DIRECTORIES = 100
 """Directory ids below this stand for something else than a directory."""
 
@@ -128,6 +130,10 @@ class Cluster:
         return Outcome(m.UnregisterBrokerResponse(error_message=""), records)
 
     def register_controller(self, request: m.ControllerRegistrationRequest) -> Outcome:
+        """Raises ApiError UNSUPPORTED_VERSION at a level that has no record for it."""
+        if self._image.features.get(METADATA_VERSION, 0) < CONTROLLERS_SINCE:
+            text = "The current MetadataVersion is too old to support controller registrations."
+            raise ApiError(ErrorCode.UNSUPPORTED_VERSION, text)
         record = m.RegisterControllerRecord(
             request.controller_id,
             request.incarnation_id,

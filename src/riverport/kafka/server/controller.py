@@ -16,7 +16,7 @@ from riverport.kafka.controller import features
 from riverport.kafka.controller.alter_partition import IsrChanges
 from riverport.kafka.controller.broker_states import BrokerStates
 from riverport.kafka.controller.client_quotas import ClientQuotas
-from riverport.kafka.controller.cluster import Cluster
+from riverport.kafka.controller.cluster import CONTROLLERS_SINCE, Cluster
 from riverport.kafka.controller.directories import Directories
 from riverport.kafka.controller.elections import Elections
 from riverport.kafka.controller.failover import Failover
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-REGISTRATION_SINCE = 15
-"""The metadata.version (3.7-IV0) from which controllers register themselves (KIP-919)."""
 REGISTRATION_RETRY_MS = 100
 
 
@@ -117,7 +115,7 @@ class Controller:
     async def _register(self) -> None:
         """Tell the active controller, whoever that is, until it has heard."""
         node, request = self._node, self._registration()
-        while node.metadata.image.features.get(features.METADATA_VERSION, REGISTRATION_SINCE) >= REGISTRATION_SINCE:
+        while node.metadata.image.features.get(features.METADATA_VERSION, CONTROLLERS_SINCE) >= CONTROLLERS_SINCE:
             try:
                 answer = await node.channel.send(request)
             except ClientError as error:
@@ -167,7 +165,8 @@ class Controller:
             outcome = self.cluster.register_broker(
                 body, self._metadata.next_offset, lambda id_: self._may_run(id_, request)
             )
-            self.heartbeats.end(body.broker_id)
+            if outcome.records[-1].fenced:
+                self.heartbeats.end(body.broker_id)  # a new incarnation: its session begins when it is unfenced
             return outcome
 
         return self._metadata.submit(decide)
