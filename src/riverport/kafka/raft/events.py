@@ -68,6 +68,13 @@ class ReplicaFetched:
 
 
 @dataclass(slots=True)
+class ReplicaListens:
+    """A replica asks this leader for a slice of a checkpoint."""
+
+    key: ReplicaKey
+
+
+@dataclass(slots=True)
 class VotersChanged:
     """The log names other voters now: their record was appended or cut off."""
 
@@ -78,7 +85,8 @@ class Resign:
 
 
 Input = (
-    Started | Tick | Requested | Answered | Failed | Stored | Damaged | ReplicaFetched | VotersChanged | Resign
+    Started | Tick | Requested | Answered | Failed | Stored | Damaged | ReplicaFetched | ReplicaListens | VotersChanged
+    | Resign
 )  # fmt: skip
 
 # --- effects

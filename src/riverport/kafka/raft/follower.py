@@ -20,6 +20,7 @@ class Following:
         self.deadline_ms = deadline_ms  # without a successful fetch until then the leader counts as gone
         self.has_fetched = False  # it is known to be there: nobody else is wanted
         self.is_storing = False
+        self.errand_due_ms = 0.0  # when something may be asked of the leader beside fetches
         self._snapshot: SnapshotId | None = None  # what is fetched instead of the log
         self._position = 0
 

@@ -6,6 +6,7 @@ earlier epochs are committed with the first record of this one, never by countin
 
 from dataclasses import dataclass
 
+from riverport.base.ids import ZERO_UUID
 from riverport.kafka.raft.outbox import FOREVER
 from riverport.kafka.raft.voters import ReplicaKey, VoterSet
 
@@ -22,6 +23,7 @@ class Progress:
     """One replica as the leader sees it. Times are of the wall clock, -1 for never."""
 
     key: ReplicaKey
+    directory: bytes = ZERO_UUID  # as it told with its last fetch, also where voters are known by their ids alone
     log_end: int = -1
     last_fetch_ms: int = -1
     last_caught_up_ms: int = -1
@@ -99,6 +101,14 @@ class Leading:
             self._forget_observers(wall_ms)
             return
         progress.fetched(offset, leader_end, wall_ms)
+        progress.directory = key.directory
+        self.listens(key, now_ms)
+
+    def listens(self, key: ReplicaKey, now_ms: float) -> None:
+        """A replica has fetched something: a voter that does counts among those that still listen."""
+        progress = self.voters.get(key.id)
+        if progress is None or not progress.key.covers(key):
+            return
         self.heard(key.id, now_ms)
         self._fetched_lately.add(key.id)
         if len(self._fetched_lately) >= self.majority - self.is_own_voter():

@@ -27,6 +27,7 @@ from riverport.kafka.raft.events import (
     Input,
     InstallSnapshot,
     ReplicaFetched,
+    ReplicaListens,
     Requested,
     Resign,
     Started,
@@ -44,6 +45,7 @@ from riverport.kafka.raft.voters import Address, ReplicaKey
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 
+ERRANDS = (m.UpdateRaftVoterRequest, m.AddRaftVoterRequest, m.RemoveRaftVoterRequest)
 START_SPREAD_MS = 30
 """Voters that start together do not all ask for votes at the same moment."""
 ELECTION_STEP_MS = 50
@@ -72,10 +74,11 @@ class Quorum(Replica):
                 self._got_damage()
             case ReplicaFetched(key, offset, wall_ms):
                 self._replica_fetched(key, offset, wall_ms)
-            case VotersChanged():
+            case ReplicaListens(key):
                 if isinstance(self._role, Leading):
-                    self._role.voters_changed(self.voters)
-                    self._count(self._role)
+                    self._role.listens(key, self._now_ms)
+            case VotersChanged():
+                self._voters_changed()
             case Resign():
                 if isinstance(self._role, Leading):
                     self._resign(self._role)
@@ -114,6 +117,14 @@ class Quorum(Replica):
             end = self.log.end.offset
             self._role.fetched(key, offset, end, wall_ms=wall_ms, now_ms=self._now_ms)
             self._count(self._role)
+
+    def _voters_changed(self) -> None:
+        role = self._role
+        if isinstance(role, Leading):
+            role.voters_changed(self.voters)
+            if not self.is_voter:
+                role.resigns_after = self.history.offset  # it leads until all know that it has no vote
+            self._count(role)
 
     # --- requests of other voters
 
@@ -191,10 +202,12 @@ class Quorum(Replica):
         if found is None:
             return
         to, request = found
+        self._outbox.reached(to)
+        if isinstance(request, ERRANDS):
+            return  # what has come of it is in the log, and it is asked again while it has not
         if response.error_code:
             self._refused(to)
             return
-        self._outbox.reached(to)
         match response:
             case m.FetchResponse():
                 self._fetch_answered(to, response)
@@ -407,7 +420,29 @@ class Quorum(Replica):
             return deadline_ms
         if role.is_storing:
             return deadline_ms
+        errand = self._errand() if role.has_fetched and self._now_ms >= role.errand_due_ms else None
+        if errand is not None and self._outbox.ready_ms(role.address) <= self._now_ms:
+            role.errand_due_ms = self._now_ms + self._timing.fetch_timeout_ms
+            return min(deadline_ms, self._send_when_ready(role.address, lambda: errand))
         return min(deadline_ms, self._send_when_ready(role.address, lambda: self._fetch(role)))
+
+    def _errand(self) -> Any:
+        """What this follower wants of its leader beside the log, None where its place among the voters is right."""
+        if self.history.kraft_version == 0 or not self.endpoints:
+            return None
+        known = self.voters.get(self.own.id)
+        if known is not None and known.key == self.own:
+            if known == self.own_voter:
+                return None
+            return make.update_voter_request(
+                self.cluster_id, self.epoch, self.own, self.endpoints, self._kraft_versions
+            )
+        if not self._auto_join:
+            return None
+        if known is not None:
+            # The voter of this id had another directory, which is no more.
+            return make.remove_voter_request(self.cluster_id, known.key)
+        return make.add_voter_request(self.cluster_id, self.own, self.endpoints, self._timing.fetch_timeout_ms)
 
     def _poll_leading(self, role: Leading) -> float:
         due_ms = role.check_due_ms()

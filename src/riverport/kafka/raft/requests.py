@@ -89,6 +89,19 @@ def update_voter_request(
     return of(cluster_id, epoch, own.id, own.directory, listed, of.KRaftVersionFeature(*kraft_versions))
 
 
+def add_voter_request(
+    cluster_id: str, own: ReplicaKey, endpoints: Iterable[Endpoint], timeout_ms: int
+) -> m.AddRaftVoterRequest:
+    """Of a replica that adds itself: it will see in the log that it has a vote (KIP-1186)."""
+    of = m.AddRaftVoterRequest
+    listed = [of.Listener(*endpoint) for endpoint in endpoints]
+    return of(cluster_id, timeout_ms, own.id, own.directory, listed, False)
+
+
+def remove_voter_request(cluster_id: str, key: ReplicaKey) -> m.RemoveRaftVoterRequest:
+    return m.RemoveRaftVoterRequest(cluster_id, *key)
+
+
 def partition_of(topics: list[Any]) -> Any:
     """The metadata partition of a request or an answer, None where it speaks of anything else."""
     if len(topics) != 1 or len(topics[0].partitions) != 1:

@@ -17,7 +17,7 @@ from riverport.kafka.raft.leader import Leading
 from riverport.kafka.raft.outbox import FOREVER, Outbox
 from riverport.kafka.raft.requests import LogEnd, Standing
 from riverport.kafka.raft.state import QuorumState
-from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterHistory, VoterSet
+from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, Voter, VoterHistory, VoterSet
 
 PAUSE_BASE_MS = 50
 """The longest first pause after a lost election; it doubles with each further one."""
@@ -76,8 +76,13 @@ class Replica:
         bootstrap: Iterable[Address] = (),
         timing: Timing | None = None,
         max_bytes: int = 1024 * 1024,
+        kraft_versions: tuple[int, int] = (0, 1),
+        auto_join: bool = False,
     ) -> None:
-        """`state` is what was persisted last; `endpoints` are this replica's own."""
+        """`state` is what was persisted last; `endpoints` are this replica's own, where others reach it.
+
+        With `auto_join` a replica without a vote asks for one once it follows (KIP-1186).
+        """
         self.own = own
         self.log = log
         self.history = voters
@@ -96,6 +101,8 @@ class Replica:
         self._timing = timing or Timing()
         self._bootstrap = tuple(bootstrap)
         self._max_bytes = max_bytes
+        self._kraft_versions = kraft_versions
+        self._auto_join = auto_join
         self._outbox = Outbox(self._timing.retry_backoff_ms)
         self._role: Role = Unattached(FOREVER)
         self._effects: list[Effect] = []
@@ -145,6 +152,11 @@ class Replica:
     @property
     def standing(self) -> Standing:
         return Standing(self.epoch, self.leader_id, self.leader_address if self.leader_id >= 0 else None)
+
+    @property
+    def own_voter(self) -> Voter:
+        """This replica as it should stand among the voters."""
+        return Voter(self.own, self.endpoints, self._kraft_versions)
 
     def describe(self) -> dict[str, Any]:
         """The state as a person reads it."""

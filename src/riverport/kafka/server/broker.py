@@ -56,6 +56,7 @@ from riverport.kafka.server.replication import Replication
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.server.settings_rules import unserved
 from riverport.kafka.server.topics import Topics
+from riverport.kafka.server.voter_changes import VoterChanges
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -121,6 +122,7 @@ class Broker:
         self._topic_defaults = topic_settings.broker_defaults(config.values)
         self._creating: set[str] = set()  # topics that are being made for clients that asked for them
         self.metadata_fetches = MetadataFetches(self)
+        self.voter_changes = VoterChanges(self)
         self.lifecycle = Lifecycle(self)
         self.client_quotas = ClientQuotas(self)
         self.replica_moves = ReplicaMoves(self)
@@ -355,6 +357,7 @@ class Broker:
             await self.controller.close()
         if hasattr(self, "channel"):
             await self.channel.close()
+        await self.voter_changes.close()
         if self._snapshots is not None:
             await self._snapshots.close()
         if hasattr(self, "metadata"):

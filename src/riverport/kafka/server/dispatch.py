@@ -49,6 +49,8 @@ FORWARDED = frozenset(
         ApiKey.ALTER_USER_SCRAM_CREDENTIALS,
         ApiKey.UPDATE_FEATURES,
         ApiKey.DESCRIBE_QUORUM,
+        ApiKey.ADD_RAFT_VOTER,
+        ApiKey.REMOVE_RAFT_VOTER,
         ApiKey.UNREGISTER_BROKER,
         ApiKey.CREATE_ACLS,
         ApiKey.DELETE_ACLS,

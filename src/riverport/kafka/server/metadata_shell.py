@@ -51,6 +51,8 @@ class Member:
     timing: Timing = field(default_factory=Timing)
     request_timeout_ms: int = 2000
     max_bytes: int = 1024 * 1024
+    kraft_versions: tuple[int, int] = (0, 1)
+    auto_join: bool = False
 
 
 class MetadataShell(MetadataReplica):
@@ -172,6 +174,8 @@ class MetadataShell(MetadataReplica):
             bootstrap=member.bootstrap,
             timing=member.timing,
             max_bytes=member.max_bytes,
+            kraft_versions=member.kraft_versions,
+            auto_join=member.auto_join,
         )
         if self.is_sole_voter:
             self._lead_alone()
@@ -205,7 +209,15 @@ class MetadataShell(MetadataReplica):
         if not self.quorum.is_leader:
             self._step(events.Started())
             self._store()
+        elif self._is_misplaced():
+            self._writer.append_control([self.history.voters.with_voter(self.quorum.own_voter).record()])
         self._arm()
+
+    def _is_misplaced(self) -> bool:
+        """Whether the voters in the log name other addresses of this one than it has now."""
+        known = self.history.voters.get(self._node_id)
+        has_place = self.history.kraft_version > 0 and known is not None and bool(self.quorum.endpoints)
+        return has_place and known != self.quorum.own_voter
 
     async def close(self, *, tell: bool = True) -> None:
         """Leave the quorum; where this node led it, the others are told, so that one of them leads at once."""
@@ -234,6 +246,10 @@ class MetadataShell(MetadataReplica):
         """A replica asks this leader for what lies behind `offset`, so it has all before it."""
         self._step(events.ReplicaFetched(key, offset, self.clock.wall_ms()))
 
+    def replica_listens(self, key: ReplicaKey) -> None:
+        """A replica asks this leader for a slice of a checkpoint."""
+        self._step(events.ReplicaListens(key))
+
     # --- decisions of the active controller
 
     def submit(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
@@ -248,6 +264,16 @@ class MetadataShell(MetadataReplica):
             failed: asyncio.Future[Any] = self.loop.create_future()
             failed.set_exception(error)
             return failed
+
+    def change_voters(self, voters: VoterSet) -> "asyncio.Future[Any]":
+        """Other voters, from now on; done once they are committed. Only on the active controller."""
+        answer: asyncio.Future[Any] = self.loop.create_future()
+        try:
+            self._writer.append_control([voters.record()], answer)
+        except StorageError as error:
+            self._give_up(error)
+            answer.set_exception(error)
+        return answer
 
     def write_noop(self) -> None:
         try:
@@ -382,14 +408,18 @@ class MetadataShell(MetadataReplica):
         messages: list[Any] = [
             m.LeaderChangeMessage(0, self._node_id, [voter(id_) for id_ in voters], [voter(id_) for id_ in granting])
         ]
-        if self.history.kraft_version > 0 and self.log.log_end_offset == 0:
+        if self.history.kraft_version > 0 and (self.log.log_end_offset == 0 or self._is_misplaced()):
             # The log of a dynamic quorum begins with what its directory was formatted with (KIP-853).
-            messages += [m.KRaftVersionRecord(0, self.history.kraft_version), self.history.voters.record()]
+            known = self.history.voters
+            named = known.with_voter(self.quorum.own_voter) if self._is_misplaced() else known
+            messages += [m.KRaftVersionRecord(0, self.history.kraft_version), named.record()]
         self._led_from = offset = self.log.log_end_offset
         batch = raft_control_batch(messages, timestamp=now_ms)
         self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
         for at, message in enumerate(messages):
             self.history.note(offset + at, message)
+        if len(messages) > 1:
+            self._step(events.VotersChanged())
         log.info("this node leads the metadata quorum", epoch=epoch, node=self._node_id, voters=voters)
         self.appended()
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from riverport.kafka.controller import features
 from riverport.kafka.raft.roles import Timing
 from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, static_voters
 from riverport.kafka.server.endpoints import reachable
@@ -30,6 +31,8 @@ def member_of(node: "Broker") -> Member:
         ),
         request_timeout_ms=config["controller.quorum.request.timeout.ms"],
         max_bytes=config["controller.quorum.fetch.max.bytes"],
+        kraft_versions=features.SUPPORTED[features.KRAFT_VERSION],
+        auto_join=node.is_controller and config["controller.quorum.auto.join.enable"],
     )
 
 

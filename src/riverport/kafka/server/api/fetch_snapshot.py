@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.base.files import StorageError
 from riverport.kafka.raft.snapshots import SnapshotId
+from riverport.kafka.raft.voters import ReplicaKey
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
@@ -24,6 +25,8 @@ def handle(broker: "Broker", request: Request) -> m.FetchSnapshotResponse:
         for wanted in topic.partitions:
             if topic.name == "__cluster_metadata" and wanted.partition == 0:
                 answers.append(_slice(broker, wanted, body.max_bytes))
+                if not answers[-1].error_code:
+                    broker.metadata.replica_listens(ReplicaKey(body.replica_id, bytes(wanted.replica_directory_id)))
             else:
                 answers.append(_answer(broker, wanted, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
         topics.append(_Of.TopicSnapshot(topic.name, answers))
