@@ -1,7 +1,9 @@
-"""How fast, beside Apache Kafka on the same machine: `python -m benchmarks kafka`.
+"""How fast, beside Apache Kafka on the same machine: `python -m benchmarks kafka`, and `cluster` for three of each.
 
     nodes       one broker process of either kind on a directory of its own: format, start, stop, CPU, memory
     load        the native load client (client/load.c), compiled on first use; each run is one process and one result
+    clusters    three nodes that are measured as one
+    cluster_figures   what is measured of them
     figures     what is measured: a figure is a shape of load and the measures that come out of it
     bench       a run: both brokers warmed up, every figure several times, the brokers taking turns
     results     values, medians, ratios; as a table, as JSON

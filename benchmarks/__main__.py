@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks kafka | churn | report`."""
+"""The command: `python -m benchmarks kafka | cluster | churn | report`."""
 
 import argparse
 import json
@@ -6,13 +6,17 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks import bench, document, figures, machine, results, stage
+from benchmarks.cluster_figures import CLUSTER_FIGURES
+from benchmarks.clusters import CLUSTER_SETTINGS, SIZE, Cluster
 from benchmarks.load import LoadFailed, NoClient, compile_client
-from benchmarks.nodes import KAFKA_HEAP, KAFKA_JVM, SETTINGS, ApacheKafka, NodeFailed, Product, Riverport
+from benchmarks.nodes import KAFKA_HEAP, KAFKA_JVM, SETTINGS, ApacheKafka, Node, NodeFailed, Product, Riverport
 from benchmarks.progress import Progress
 
 OUT = Path(__file__).parent / "out"
@@ -21,17 +25,18 @@ OUT = Path(__file__).parent / "out"
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast, beside Apache Kafka.")
     verbs = made.add_subparsers(dest="verb", required=True)
-    run = verbs.add_parser("kafka", help="measure both brokers in one run")
-    run.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="these figures; --list names them")
-    run.add_argument("--list", action="store_true", help="name the figures")
-    size = run.add_mutually_exclusive_group()
-    size.add_argument("--fast", action="store_true", help="less of everything, in about a third of the time")
-    size.add_argument("--quick", action="store_true", help="only shows that it works; the numbers mean nothing")
-    run.add_argument("--repeat", type=int, metavar="N", help="rounds")
-    run.add_argument("--alone", action="store_true", help="Riverport without Apache Kafka")
-    run.add_argument("--work", type=Path, metavar="DIR", help="where the brokers keep their data while they run")
-    run.add_argument("--out", type=Path, metavar="DIR", help="where the results go")
-    run.add_argument("--no-plots", action="store_true")
+    for verb, what in (("kafka", "both brokers in one run"), ("cluster", "three brokers of each kind in one run")):
+        run = verbs.add_parser(verb, help=f"measure {what}")
+        run.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="these figures; --list names them")
+        run.add_argument("--list", action="store_true", help="name the figures")
+        size = run.add_mutually_exclusive_group()
+        size.add_argument("--fast", action="store_true", help="less of everything, in about a third of the time")
+        size.add_argument("--quick", action="store_true", help="only shows that it works; the numbers mean nothing")
+        run.add_argument("--repeat", type=int, metavar="N", help="rounds")
+        run.add_argument("--alone", action="store_true", help="Riverport without Apache Kafka")
+        run.add_argument("--work", type=Path, metavar="DIR", help="where the brokers keep their data while they run")
+        run.add_argument("--out", type=Path, metavar="DIR", help="where the results go")
+        run.add_argument("--no-plots", action="store_true")
     churn = verbs.add_parser("churn", help="memory of Riverport under load and reconnecting clients")
     churn.add_argument("--minutes", type=float, default=10.0)
     report = verbs.add_parser("report", help="table and plots of results that lie there")
@@ -48,18 +53,37 @@ def main(words: list[str] | None = None) -> int:
             return _report(given)
         if given.verb == "churn":
             return _churn(given)
-        return _kafka(given, sys.argv[1:] if words is None else words)
+        return _measure(given, sys.argv[1:] if words is None else words)
     except (NoClient, NodeFailed, LoadFailed, ValueError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
 
 
-def _kafka(given: argparse.Namespace, words: list[str]) -> int:
-    chosen = figures.chosen(given.only)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What differs between a run of single brokers and one of clusters."""
+
+    figures: tuple[figures.Figure, ...]
+    full: stage.Scale
+    fast: stage.Scale
+    make: Callable[[Product, Path], stage.Subject]
+    replicas: int
+    settings: dict[str, str]
+
+
+KINDS = {
+    "kafka": _Kind(figures.FIGURES, stage.FULL, stage.FAST, Node, 1, SETTINGS),
+    "cluster": _Kind(CLUSTER_FIGURES, stage.CLUSTER_FULL, stage.CLUSTER_FAST, Cluster, SIZE, CLUSTER_SETTINGS),
+}
+
+
+def _measure(given: argparse.Namespace, words: list[str]) -> int:
+    kind = KINDS[given.verb]
+    chosen = figures.chosen(given.only, kind.figures)
     if given.list:
-        print("\n".join(f"{figure.name:<12}{figure.title}" for figure in chosen))
+        print("\n".join(f"{figure.name:<18}{figure.title}" for figure in chosen))
         return 0
-    scale = stage.QUICK if given.quick else stage.FAST if given.fast else stage.FULL
+    scale = stage.QUICK if given.quick else kind.fast if given.fast else kind.full
     scale = bench.with_rounds(scale, given.repeat)
     started = datetime.now(UTC)
     out: Path = given.out or OUT / started.strftime("%Y%m%d-%H%M%S")
@@ -77,20 +101,21 @@ def _kafka(given: argparse.Namespace, words: list[str]) -> int:
         if not given.quick:
             progress.step("touching memory", 0)
             about["touched_memory_mb"] = machine.touch_memory() >> 20
-        with stage.Stage(products, scale, client, work) as ready:
+        with stage.Stage(products, scale, client, work, kind.make, kind.replicas) as ready:
             bench.run(ready, chosen, findings, lambda: _save(out, about, findings), progress)
         progress.end()
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    _show(out, findings, plots=not given.no_plots)
+    _show(out, findings, given.verb, plots=not given.no_plots)
     return 1 if findings.failures else 0
 
 
 def _about(given: argparse.Namespace, words: list[str], started: datetime) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", "-m", "benchmarks", *_what_matters(words)]),
+        "verb": given.verb,
         "started": started.isoformat(timespec="seconds"),
-        "settings": SETTINGS,
+        "settings": KINDS[given.verb].settings,
         "kafka_jvm": [*KAFKA_HEAP, *KAFKA_JVM],
     }
 
@@ -115,22 +140,22 @@ def _save(out: Path, about: dict[str, Any], findings: bench.Findings) -> None:
     (out / "results.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _show(out: Path, findings: bench.Findings, *, plots: bool) -> None:
+def _show(out: Path, findings: bench.Findings, verb: str, *, plots: bool) -> None:
     outcomes = list(findings.outcomes.values())
     print(results.table(outcomes))
     for failure in findings.failures:
         print(f"failed: {failure}", file=sys.stderr)
     print(f"\n{out}/results.json")
     if plots:
-        _draw(outcomes, out)
+        _draw(outcomes, out, verb)
 
 
-def _draw(outcomes: list[results.Outcome], folder: Path) -> list[Path]:
+def _draw(outcomes: list[results.Outcome], folder: Path, verb: str) -> list[Path]:
     from benchmarks import plots
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = plots.draw(outcomes, folder)
+        drawn = plots.draw(outcomes, folder, plots.OVERVIEW if verb == "kafka" else f"{verb}-{plots.OVERVIEW}")
     except ImportError:
         print('no plots without matplotlib: pip install -e ".[bench]"', file=sys.stderr)
         return []
@@ -145,9 +170,9 @@ def _report(given: argparse.Namespace) -> int:
     print(results.markdown(outcomes))
     if given.document is not None:
         folder = given.plots or given.document.with_suffix("")
-        document.fill(given.document, content, _draw(outcomes, folder))
+        document.fill(given.document, content, _draw(outcomes, folder, content.get("verb", "kafka")))
     elif given.plots is not None:
-        _draw(outcomes, given.plots)
+        _draw(outcomes, given.plots, content.get("verb", "kafka"))
     return 0
 
 

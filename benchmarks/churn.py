@@ -20,6 +20,7 @@ GROWTH_ALLOWED_MB = 4.0
 def run(stage: Stage, seconds: float) -> int:
     """Print a line per reading; 1 where memory grew, 0 where it did not."""
     node = stage.node(stage.products[0])
+    assert isinstance(node, Node)
     started = last_line = time.monotonic()
     readings: list[tuple[float, float]] = []
     rounds = 0

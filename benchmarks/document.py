@@ -1,4 +1,7 @@
-"""The part of docs/guides/benchmarks.md that is measured, written from a run's results; the words around it stay."""
+"""The parts of docs/guides/benchmarks.md that are measured, written from a run's results; the words around them stay.
+
+A run of one broker and one of a cluster have each their place.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +10,21 @@ from typing import Any
 from benchmarks import machine, results
 from benchmarks.plots import OVERVIEW
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+def marks(verb: str) -> tuple[str, str]:
+    """What stands before and behind the results of a kind of run."""
+    place = "measured" if verb == "kafka" else f"measured {verb}"
+    return f"<!-- {place}: begin -->", f"<!-- {place}: end -->"
 
 
 def fill(document: Path, content: dict[str, Any], plots: Sequence[Path]) -> None:
     """Replace what stands between the marks of `document`. Raises ValueError where they are missing."""
-    before, found, rest = document.read_text().partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    begin, end = marks(content.get("verb", "kafka"))
+    before, found, rest = document.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
     if not found or not ended:
-        raise ValueError(f"{document} has no place for results, between {BEGIN} and {END}")
-    document.write_text(f"{before}{BEGIN}\n\n{measured(content, plots, document.parent)}\n\n{END}{after}")
+        raise ValueError(f"{document} has no place for results, between {begin} and {end}")
+    document.write_text(f"{before}{begin}\n\n{measured(content, plots, document.parent)}\n\n{end}{after}")
 
 
 def measured(content: dict[str, Any], plots: Sequence[Path], folder: Path) -> str:
@@ -28,7 +36,7 @@ def measured(content: dict[str, Any], plots: Sequence[Path], folder: Path) -> st
         results.summary(outcomes),
         results.markdown(outcomes),
         *(f"A figure failed: {failure}" for failure in content["failures"]),
-        *(_picture(path, folder) for path in sorted(plots, key=lambda path: path.stem != OVERVIEW)),
+        *(_picture(path, folder) for path in sorted(plots, key=lambda path: not path.stem.endswith(OVERVIEW))),
     ]
     return "\n\n".join(paragraphs)
 

@@ -4,7 +4,7 @@ The targets are ratios to Apache Kafka on the same machine in the same run.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.nodes import Product
@@ -31,14 +31,24 @@ PRODUCER = {"linger.ms": 5, "acks": "all"}
 SINGLE = {"linger.ms": 0, "batch.num.messages": 1, "acks": "all"}
 
 
-def throughput(name: str, title: str, size: int, partitions: int, target: float | None, codec: str = "none") -> Figure:
+def throughput(
+    name: str,
+    title: str,
+    size: int,
+    partitions: int,
+    target: float | None,
+    codec: str = "none",
+    *,
+    consume_target: float | None = 1.0,
+    cpu_target: float | None = 0.5,
+) -> Figure:
     """Produce as fast as it goes, then consume it all."""
     unit, per = ("k/s", 1e3) if size < 1000 else ("MB/s", 1e6 / size)
     measures = (
         Measure("produce", "produce", unit, True, target),
-        Measure("produce_cpu", "broker CPU, produce", "ms/MB", False, 0.5),
-        Measure("consume", "consume", unit, True, 1.0),
-        Measure("consume_cpu", "broker CPU, consume", "ms/MB", False, 0.5),
+        Measure("produce_cpu", "broker CPU, produce", "ms/MB", False, cpu_target),
+        Measure("consume", "consume", unit, True, consume_target),
+        Measure("consume_cpu", "broker CPU, consume", "ms/MB", False, cpu_target),
     )
 
     def run(stage: Stage, product: Product) -> Values:
@@ -66,26 +76,26 @@ def _single(stage: Stage, product: Product) -> Values:
     return {"rate": ran.rate, "cpu": ran.broker_cpu_s * 1e6 / ran["records"]}
 
 
-def _latency(stage: Stage, product: Product) -> Values:
+def latency(stage: Stage, product: Product) -> Values:
     node, count = stage.node(product), stage.scale.latency_requests
     with stage.topic(node, 1) as topic:
         ran = stage.client(node, "latency", {"acks": "all"}, topic=topic, records=count, size=100, warmup=count // 10)
     return {"p50": ran["p50_ms"], "p99": ran["p99_ms"], "p999": ran["p999_ms"]}
 
 
-def _start(stage: Stage, product: Product) -> Values:
+def start(stage: Stage, product: Product) -> Values:
     with stage.fresh_node(product) as node:
         # The topic is there: librdkafka looks for one that is being made once a second, whoever the broker is.
         node.start()
         stage.client(node, "ready", partitions=0, seconds=120)
-        stage.client(node, "create", topic="first", topics=1, partitions=1)
+        stage.create(node, topic="first", topics=1, partitions=1)
         node.stop()
         started = stage.time_start(node, "first", topic="first", size=100, seconds=120)
         time.sleep(stage.scale.settle_seconds)
         return {"start": started, "idle": node.memory().rss}
 
 
-def _loaded_memory(stage: Stage, product: Product) -> Values:
+def loaded_memory(stage: Stage, product: Product) -> Values:
     memory = stage.node(product).memory()
     return {"loaded": memory.rss, "loaded_pss": memory.pss}
 
@@ -95,7 +105,7 @@ def _partitions(stage: Stage, product: Product) -> Values:
     with stage.fresh_node(product) as node:
         node.start()
         stage.client(node, "ready", partitions=0, seconds=120)
-        created = stage.client(node, "create", topic="many", topics=topics, partitions=each, seconds=240)
+        created = stage.create(node, topic="many", topics=topics, partitions=each, seconds=240)
         listed = stage.client(node, "list", topic="many", times=20)
         memory = node.memory().rss
         before = time.monotonic()
@@ -140,7 +150,7 @@ FIGURES = (
             Measure("p99", "p99", "ms", False, 0.7),
             Measure("p999", "p99.9", "ms", False, 0.5),
         ),
-        _latency,
+        latency,
         seconds=8,
     ),
     Figure(
@@ -150,7 +160,7 @@ FIGURES = (
             Measure("start", "exec to first acked record", "s", False, 0.1),
             Measure("idle", "memory, idle (RSS)", "MB", False, 0.12),
         ),
-        _start,
+        start,
         seconds=16,
         on_fresh_nodes=True,
     ),
@@ -176,16 +186,16 @@ FIGURES = (
             Measure("loaded", "RSS", "MB", False, 0.15),
             Measure("loaded_pss", "PSS", "MB", False, 0.15),
         ),
-        _loaded_memory,
+        loaded_memory,
         seconds=0.1,
         once=True,
     ),
 )
 
 
-def chosen(names: list[str]) -> list[Figure]:
+def chosen(names: list[str], among: Sequence[Figure]) -> list[Figure]:
     """Figures by name, in their own order; all of them for no names. Raises ValueError."""
-    unknown = sorted(set(names) - {figure.name for figure in FIGURES})
+    unknown = sorted(set(names) - {figure.name for figure in among})
     if unknown:
-        raise ValueError(f"no figure is called {', '.join(unknown)}; there are {', '.join(f.name for f in FIGURES)}")
-    return [figure for figure in FIGURES if not names or figure.name in names]
+        raise ValueError(f"no figure is called {', '.join(unknown)}; there are {', '.join(f.name for f in among)}")
+    return [figure for figure in among if not names or figure.name in names]

@@ -1,4 +1,4 @@
-"""One broker process, of either kind, on a directory of its own. Both read the same `server.properties`."""
+"""Broker processes, of either kind, each on a directory of its own. All read the same `server.properties`."""
 
 import base64
 import shutil
@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,6 @@ STOP_SECONDS = 120
 
 SETTINGS = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "num.partitions": "1",
     "offsets.topic.replication.factor": "1",
@@ -119,28 +119,51 @@ class Memory:
     pss: float
 
 
-class Node:
-    """A broker that may be started and stopped several times on its directory."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who a node is, and where it listens."""
 
-    def __init__(self, product: Product, root: Path) -> None:
+    node_id: int
+    port: int
+    controller_port: int
+
+
+def free_places(count: int) -> list[Place]:
+    ports = _free_ports(2 * count)
+    return [Place(at + 1, ports[2 * at], ports[2 * at + 1]) for at in range(count)]
+
+
+class Node:
+    """A broker that may be started and stopped several times on its directory; alone, or one of several voters."""
+
+    def __init__(
+        self,
+        product: Product,
+        root: Path,
+        voters: Sequence[Place] = (),
+        node_id: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.product = product
         self.root = root
-        self.port, controller_port = _free_ports(2)
-        self.bootstrap = f"127.0.0.1:{self.port}"
+        voters = voters or free_places(1)
+        (self.place,) = (voter for voter in voters if voter.node_id == node_id)
+        self.bootstrap = f"127.0.0.1:{self.place.port}"
         self._process: subprocess.Popen[bytes] | None = None
         root.mkdir(parents=True)
         self._properties = root / "server.properties"
-        settings = {
-            **SETTINGS,
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{controller_port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        given = {
+            **(SETTINGS if settings is None else settings),
+            "node.id": str(node_id),
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self.place.controller_port}",
+            "controller.quorum.voters": ",".join(f"{v.node_id}@127.0.0.1:{v.controller_port}" for v in voters),
             "log.dirs": str(root / "data"),
         }
-        self._properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        self._properties.write_text("".join(f"{key}={value}\n" for key, value in given.items()))
 
-    def format(self) -> None:
+    def format(self, cluster_id: str | None = None) -> None:
         """Raises NodeFailed."""
-        cluster_id = base64.urlsafe_b64encode(b"\1" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
+        cluster_id = cluster_id or new_cluster_id()
         command = self.product.format_command(self._properties, cluster_id)
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
@@ -156,12 +179,17 @@ class Node:
             )
         return started
 
+    def ask_to_stop(self) -> None:
+        """Begin a clean stop, and wait for nothing."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """A clean stop. Raises NodeFailed for one that does not come to an end."""
+        self.ask_to_stop()
         process, self._process = self._process, None
         if process is None:
             return
-        process.send_signal(signal.SIGTERM)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -180,6 +208,10 @@ class Node:
         """Kill it and remove its directory."""
         self.kill()
         shutil.rmtree(self.root, ignore_errors=True)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
 
     @property
     def pid(self) -> int:
@@ -207,6 +239,10 @@ class Node:
             name, _, rest = line.partition(":")
             found[name] = int(rest.split()[0]) * 1024 / 1e6
         return Memory(found["Rss"], found["Pss"])
+
+
+def new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(b"\1" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def _free_ports(count: int) -> list[int]:

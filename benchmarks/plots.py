@@ -15,9 +15,10 @@ NAMES = {KAFKA: "Apache Kafka", RIVERPORT: "Riverport"}
 
 
 OVERVIEW = "ratios"
+"""What the names of pictures of all ratios end in."""
 
 
-def draw(outcomes: Iterable[Outcome], folder: Path) -> list[Path]:
+def draw(outcomes: Iterable[Outcome], folder: Path, overview: str = OVERVIEW) -> list[Path]:
     """Write an SVG of all ratios and one for each figure into `folder`. Raises ImportError without matplotlib."""
     import matplotlib
 
@@ -26,11 +27,11 @@ def draw(outcomes: Iterable[Outcome], folder: Path) -> list[Path]:
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "riverport", "font.size": 9})
     outcomes = list(outcomes)
     compared = [outcome for outcome in outcomes if outcome.gain is not None]
-    drawn = [_draw_overview(compared, folder)] if compared else []
+    drawn = [_draw_overview(compared, folder / f"{overview}.svg")] if compared else []
     return drawn + [_draw_figure(name, list(group), folder) for name, group in groupby(outcomes, lambda o: o.figure)]
 
 
-def _draw_overview(outcomes: Sequence[Outcome], folder: Path) -> Path:
+def _draw_overview(outcomes: Sequence[Outcome], path: Path) -> Path:
     """How many times better than Apache Kafka, a bar for each measure, and a mark where its target lies."""
     import matplotlib.pyplot as plt
 
@@ -49,7 +50,7 @@ def _draw_overview(outcomes: Sequence[Outcome], folder: Path) -> Path:
     axis.set_xlabel("times better than Apache Kafka (1 is equal; marks are targets)", fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    return _saved(figure, folder / f"{OVERVIEW}.svg")
+    return _saved(figure, path)
 
 
 def _draw_figure(name: str, outcomes: Sequence[Outcome], folder: Path) -> Path:

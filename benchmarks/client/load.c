@@ -7,12 +7,16 @@
  *     consume  topic= records=                          from the beginning of every partition
  *     first    topic= size= [seconds=]                  tries until a record is acknowledged in a topic that is there,
  *                                                       and says when that was
- *     create   topic= topics= partitions= [seconds=]    one request; until every partition has a leader
+ *     create   topic= topics= partitions= [replicas= in_sync= seconds=]
+ *                                                       one request; until every partition has a leader
  *     delete   topic= topics=                           the topics that `create` made
  *     list     times=                                   metadata of every topic
- *     ready    partitions= [seconds=]                   tries until that many partitions have leaders, says when
+ *     ready    partitions= [in_sync= seconds=]          tries until that many partitions have leaders, says when
+ *     leader   topic=                                   the broker that leads the first partition
+ *     gap      topic= size= gap= seconds=               one record in flight, for so long or until no acknowledgement has
+ *                                                       come for `gap` seconds and then one has: the longest time without
  *
- * `topic` names one topic, or with `topics` above 1 the prefix of TOPIC-0, TOPIC-1, ... Times are of CLOCK_MONOTONIC, which
+ * With `in_sync` a partition counts once that many of its replicas are in sync. `topic` names one topic, or with `topics` above 1 the prefix of TOPIC-0, TOPIC-1, ... Times are of CLOCK_MONOTONIC, which
  * all processes of a machine share. Values are lines of JSON, a ring of RING different ones, so that compression has
  * something real to do. Exit status: 0 done, 1 the broker failed us, 2 wrong usage.
  */
@@ -28,12 +32,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RING = 1024, BATCH = 10000, STALL_S = 30, ERROR_SIZE = 512 };
+enum { RING = 1024, BATCH = 10000, STALL_S = 30, ERROR_SIZE = 512, MANY = 5000 };
 
 struct options {
     const char *mode, *bootstrap, *topic;
-    long records, size, topics, partitions, warmup, times;
-    double seconds;
+    long records, size, topics, partitions, replicas, in_sync, warmup, times;
+    double seconds, gap;
 };
 
 static long acked, failed;
@@ -264,15 +268,18 @@ static rd_kafka_AdminOptions_t *admin_options(rd_kafka_t *rk, rd_kafka_admin_op_
     return options;
 }
 
-/* Partitions that have a leader, of topics whose names begin with the prefix; -1 when there is no answer. */
-static long with_leader(rd_kafka_t *rk, const char *prefix, int timeout_ms) {
+/* Partitions that have a leader, and enough replicas in sync, of topics whose names begin with the prefix; -1 when there
+ * is no answer. */
+static long with_leader(rd_kafka_t *rk, const char *prefix, long in_sync, int timeout_ms) {
     const struct rd_kafka_metadata *metadata;
     if (rd_kafka_metadata(rk, 1, NULL, &metadata, timeout_ms)) return -1;
     long count = 0;
     for (int t = 0; t < metadata->topic_cnt; t++) {
         if (strncmp(metadata->topics[t].topic, prefix, strlen(prefix))) continue;
-        for (int p = 0; p < metadata->topics[t].partition_cnt; p++)
-            count += metadata->topics[t].partitions[p].leader >= 0 && !metadata->topics[t].partitions[p].err;
+        for (int p = 0; p < metadata->topics[t].partition_cnt; p++) {
+            const struct rd_kafka_metadata_partition *partition = &metadata->topics[t].partitions[p];
+            count += partition->leader >= 0 && partition->isr_cnt >= in_sync && !partition->err;
+        }
     }
     rd_kafka_metadata_destroy(metadata);
     return count;
@@ -280,9 +287,9 @@ static long with_leader(rd_kafka_t *rk, const char *prefix, int timeout_ms) {
 
 static void wait_for_leaders(rd_kafka_t *rk, const struct options *o, long wanted, double end) {
     long found;
-    while ((found = with_leader(rk, o->topic, 20000)) < wanted) {
-        if (now_s() > end) fail(1, "%ld of %ld partitions have a leader", found, wanted);
-        usleep(2000);
+    while ((found = with_leader(rk, o->topic, o->in_sync, 20000)) < wanted) {
+        if (now_s() > end) fail(1, "%ld of %ld partitions are ready", found, wanted);
+        usleep(wanted < MANY ? 2000 : 100000); /* to tell of many is work that keeps a broker from making them */
     }
 }
 
@@ -292,10 +299,10 @@ static void create(rd_kafka_conf_t *conf, const struct options *o) {
     rd_kafka_NewTopic_t **topics = malloc(o->topics * sizeof *topics);
     char error[ERROR_SIZE], name[256];
     for (long i = 0; i < o->topics; i++) {
-        topics[i] = rd_kafka_NewTopic_new(topic_name(o, i, name, sizeof name), (int)o->partitions, 1, error, sizeof error);
+        topics[i] = rd_kafka_NewTopic_new(topic_name(o, i, name, sizeof name), (int)o->partitions, (int)o->replicas, error, sizeof error);
         if (!topics[i]) fail(2, "%s", error);
     }
-    if (with_leader(rk, o->topic, 20000) < 0) fail(1, "the broker does not answer");
+    if (with_leader(rk, o->topic, 0, 20000) < 0) fail(1, "the broker does not answer");
     double start = now_s();
     rd_kafka_CreateTopics(rk, topics, o->topics, admin_options(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS, o->seconds), queue);
     rd_kafka_event_t *event = admin_answer(queue, o->seconds);
@@ -325,24 +332,53 @@ static void delete_topics(rd_kafka_conf_t *conf, const struct options *o) {
 static void list(rd_kafka_conf_t *conf, const struct options *o) {
     rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
     double *took = malloc(o->times * sizeof *took);
-    long found = with_leader(rk, o->topic, 20000); /* opens the connection */
+    long found = with_leader(rk, o->topic, 0, 20000); /* opens the connection */
     for (long i = 0; i < o->times; i++) {
         double start = now_s();
-        if ((found = with_leader(rk, o->topic, 20000)) < 0) fail(1, "the broker does not answer");
+        if ((found = with_leader(rk, o->topic, 0, 20000)) < 0) fail(1, "the broker does not answer");
         took[i] = now_s() - start;
     }
     qsort(took, o->times, sizeof *took, ascending);
     printf("{\"partitions\":%ld,\"p50_ms\":%.4f,\"max_ms\":%.4f}\n", found, took[o->times / 2] * 1e3, took[o->times - 1] * 1e3);
 }
 
+static void leader(rd_kafka_conf_t *conf, const struct options *o) {
+    rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, o->topic, NULL);
+    const struct rd_kafka_metadata *metadata;
+    rd_kafka_resp_err_t error = rd_kafka_metadata(rk, 0, topic, &metadata, 20000);
+    if (error) fail(1, "metadata: %s", rd_kafka_err2str(error));
+    if (metadata->topic_cnt != 1 || metadata->topics[0].partition_cnt < 1) fail(1, "there is no such topic");
+    printf("{\"leader\":%d}\n", (int)metadata->topics[0].partitions[0].leader);
+}
+
+static void gap(rd_kafka_conf_t *conf, const struct options *o) {
+    set(conf, "linger.ms", "0");
+    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, o->topic, NULL);
+    char *ring = ring_of_values(o->size);
+    open_topic(rk, topic, ring, o->size, 60);
+    double longest = 0, last = now_s(), end = last + o->seconds;
+    long sent = 0;
+    while (last < end && longest < o->gap) {
+        acked = 0;
+        send_one(topic, ring + (sent++ & (RING - 1)) * o->size, o->size);
+        while (!acked && !failed) rd_kafka_poll(rk, 1000);
+        if (failed) fail(1, "%s", rd_kafka_err2str(last_error));
+        double now = now_s();
+        longest = now - last > longest ? now - last : longest;
+        last = now;
+    }
+    printf("{\"records\":%ld,\"gap_s\":%.6f}\n", sent, longest);
+}
+
 /* Until something listens. librdkafka, asked before, may notice up to a second late. */
 static void wait_for_listener(const struct options *o) {
     char host[256];
-    const char *colon = strrchr(o->bootstrap, ':');
-    if (!colon || colon - o->bootstrap >= (long)sizeof host) fail(2, "not HOST:PORT: %s", o->bootstrap);
-    memcpy(host, o->bootstrap, colon - o->bootstrap);
-    host[colon - o->bootstrap] = 0;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(number(colon + 1))};
+    int port;
+    if (sscanf(o->bootstrap, "%255[^:]:%d", host, &port) != 2) fail(2, "not HOST:PORT: %s", o->bootstrap); /* the first */
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(2, "not an IPv4 address: %s", host);
     for (double end = now_s() + o->seconds;; usleep(2000)) {
         int fd = socket(AF_INET, SOCK_STREAM, 0), refused = connect(fd, (struct sockaddr *)&address, sizeof address);
@@ -383,9 +419,12 @@ static void read_option(struct options *o, char *word) {
     else if (!strcmp(word, "size")) o->size = number(value);
     else if (!strcmp(word, "topics")) o->topics = number(value);
     else if (!strcmp(word, "partitions")) o->partitions = number(value);
+    else if (!strcmp(word, "replicas")) o->replicas = number(value);
+    else if (!strcmp(word, "in_sync")) o->in_sync = number(value);
     else if (!strcmp(word, "warmup")) o->warmup = number(value);
     else if (!strcmp(word, "times")) o->times = number(value);
     else if (!strcmp(word, "seconds")) o->seconds = number(value);
+    else if (!strcmp(word, "gap")) o->gap = number(value);
     else fail(2, "unknown option: %s", word);
 }
 
@@ -394,8 +433,9 @@ int main(int count, char **words) {
         const char *name;
         void (*run)(rd_kafka_conf_t *, const struct options *);
     } modes[] = {{"produce", produce}, {"latency", latency},      {"consume", consume}, {"first", first},
-                 {"create", create},   {"delete", delete_topics}, {"list", list},       {"ready", ready}};
-    struct options o = {.topic = "", .topics = 1, .partitions = 0, .records = 1, .size = 100, .times = 1, .seconds = 60};
+                 {"create", create},   {"delete", delete_topics}, {"list", list},       {"ready", ready},
+                 {"leader", leader},   {"gap", gap}};
+    struct options o = {.topic = "", .topics = 1, .replicas = 1, .records = 1, .size = 100, .times = 1, .seconds = 60, .gap = 60};
     if (count < 2) fail(2, "usage: load MODE bootstrap=HOST:PORT [name=value ...] [-X key=value ...]");
     o.mode = words[1];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();

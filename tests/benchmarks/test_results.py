@@ -78,7 +78,7 @@ def test_a_full_run_fits_into_half_an_hour_and_a_fast_one_into_ten_minutes() -> 
 
 
 def test_chosen_figures_keep_their_order() -> None:
-    assert [figure.name for figure in chosen(["start", "gzip"])] == ["gzip", "start"]
+    assert [figure.name for figure in chosen(["start", "gzip"], FIGURES)] == ["gzip", "start"]
 
 
 def test_progress_counts_weights_and_not_steps() -> None:
@@ -126,7 +126,8 @@ def content(**given: object) -> dict[str, object]:
 
 def test_a_page_is_filled_between_its_marks_and_again_with_other_results(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n\n{document.BEGIN}\n{document.END}\n\nafter\n")
+    begin, end = document.marks("kafka")
+    page.write_text(f"before\n\n{begin}\n{end}\n\nafter\n")
     pictures = [tmp_path / "page" / "some.svg", tmp_path / "page" / "ratios.svg"]
     document.fill(page, content(), pictures)
     first = page.read_text()
@@ -141,6 +142,16 @@ def test_a_page_is_filled_between_its_marks_and_again_with_other_results(tmp_pat
     assert page.read_text() == first
 
 
+def test_results_of_a_cluster_have_a_place_of_their_own(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    places = [mark for verb in ("kafka", "cluster") for mark in document.marks(verb)]
+    page.write_text("\n".join(places))
+    document.fill(page, content(verb="cluster"), [])
+    text = page.read_text()
+    assert text.startswith("\n".join(places[:3]))
+    assert "1 of 2 targets are reached." in text
+
+
 def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing to fill")
@@ -152,6 +163,7 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
 def test_the_guide_has_a_place_for_results_and_its_pictures_exist() -> None:
     guide = Path(__file__).parents[2] / "docs" / "guides" / "benchmarks.md"
     text = guide.read_text()
-    assert text.count(document.BEGIN) == text.count(document.END) == 1
+    for mark in (*document.marks("kafka"), *document.marks("cluster")):
+        assert text.count(mark) == 1
     for path in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text):
         assert (guide.parent / path).exists(), path
