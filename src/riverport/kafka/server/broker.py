@@ -446,7 +446,13 @@ class Broker:
         if name in self._creating:
             return
         self._creating.add(name)
-        wanted = m.CreateTopicsRequest.CreatableTopic(name, -1, -1)
+        # What this broker's own file says counts, and else what the controller's does.
+        given = self.config.values.given
+        wanted = m.CreateTopicsRequest.CreatableTopic(
+            name,
+            self.config["num.partitions"] if "num.partitions" in given else -1,
+            self.config["default.replication.factor"] if "default.replication.factor" in given else -1,
+        )
         if name == "__consumer_offsets":
             wanted.num_partitions = self.config["offsets.topic.num.partitions"]
             wanted.replication_factor = self.config["offsets.topic.replication.factor"]

@@ -1,4 +1,4 @@
-"""DescribeProducers v0 (KIP-664): the producers that a partition's leader remembers."""
+"""DescribeProducers v0 (KIP-664): the producers that a replica of a partition remembers, leader or not."""
 
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ def handle(broker: "Broker", request: Request) -> m.DescribeProducersResponse:
                     raise ApiError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
                 if not broker.has_topic(topic.name):
                     raise ApiError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_PARTITION)
-                log = broker.partition(topic.name, index).leader_log()
+                log = broker.partition(topic.name, index).local_log()
             except ApiError as error:
                 answers.append(_Answer(index, error.code, error.message))
                 continue
