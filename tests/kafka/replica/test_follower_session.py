@@ -48,6 +48,7 @@ def test_partitions_are_named_again_only_where_their_position_has_moved() -> Non
     exchange(fetcher, leader)
     assert [named(request) for request in leader.requests] == [[(0, 0), (1, 0), (2, 0)], [], [(1, 1)], []]
     assert [request.session_epoch for request in leader.requests] == [0, 1, 2, 3]
+    assert [request.max_wait_ms for request in leader.requests] == [0, 500, 500, 500], "a session comes at once"
 
 
 def test_the_high_watermark_is_the_leader_s_and_never_beyond_our_end() -> None:
@@ -82,6 +83,7 @@ def test_a_leader_without_room_for_sessions_is_told_everything_each_time() -> No
         write(leaders[1], b"a")
         exchange(fetcher, leader)
     assert [named(request) for request in leader.requests] == [[(0, 0), (1, n)] for n in range(3)]
+    assert [request.max_wait_ms for request in leader.requests] == [0, 500, 500]
     assert log_of(followers[1]).log_end_offset == 3
 
 

@@ -15,7 +15,7 @@ PATIENT = {"replica.fetch.wait.max.ms": 20_000, "replica.lag.time.max.ms": 60_00
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    with Cluster(brokers=3, config=PATIENT) as cluster:
+    with Cluster(brokers=3, controllers=1, combined=False, config=PATIENT) as cluster:
         yield cluster
 
 

@@ -107,6 +107,7 @@ class Fetcher:
         self._sent = self._in_flight = 0  # requests
         self._seek_is_on_its_way = False
         self._session_id = self._session_epoch = 0
+        self._has_no_sessions = False  # the leader has no room for one
         self._session_since = 0  # answers to requests before this one say nothing any more
         self._paused_ms = 0.0  # no request before that time: the leader refused one as a whole
         self._pauses = 0  # in a row
@@ -227,12 +228,15 @@ class Fetcher:
         return self._fetch(new, replica_epoch) if new else None
 
     def _fetch(self, named: list[Followed], replica_epoch: int) -> Asked:
+        max_wait_ms = self._limits.max_wait_ms
         if not self._session_epoch:
+            if not self._has_no_sessions:
+                max_wait_ms = 0  # the session is there at once: a fetch behind this one needs it
             named = [followed for followed in self._followed.values() if followed.state is State.FETCHING]
             self._forgotten.clear()
             self._session_since = self._sent + 1
         request = m.FetchRequest(
-            max_wait_ms=self._limits.max_wait_ms,
+            max_wait_ms=max_wait_ms,
             min_bytes=self._limits.min_bytes,
             max_bytes=self._limits.response_max_bytes,
             session_id=self._session_id,
@@ -319,6 +323,7 @@ class Fetcher:
         if asked.message.session_epoch == 0:
             self._session_id = response.session_id
             self._session_epoch = 1 if response.session_id else 0
+            self._has_no_sessions = not response.session_id
         effects: list[Effect] = []
         known, number = self._followed, asked.number
         for topic in response.responses:
