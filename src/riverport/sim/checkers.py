@@ -179,7 +179,6 @@ class Watch:
         if image.offset <= self._fencing_seen:
             return
         self._fencing_seen = image.offset
-        now = self.cluster.world.now
         for number, registered in image.brokers.items():
             was = self._fenced.get(registered.epoch, True)
             self._fenced[registered.epoch] = registered.fenced
@@ -188,9 +187,17 @@ class Watch:
             node = self.cluster.nodes[number]
             self.cluster.note(f"broker {number} is fenced")
             is_it = node.broker is not None and node.broker.lifecycle.epoch == registered.epoch
-            undisturbed = now > max([0.0, *self.cluster.disturbed_s.values()]) and not self.cluster.starting
-            if is_it and undisturbed and now - self._controller_since > 2 * SESSION_MS / 1000:
-                self.fail("a live broker is not fenced", f"broker {number} is alive and was heard by the controller")
+            if is_it and self._could_be_heard(number):
+                self.fail("a live broker is not fenced", f"broker {number} is alive and can be heard by the controller")
+
+    def _could_be_heard(self, number: int) -> bool:
+        """Whether nothing has come between a broker and the active controller for longer than a session."""
+        now, cluster = self.cluster.world.now, self.cluster
+        controller = self.controllers[max(self.controllers)]
+        if now - self._controller_since <= 2 * SESSION_MS / 1000:
+            return False
+        ends = (cluster.disturbed_s.get(each, 0.0) for each in (number, controller))
+        return now > max(ends) and not {number, controller} & set(cluster.starting)
 
     def fail(self, promise: str, seen: str) -> None:
         raise Violation(promise, seen)

@@ -6,6 +6,7 @@ from random import Random
 
 from riverport.base.ids import SeededIds, uuid_text
 from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.raft.state import QUORUM_STATE
 from riverport.sim.loop import SimLoop, World
 from riverport.sim.network import Network
 from riverport.sim.plan import Fault, Kind, Plan, Shape
@@ -29,7 +30,7 @@ SETTINGS = {
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "3",
     "broker.session.timeout.ms": str(SESSION_MS),
-    "broker.heartbeat.interval.ms": "300",
+    "broker.heartbeat.interval.ms": "400",
     "controller.quorum.election.timeout.ms": "300",
     "controller.quorum.election.backoff.max.ms": "200",
     "controller.quorum.fetch.timeout.ms": "1000",
@@ -152,7 +153,7 @@ class SimCluster:
         if self.is_healed:
             return
         node = self.nodes[fault.node]
-        if not node.is_up and fault.kind not in (Kind.CUT, Kind.ISOLATE, Kind.SLOW_LINK, Kind.LOSS):
+        if not node.is_up and fault.kind not in _OF_HOSTS:
             return
         if not self._is_within_promise(fault):
             return
@@ -169,7 +170,7 @@ class SimCluster:
         """
         if fault.kind is Kind.POWER:
             return self.unclean <= {fault.node}
-        if fault.kind in (Kind.KILL, Kind.SYNC_ERROR, Kind.DISK_FULL):
+        if fault.kind in (Kind.KILL, Kind.KILL_AFTER_VOTE, Kind.SYNC_ERROR, Kind.DISK_FULL):
             return self.crippled <= {fault.node}
         return True
 
@@ -179,13 +180,23 @@ class SimCluster:
         self.unclean.clear()
 
     def _disturb(self, fault: Fault) -> None:
-        until = self.world.now + fault.for_s + STOP_S + SESSION_MS / 1000
+        until = self.world.now + fault.for_s + SESSION_MS / 1000 + (STOP_S if fault.kind is Kind.STOP else 0.5)
         for number in (fault.node, fault.other):
             self.disturbed_s[number] = max(self.disturbed_s.get(number, 0.0), until)
 
     def _kill(self, fault: Fault, node: SimNode) -> None:
+        self.note(f"node {node.number}: is dead")
         self.kill(node.number)
         self.world.after(fault.for_s, self.start, node.number)
+
+    def _kill_after_vote(self, fault: Fault, node: SimNode) -> None:
+        def voted(path: str) -> None:
+            if path.endswith(QUORUM_STATE) and not self.is_healed and self._is_within_promise(fault):
+                node.disk.after_replace = None
+                # Its answer leaves in the same turn of its loop, and mostly still arrives.
+                self.world.after(0.0002, self._kill, fault, node)
+
+        node.disk.after_replace = voted
 
     def _power(self, fault: Fault, node: SimNode) -> None:
         self.crippled.add(node.number)
@@ -290,6 +301,7 @@ class SimCluster:
         self.network.heal()
         for number, node in self.nodes.items():
             node.disk.heal()
+            node.disk.after_replace = None
             node.disk.capacity = 1 << 40
             if node.loop is not None:
                 node.loop.job_seconds = 0.001
@@ -324,6 +336,8 @@ class SimCluster:
         return None
 
 
+_OF_HOSTS = (Kind.CUT, Kind.ISOLATE, Kind.SLOW_LINK, Kind.LOSS, Kind.KILL_AFTER_VOTE)
+"""What goes wrong with a host, whether or not its node is up."""
 LISTENERS = (("PLAINTEXT", 9092, "broker"), ("CONTROLLER", 9093, "controller"))
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
-FAULTS_UNTIL_S = 8.0
+FAULTS_UNTIL_S = 4.0
 """Faults begin in this time, after the cluster has started."""
-MOST_FAULTS = 8
+MOST_FAULTS = 7
 
 
 class Shape(Enum):
@@ -24,6 +24,7 @@ class Kind(Enum):
     """What can go wrong. The texts are those of a trace."""
 
     KILL = "killed"
+    KILL_AFTER_VOTE = "killed right after its next vote"
     POWER = "loses power"
     STOP = "is stopped cleanly"
     PAUSE = "is paused"
@@ -38,8 +39,12 @@ class Kind(Enum):
     CLOCK_STEP = "clock steps"
 
 
+ELECTION_SHARE = 0.1
+"""Of the plans with several voters, those in which two of them fight for the vote of the third."""
+
 WEIGHTS = {
     Kind.KILL: 5,
+    Kind.KILL_AFTER_VOTE: 1,
     Kind.POWER: 3,
     Kind.STOP: 2,
     Kind.PAUSE: 3,
@@ -116,7 +121,10 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
         weights = dict(WEIGHTS)
     count = rng.randint(1, MOST_FAULTS)
     kinds = rng.choices(list(weights), list(weights.values()), k=count)
-    faults = sorted((_fault(kind, nodes, rng) for kind in kinds), key=lambda fault: fault.at_s)
+    faults = [_fault(kind, nodes, rng) for kind in kinds]
+    if shape is Shape.COMBINED and rng.random() < ELECTION_SHARE:
+        faults += _contested_election(nodes, rng)
+    faults.sort(key=lambda fault: fault.at_s)
     is_skewed = rng.random() < 0.5
     return Plan(
         seed=seed,
@@ -124,7 +132,7 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
         brokers=3,
         partitions=rng.choice((1, 2)),
         producers=rng.choice((1, 2)),
-        records=rng.randint(8, 30),
+        records=rng.randint(8, 24),
         consumers=rng.choice((0, 1)),
         topics=rng.choice((0, 1, 2)),
         skews=tuple(rng.uniform(-60, 60) if is_skewed else 0.0 for _ in range(nodes)),
@@ -153,6 +161,17 @@ def _fault(kind: Kind, nodes: int, rng: Random) -> Fault:
     return Fault(at_s, kind, node, other, for_s, amount)
 
 
+def _contested_election(nodes: int, rng: Random) -> list[Fault]:
+    """Two voters that cannot hear each other, and a third that dies again and again while both want its vote."""
+    first, second, third = rng.sample(range(1, nodes + 1), 3)
+    at_s = round(rng.uniform(0.0, FAULTS_UNTIL_S - 1), 3)
+    return [
+        Fault(at_s, Kind.CUT, first, second, rng.uniform(0.5, 2.0)),
+        Fault(at_s + 0.001, Kind.KILL, third, for_s=rng.uniform(0.02, 0.3)),
+        Fault(at_s + 0.002, Kind.KILL_AFTER_VOTE, third, for_s=rng.uniform(0.02, 0.1)),
+    ]
+
+
 def _duration(rng: Random) -> float:
     """Often shorter than a session, sometimes longer."""
-    return round(rng.choice((rng.uniform(0.05, 0.6), rng.uniform(0.3, 3.0))), 3)
+    return round(rng.choice((rng.uniform(0.03, 0.6), rng.uniform(0.3, 2.5))), 3)

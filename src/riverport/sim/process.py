@@ -1,11 +1,12 @@
 """Processes of a simulation: nodes of the production code on simulated disks, and clients of the production code."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from random import Random
 from typing import Any
 
+from riverport.base.files import Buffer
 from riverport.base.ids import SeededIds
 from riverport.kafka.client.client import Client
 from riverport.kafka.server.broker import Broker
@@ -42,6 +43,19 @@ class SimMachine:
         return self._loop.network.bind(self._loop, host, port)
 
 
+class NodeDisk(SimDisk):
+    """A disk that tells of files that were replaced as a whole: a node's promises are in such files."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.after_replace: Callable[[str], None] | None = None
+
+    def replace(self, path: str, content: Buffer, *, mode: int = 0o644) -> None:
+        super().replace(path, content, mode=mode)
+        if self.after_replace is not None:
+            self.after_replace(path)
+
+
 class SimNode:
     """One node of a cluster: its disk stays, its process comes and goes."""
 
@@ -50,7 +64,7 @@ class SimNode:
     ) -> None:
         self.number = number
         self.host = host
-        self.disk = SimDisk()
+        self.disk = NodeDisk()
         self.broker: Broker | None = None
         self.loop: SimLoop | None = None
         self.lives = 0

@@ -94,7 +94,7 @@ class Workload:
                     waiting.append(await self._send(producer, partition, value))
                 for value, acknowledgement in waiting:
                     await self._acknowledged(value, acknowledgement)
-                await asyncio.sleep(rng.expovariate(4.0))
+                await asyncio.sleep(rng.expovariate(6.0))
             await producer.close()
 
     async def _send(self, producer: Producer, partition: int, value: bytes) -> "tuple[bytes, asyncio.Future[Any]]":
