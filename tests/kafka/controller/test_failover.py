@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from images import Decisions, broker_record, cluster, directory_of, partition, replayed, topic_id, topic_records
+from test_decisions import topics_of
 
 from riverport.kafka.controller.image import MetadataImage, PartitionRegistration
 from riverport.kafka.controller.placement import LOST_DIRECTORY, UNASSIGNED_DIRECTORY
@@ -194,6 +195,14 @@ def test_a_broker_that_is_fenced_while_it_leaves_may_stop_at_once() -> None:
     decide.beat(1, want_shut_down=True)
     decide.fence(1)
     assert decide.beat(1, want_shut_down=True).should_shut_down
+
+
+def test_a_broker_that_leaves_gets_no_new_partitions() -> None:
+    decide = three_brokers(partition(1, 2))
+    decide.beat(1, want_shut_down=True)
+    assert all(1 not in replicas for replicas in topics_of(decide.image).place(10, 2))
+    with pytest.raises(ApiError, match="only 2 broker"):
+        topics_of(decide.image).place(1, 3)
 
 
 # --- AlterPartition

@@ -133,9 +133,9 @@ class Topics:
     def place(self, partitions: int, factor: int) -> list[list[int]]:
         brokers = self._image.brokers
         candidates = [
-            Candidate(node.id, node.rack, node.fenced or node.in_controlled_shutdown)
+            Candidate(node.id, node.rack, node.fenced)
             for node in (brokers[id_] for id_ in sorted(brokers))
-            if node.takes_partitions
+            if node.takes_partitions and (node.fenced or not node.in_controlled_shutdown)
         ]
         try:
             return place(candidates, partitions, factor, self._rng)
