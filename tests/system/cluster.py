@@ -70,7 +70,7 @@ class Node:
 
     @property
     def metadata_dir(self) -> Path:
-        return next(self.dir.glob("data*")) / "__cluster_metadata-0"
+        return self.dir / "data0" / "__cluster_metadata-0"
 
 
 class Cluster:

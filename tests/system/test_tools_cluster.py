@@ -127,7 +127,7 @@ def test_reassignment_with_a_throttle(cluster: Cluster, tools: Tools, tmp_path: 
     assert "leader.replication.throttled.replicas=0:1,0:2" in described
     assert "follower.replication.throttled.replicas=0:3" in described
     cancelled = tools("kafka-reassign-partitions", "--cancel", *plan).out
-    assert "Successfully cancelled partition reassignments for: moved-0" in cancelled
+    assert "Successfully cancelled partition reassignment for: moved-0" in cancelled
     assert cluster.topic("moved")[0].replicas == (1, 2)
 
     tools("kafka-reassign-partitions", "--execute", *plan, "--throttle", "100000000")
