@@ -1,5 +1,7 @@
 """Starting after every kind of stop: what is trusted, what is checked, what is cut."""
 
+import os
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -7,6 +9,7 @@ from tests.kafka.log.kit import (
     DIR,
     NOW_MS,
     SMALL,
+    TOPIC_ID,
     append,
     disk_with,
     filled,
@@ -19,8 +22,10 @@ from tests.kafka.log.kit import (
     values,
 )
 
-from riverport.kafka.log import Isolation, Log
+from riverport.base.files import OsFiles
+from riverport.kafka.log import Isolation, Log, LogConfig
 from riverport.kafka.log import recovery as recovery_module
+from riverport.kafka.log.recovery import open_log
 from riverport.kafka.records.batch import check_crc, iter_headers, read_header
 from riverport.kafka.records.errors import RecordError
 from riverport.sim.disk import SimDisk
@@ -322,3 +327,23 @@ def test_kill_after_every_append_of_a_rolling_log() -> None:
         log = reopened(log)
         assert log.log_end_offset == n + 1
     assert values(log) == {n: b"%d" % n for n in range(40)}
+
+
+def test_room_that_a_killed_process_had_reserved_is_given_back(tmp_path: Path) -> None:
+    path = str(tmp_path / "t-0")
+    files = OsFiles()
+    files.mkdir(path)
+
+    def opened() -> tuple[Log, int]:
+        """And the bytes that the active segment takes on the disk."""
+        log = open_log(files, path, "t", 0, TOPIC_ID, LogConfig(max_message_bytes=1 << 22), NOW_MS, clean=False)
+        log.active.file.sync()
+        return log, os.stat(log.active.path).st_blocks * 512
+
+    log, _ = opened()
+    append(log, b"x" * (1 << 20))
+    again, taken = opened()  # the first is still open, and gives nothing back
+    assert taken - again.active.size in range(4096)
+    assert again.log_end_offset == 1
+    for each in (log, again):
+        each.active.release()

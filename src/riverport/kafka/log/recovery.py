@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 
 from riverport.base.checksum import crc32c
-from riverport.base.files import Files
+from riverport.base.files import RESERVE_LEAST, Files
 from riverport.base.logging import get_logger
 from riverport.kafka.log.checkpoints import MAX_OFFSET
 from riverport.kafka.log.config import LogConfig
@@ -158,6 +158,8 @@ def _recover(opened: Log, names: list[str], recovery_point: int) -> bool:
             break
         if following is not None:
             segment.write_indexes()
+        elif segment.size >= RESERVE_LEAST:
+            segment.file.truncate(segment.size)  # what a killed process had reserved behind the end
     for offset in _offsets(_SNAPSHOT, names):
         if offset > opened.log_end_offset:
             opened.files.remove(f"{opened.dir}/{file_name(offset, '.snapshot')}")

@@ -190,6 +190,8 @@ class Segment:
             self.time_index.maybe_append(self.max_timestamp, self.max_timestamp_offset - self.base_offset)
         self._files.write(self.path_of(".index"), self.offset_index.encode(), sync=sync)
         self._files.write(self.path_of(".timeindex"), self.time_index.encode(), sync=sync)
+        if self._file is not None:
+            self._file.trim()
 
     def rebuild_indexes(self, interval: int) -> None:
         """Both indexes anew from the batches."""
