@@ -164,6 +164,13 @@ class Watch:
         quorum = getattr(metadata, "quorum", None)
         if quorum is None:
             return
+        if (vote := quorum.voted) is not None and node.broker is not None and not node.broker.failed.done():
+            before = self.votes.setdefault((node.number, quorum.epoch), vote.id)
+            if before != vote.id:
+                self.fail(
+                    "a voter votes once per epoch",
+                    f"node {node.number} has voted for {before} and for {vote.id} in epoch {quorum.epoch}",
+                )
         if quorum.leader_id == node.number and self.controllers.get(quorum.epoch) != node.number:
             before = self.controllers.setdefault(quorum.epoch, node.number)
             if before != node.number:

@@ -1,12 +1,16 @@
 """A simulated cluster: nodes of the production code, a supervisor that restarts them, and what goes wrong with them."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from random import Random
 
+from riverport.base.files import Buffer
 from riverport.base.ids import SeededIds, uuid_text
 from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.raft.state import QUORUM_STATE
+from riverport.kafka.server.broker import Broker
 from riverport.sim.loop import SimLoop, World
 from riverport.sim.network import Network
 from riverport.sim.plan import Fault, Kind, Plan, Shape
@@ -152,6 +156,8 @@ class SimCluster:
     def strike(self, fault: Fault) -> None:
         if self.is_healed:
             return
+        if not fault.node:
+            fault = replace(fault, node=self.active_controller())
         node = self.nodes[fault.node]
         if not node.is_up and fault.kind not in _OF_HOSTS:
             return
@@ -170,7 +176,7 @@ class SimCluster:
         """
         if fault.kind is Kind.POWER:
             return self.unclean <= {fault.node}
-        if fault.kind in (Kind.KILL, Kind.KILL_AFTER_VOTE, Kind.SYNC_ERROR, Kind.DISK_FULL):
+        if fault.kind in (Kind.KILL, Kind.CONTEST, Kind.SYNC_ERROR, Kind.DISK_FULL):
             return self.crippled <= {fault.node}
         return True
 
@@ -189,14 +195,21 @@ class SimCluster:
         self.kill(node.number)
         self.world.after(fault.for_s, self.start, node.number)
 
-    def _kill_after_vote(self, fault: Fault, node: SimNode) -> None:
-        def voted(path: str) -> None:
-            if path.endswith(QUORUM_STATE) and not self.is_healed and self._is_within_promise(fault):
-                node.disk.after_replace = None
-                # Its answer leaves in the same turn of its loop, and mostly still arrives.
-                self.world.after(0.0002, self._kill, fault, node)
+    def _contest(self, fault: Fault, node: SimNode) -> None:
+        first, second = (other for other in self.nodes if other != node.number)
+        self._cut_pairs(replace(fault, amount=0), [(host_of(first), host_of(second))])
+        self._disturb(replace(fault, node=first, other=second))
+        again = replace(fault, kind=Kind.KILL, for_s=fault.amount)
 
-        node.disk.after_replace = voted
+        def wrote(path: str, content: Buffer) -> None:
+            voted = json.loads(bytes(content))["votedId"] if path.endswith(QUORUM_STATE) else -1
+            if voted not in (-1, node.number) and not self.is_healed and self._is_within_promise(fault):
+                node.disk.after_replace = None
+                # Its answer leaves in the same turn of its loop, and still arrives.
+                self.world.after(0.0002, self._kill, again, node)
+
+        node.disk.after_replace = wrote
+        self._kill(again, node)
 
     def _power(self, fault: Fault, node: SimNode) -> None:
         self.crippled.add(node.number)
@@ -315,6 +328,13 @@ class SimCluster:
         ]
         return max(images, key=lambda image: image.offset, default=None)
 
+    def active_controller(self) -> int:
+        """Who leads the metadata log, as far as the newest epoch is known."""
+        known = [
+            (node.broker.metadata.epoch, node.number) for node in self.live() if node.broker and _leads(node.broker)
+        ]
+        return max(known, default=(0, 1))[1]
+
     def lagging(self) -> str | None:
         """What is not as it should be in a healthy cluster, or None."""
         image = self.newest_image()
@@ -336,13 +356,17 @@ class SimCluster:
         return None
 
 
-_OF_HOSTS = (Kind.CUT, Kind.ISOLATE, Kind.SLOW_LINK, Kind.LOSS, Kind.KILL_AFTER_VOTE)
+_OF_HOSTS = (Kind.CUT, Kind.ISOLATE, Kind.SLOW_LINK, Kind.LOSS)
 """What goes wrong with a host, whether or not its node is up."""
 LISTENERS = (("PLAINTEXT", 9092, "broker"), ("CONTROLLER", 9093, "controller"))
 
 
 def host_of(number: int) -> str:
     return f"10.0.0.{number}"
+
+
+def _leads(broker: Broker) -> bool:
+    return broker.controller is not None and hasattr(broker, "metadata") and broker.metadata.leader_id == broker.node_id
 
 
 def _resume(loop: SimLoop) -> None:

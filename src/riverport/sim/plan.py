@@ -24,7 +24,7 @@ class Kind(Enum):
     """What can go wrong. The texts are those of a trace."""
 
     KILL = "killed"
-    KILL_AFTER_VOTE = "killed right after its next vote"
+    CONTEST = "killed, and again after its vote, while the two others cannot hear each other"
     POWER = "loses power"
     STOP = "is stopped cleanly"
     PAUSE = "is paused"
@@ -39,12 +39,11 @@ class Kind(Enum):
     CLOCK_STEP = "clock steps"
 
 
-ELECTION_SHARE = 0.1
-"""Of the plans with several voters, those in which two of them fight for the vote of the third."""
+ELECTION_SHARE = 0.15
+"""Of the plans with several voters, those in which two of them want the vote of the third."""
 
 WEIGHTS = {
     Kind.KILL: 5,
-    Kind.KILL_AFTER_VOTE: 1,
     Kind.POWER: 3,
     Kind.STOP: 2,
     Kind.PAUSE: 3,
@@ -58,12 +57,17 @@ WEIGHTS = {
     Kind.SLOW_DISK: 1,
     Kind.CLOCK_STEP: 1,
 }
+CONTROLLER_SHARE = 0.3
+"""Of the faults of a node, those that meet the active controller."""
+_OF_CONTROLLERS = (Kind.KILL, Kind.POWER, Kind.PAUSE, Kind.STOP, Kind.ISOLATE)
 _BETWEEN_TWO = (Kind.CUT, Kind.SLOW_LINK, Kind.RESET)
 
 
 @dataclass(slots=True, frozen=True)
 class Fault:
     """One thing that goes wrong at a time, for a while. `other` is 0 where it concerns one node alone.
+
+    `node` is 0 for whoever is the active controller then.
 
     `amount` is how much, in the unit of the kind: seconds of delay, the share of lost packets, a job's seconds, seconds
     of a step. Of cuts it says which way: 0 both, 1 from `node`, 2 to it.
@@ -81,6 +85,8 @@ class Fault:
         way = (" in both ways", " in what it sends", " in what it gets")[int(self.amount)] if self.is_cut else ""
         much = f" ({self.amount:.3g})" if self.amount and not self.is_cut else ""
         whom = f"nodes {self.node} and {self.other}" if self.other else f"node {self.node}"
+        if not self.node:
+            whom = "the active controller"
         return f"{whom}: {self.kind.value}{way}{much}{how_long}"
 
     @property
@@ -123,7 +129,8 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
     kinds = rng.choices(list(weights), list(weights.values()), k=count)
     faults = [_fault(kind, nodes, rng) for kind in kinds]
     if shape is Shape.COMBINED and rng.random() < ELECTION_SHARE:
-        faults += _contested_election(nodes, rng)
+        at_s = round(rng.uniform(0.0, FAULTS_UNTIL_S), 3)
+        faults.append(Fault(at_s, Kind.CONTEST, 0, for_s=rng.uniform(0.3, 1.5), amount=rng.uniform(0.01, 0.1)))
     faults.sort(key=lambda fault: fault.at_s)
     is_skewed = rng.random() < 0.5
     return Plan(
@@ -143,7 +150,7 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
 
 def _fault(kind: Kind, nodes: int, rng: Random) -> Fault:
     at_s = round(rng.uniform(0.0, FAULTS_UNTIL_S), 3)
-    node = rng.randint(1, nodes)
+    node = 0 if kind in _OF_CONTROLLERS and rng.random() < CONTROLLER_SHARE else rng.randint(1, nodes)
     other = rng.choice([each for each in range(1, nodes + 1) if each != node]) if kind in _BETWEEN_TWO else 0
     for_s = 0.0 if kind in (Kind.RESET, Kind.SYNC_ERROR, Kind.CLOCK_STEP) else _duration(rng)
     amount = 0.0
@@ -159,17 +166,6 @@ def _fault(kind: Kind, nodes: int, rng: Random) -> Fault:
         case Kind.CLOCK_STEP:
             amount = rng.uniform(-30, 30)
     return Fault(at_s, kind, node, other, for_s, amount)
-
-
-def _contested_election(nodes: int, rng: Random) -> list[Fault]:
-    """Two voters that cannot hear each other, and a third that dies again and again while both want its vote."""
-    first, second, third = rng.sample(range(1, nodes + 1), 3)
-    at_s = round(rng.uniform(0.0, FAULTS_UNTIL_S - 1), 3)
-    return [
-        Fault(at_s, Kind.CUT, first, second, rng.uniform(0.5, 2.0)),
-        Fault(at_s + 0.001, Kind.KILL, third, for_s=rng.uniform(0.02, 0.3)),
-        Fault(at_s + 0.002, Kind.KILL_AFTER_VOTE, third, for_s=rng.uniform(0.02, 0.1)),
-    ]
 
 
 def _duration(rng: Random) -> float:

@@ -48,12 +48,12 @@ class NodeDisk(SimDisk):
 
     def __init__(self) -> None:
         super().__init__()
-        self.after_replace: Callable[[str], None] | None = None
+        self.after_replace: Callable[[str, Buffer], None] | None = None
 
     def replace(self, path: str, content: Buffer, *, mode: int = 0o644) -> None:
         super().replace(path, content, mode=mode)
         if self.after_replace is not None:
-            self.after_replace(path)
+            self.after_replace(path, content)
 
 
 class SimNode:
