@@ -149,6 +149,8 @@ class ReplicaFetcher:
             while pending and pending[0][1].done():
                 asked, answer, _ = pending.popleft()
                 self._perform(core.answered(asked, answer.result(), clock.mono_ms()))
+                if not (pending and pending[0][1].done()):
+                    connection.recycle()
             if pending and clock.mono_ms() - pending[0][2] >= self._timeout_ms:
                 raise ClientError(f"no answer within {self._timeout_ms} ms")
             if connection.closed and not pending:
