@@ -15,6 +15,8 @@
     actions.py        the faults: error, delay, disconnect
     refused.py        answers that carry an error code in every place they have
 
+`Simulation`, a whole cluster in simulated time, is of `riverport.sim`.
+
 Importing this package imports nothing of the broker; its names are found when they are first used.
 """
 
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from riverport.base.settings import ConfigError
+    from riverport.sim.simulation import Simulation
     from riverport.testing.actions import delay, disconnect, error
     from riverport.testing.broker import Broker, BrokerError
     from riverport.testing.cluster import Cluster
@@ -37,6 +40,7 @@ __all__ = [
     "Faults",
     "LogRecord",
     "Rule",
+    "Simulation",
     "delay",
     "disconnect",
     "error",
@@ -50,6 +54,7 @@ _HOMES = {
     "Faults": "riverport.testing.faults",
     "LogRecord": "riverport.testing.log_records",
     "Rule": "riverport.testing.faults",
+    "Simulation": "riverport.sim.simulation",
     "delay": "riverport.testing.actions",
     "disconnect": "riverport.testing.actions",
     "error": "riverport.testing.actions",
