@@ -43,7 +43,13 @@ class Fleet(Protocol):
     def resume(self, id: int) -> None: ...
     def cut(self, id: int) -> None: ...
     def mend(self, id: int) -> None: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """A clean stop. Raises Stuck."""
+        ...
+
+    def abandon(self) -> None:
+        """Whatever became of the nodes, none is left, and nothing of what was made for them."""
+        ...
 
 
 class UpFleet:
@@ -95,6 +101,10 @@ class UpFleet:
         self._process.send_signal(signal.SIGTERM)
         if self._process.wait(90):
             raise Stuck(f"a clean stop ended with {self._process.returncode}")
+
+    def abandon(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()  # the nodes stop when their supervisor does
 
     def _ask(self, deed: str, *ids: int) -> Any:
         return ask_supervisor(self.bootstrap, {"do": deed, "nodes": list(ids)})
@@ -171,6 +181,10 @@ class NamespaceFleet:
             process.send_signal(signal.SIGTERM)
         for process in self._processes.values():
             process.wait(90)
+        self._processes.clear()
+
+    def abandon(self) -> None:
+        self.kill(*self._processes)
         self._network.close()
 
     def _file(self, id_: int) -> Path:

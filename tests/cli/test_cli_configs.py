@@ -78,7 +78,10 @@ def test_wrong_usage(cli: Cli, words: tuple[str, ...]) -> None:
 def test_the_cluster_at_a_glance(cli: Cli, broker: Broker) -> None:
     found = cli.json("cluster")
     host, port = broker.bootstrap.split(":")
-    assert found["brokers"] == [{"id": 1, "host": host, "port": int(port), "rack": None, "fenced": False}]
+    (line,) = found["brokers"]
+    assert [line[key] for key in ("id", "host", "port", "rack", "fenced")] == [1, host, int(port), None, False]
+    assert (line["role"], line["behind"], line["lag"]) == ("controller", 0, 0)
+    assert line["leaders"] == line["replicas"] > 0
     assert (found["controller"], found["quorum"]["leader"]) == (1, 1)
     assert [member["role"] for member in found["quorum"]["members"]] == ["leader"]
     (directory,) = found["log_dirs"]
@@ -97,4 +100,4 @@ def test_parts_of_the_cluster(cli: Cli) -> None:
     assert "FEATURE" not in cli.ok("cluster", "brokers")
     refused = cli("cluster", "brekers")
     assert refused.returncode == 2
-    assert "choose from brokers, quorum, features, log-dirs" in refused.stderr
+    assert "choose from brokers, partitions, quorum, features, log-dirs" in refused.stderr

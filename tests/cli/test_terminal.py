@@ -178,3 +178,27 @@ def test_the_demo_fits_the_terminal(columns: int, tmp_path: Path) -> None:
     assert len(table) == 2
     assert all(columns - 1 <= display_width(line) <= columns for line in table)
     assert "\x1b[3" not in seen.decode()  # no colours
+
+
+def test_a_live_screen_rewrites_its_lines_in_place() -> None:
+    stream = Screen()
+    screen = terminal.Screen(stream)
+    screen.draw(["one", "two"])
+    screen.draw(["three"])
+    assert stream.getvalue() == "one\x1b[K\ntwo\x1b[K\n\x1b[J" + "\x1b[2F" + "three\x1b[K\n\x1b[J"
+
+
+def test_a_live_screen_shows_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "8")
+    monkeypatch.setenv("LINES", "3")
+    stream = Screen()
+    terminal.Screen(stream).draw(["a line that is long", "second", "third", "fourth"])
+    assert stream.getvalue() == "a line …\x1b[K\nsecond\x1b[K\n\x1b[J"
+
+
+def test_elsewhere_each_drawing_is_a_paragraph() -> None:
+    stream = Screen(is_terminal=False)
+    screen = terminal.Screen(stream)
+    screen.draw(["one"])
+    screen.draw(["two"])
+    assert stream.getvalue() == "one\n\ntwo\n"

@@ -219,3 +219,29 @@ def test_refusal_of_another_cluster_is_the_tests_failure(pytester: pytest.Pytest
     )
     result = run(pytester, f"--riverport-bootstrap={running.bootstrap}", failed=1)
     result.stdout.fnmatch_lines(["*BrokerError: *INVALID_TOPIC_EXCEPTION*"])
+
+
+def test_clusters_are_fixtures_and_are_stopped_when_the_test_ends(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import os
+        seen = []
+
+        def test_default(riverport_cluster):
+            riverport_cluster.create_topic("orders", replication_factor=3)
+            assert riverport_cluster.running == (1, 2, 3)
+            seen.append(riverport_cluster.dir)
+
+        def test_others(make_riverport_cluster):
+            first = make_riverport_cluster(1)
+            second = make_riverport_cluster(brokers=2, config={"num.partitions": 2})
+            assert (first.running, second.running) == ((1,), (1, 2))
+            assert not os.path.exists(seen[0])
+        """
+    )
+    run(pytester, passed=2)
+
+
+def test_clusters_are_not_made_beside_a_cluster_that_runs_elsewhere(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_it(riverport_cluster): pass")
+    run(pytester, "--riverport-bootstrap", "127.0.0.1:1", skipped=1)

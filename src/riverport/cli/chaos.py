@@ -10,7 +10,7 @@ from riverport.cli.terminal import print_json, print_table
 
 VERBS = {
     "status": "the nodes, their processes, and what is wrong with them",
-    "kill": "kill -9; it is started again",
+    "kill": "kill -9; it is started again, with --for after that time",
     "stop": "a clean stop; it stays stopped",
     "start": "start what was stopped, or given up",
     "pause": "SIGSTOP: it lives and does nothing",
@@ -19,7 +19,7 @@ VERBS = {
     "slow": "serve each request that much later",
     "heal": "resume, reconnect, and be as fast as ever; all nodes where none is named",
 }
-UNDONE_BY = {"stop": "start", "pause": "resume", "cut": "heal", "slow": "heal"}
+UNDONE_BY = {"kill": "start", "stop": "start", "pause": "resume", "cut": "heal", "slow": "heal"}
 POLL_S = 0.05
 SETTLE_S = 30.0
 
@@ -55,6 +55,8 @@ def _act(given: argparse.Namespace) -> None:
     seconds: float | None = getattr(given, "seconds", None)
     if seconds is not None and seconds <= 0:
         raise UsageProblem(f"--for {seconds:g}: a number of seconds above 0")
+    if given.verb == "kill":
+        request["stay"] = seconds is not None
     answer = ask_supervisor(given.bootstrap_server, request)
     if seconds is not None:
         _show(given, answer)

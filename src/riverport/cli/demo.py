@@ -1,21 +1,18 @@
-"""`riverport demo FILE`: the shortest way to see a broker work, with a text file of one's own.
+"""`riverport demo FILE`: the shortest way to see a broker work, with a text file of one's own; --cluster: a failover.
 
 Everything happens in this process: broker, producer and consumer share its event loop and talk through the loopback
 interface as they would from anywhere. Whatever ends the demo ends the broker, and its directory goes with it.
 """
 
 import argparse
-import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from riverport.cli.command import Problem, explained, guarded, make_parser
-from riverport.cli.embedded import embedded_broker, throwaway_directory
+from riverport.cli.embedded import embedded_broker, ended_by_signals, throwaway_directory
 from riverport.cli.lines import opened, progress_over, read_lines
 from riverport.cli.terminal import (
     Progress,
@@ -79,10 +76,13 @@ class Story:
 def parser() -> argparse.ArgumentParser:
     made = make_parser(
         "demo",
-        f"Start a broker, produce a file's lines to a topic with {PARTITIONS} partitions, consume them with a group.",
-        ["riverport demo README.md", "git log | riverport demo -"],
+        f"Start a broker, produce a file's lines to a topic with {PARTITIONS} partitions, consume them with a group.\n"
+        "Or start a cluster of three, kill a leader while it is written to, and see that nothing is lost.",
+        ["riverport demo README.md", "git log | riverport demo -", "riverport demo --cluster"],
     )
-    made.add_argument("file", metavar="FILE", help="any file, - for standard input")
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("file", nargs="?", metavar="FILE", help="any file, - for standard input")
+    what.add_argument("--cluster", action="store_true", help="three brokers, of which one dies and returns")
     made.add_argument("--all", action="store_true", help=f"show every record, not {SHOWN_PER_PARTITION} a partition")
     made.add_argument("--json", action="store_true", help="print one JSON document")
     return made
@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(words: list[str]) -> int:
     given = parser().parse_args(words)
+    if given.cluster:
+        from riverport.cli.demo_cluster import perform
+
+        return guarded(lambda: perform(as_json=given.json))
     return guarded(lambda: _run(given))
 
 
@@ -100,7 +104,7 @@ def _run(given: argparse.Namespace) -> None:
     began = time.monotonic()
     # Nobody asked for the broker's log here; what it warns of still shows.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
-    with opened(given.file) as file, throwaway_directory() as data, _ended_by_signals():
+    with opened(given.file) as file, throwaway_directory() as data, ended_by_signals():
         story = asyncio.run(_play(given, file, data))
     took = time.monotonic() - began
     if given.json:
@@ -109,21 +113,6 @@ def _run(given: argparse.Namespace) -> None:
         _print(given, story, took)
     if (story.consumed, story.consumed_sum) != (story.produced, story.produced_sum):
         raise Problem("what was consumed is not what was produced: this is a defect, please report it")
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind as Ctrl-C does: the broker stops and its directory goes."""
-
-    def unwind(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, unwind) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 async def _play(given: argparse.Namespace, file: int, data: str) -> Story:

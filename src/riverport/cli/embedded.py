@@ -74,6 +74,22 @@ def throwaway_directory() -> Iterator[str]:
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind as Ctrl-C does: brokers stop and their directory goes."""
+    import signal
+
+    def unwind(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, unwind) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @asynccontextmanager
 async def embedded_broker(data: str, overrides: dict[str, str]) -> AsyncIterator[str]:
     """A broker on this event loop and any free port; yields its address. Raises as `Broker.start` does."""

@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "consume": ("consume", "read records, alone or as a member of a group"),
     "groups": ("groups", "list, describe, delete consumer groups, set their offsets"),
     "configs": ("configs", "describe and change configurations"),
-    "cluster": ("cluster", "brokers, features, log directories"),
+    "cluster": ("cluster", "brokers, partitions, quorum, log directories; --watch shows them live"),
     "chaos": ("chaos", "stop, kill, pause, cut off or slow nodes of a cluster that `up` runs"),
     "simulate": ("simulate", "run clusters in simulated time, break them, and check every promise"),
     "log": ("log", "show what log files hold"),

@@ -206,7 +206,7 @@ class Supervisor:
         deeds: dict[str, Callable[[Supervised], None]] = {
             "stop": self._stop,
             "start": self._start_stopped,
-            "kill": self._kill,
+            "kill": lambda node: self._kill(node, stay=bool(asked.get("stay"))),
             "pause": self._pause,
             "resume": self._resume,
             "cut": lambda node: self._fault(node, "cut off", {"do": "cut"}),
@@ -243,9 +243,10 @@ class Supervisor:
         if node.process is not None:
             node.state, node.killed = "stopping", True  # it comes back once it has stopped
 
-    def _kill(self, node: Supervised) -> None:
+    def _kill(self, node: Supervised, *, stay: bool) -> None:
+        """It comes back at once, or with `stay` when it is started."""
         self._running(node)
-        node.killed, node.state = True, "killed"
+        node.killed, node.state, node.wanted = True, "killed", not stay
         self._signal(node, signal.SIGKILL)
 
     def _pause(self, node: Supervised) -> None:

@@ -21,17 +21,24 @@ def print_json(document: Any) -> None:
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Columns as wide as their widest cell. Numbers stand right, `None` is a dash; nothing is cut or wrapped."""
+    for line in table_lines(heads, rows):
+        print(line)
+
+
+def table_lines(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
     grid = [[_cell(value) for value in row] for row in rows]
     kinds = [{is_number for _, is_number in column} for column in zip(*grid)]
     right = [True in found and False not in found for found in kinds] or [False] * len(heads)
     texts = [list(heads), *([text for text, _ in row] for row in grid)]
     widths = [max(map(display_width, column)) for column in zip(*texts)]
+    lines = []
     for row in texts:
         cells = (
             " " * (width - display_width(text)) + text if is_right else text + " " * (width - display_width(text))
             for text, width, is_right in zip(row, widths, right)
         )
-        print("  ".join(cells).rstrip())
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _cell(value: Any) -> tuple[str, bool | None]:
@@ -86,6 +93,33 @@ def shortened(text: str, width: int) -> str:
 def terminal_width(default: int) -> int:
     """Columns of the terminal that standard output is, else `default`."""
     return shutil.get_terminal_size((default, 24)).columns if sys.stdout.isatty() else default
+
+
+class Screen:
+    """Draws the same lines again and again in place, on a terminal; elsewhere each time anew, with a gap between."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
+        self.is_live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._drawn = 0
+
+    def draw(self, lines: Sequence[str]) -> None:
+        if not self.is_live:
+            self._stream.write("\n".join(["", *lines] if self._drawn else lines) + "\n")
+            self._stream.flush()
+            self._drawn = 1
+            return
+        columns, rows = shutil.get_terminal_size()
+        shown = [shortened(line, columns) for line in lines[: rows - 1]]
+        # Lines are rewritten, not cleared first: a screen that is emptied and filled again flickers.
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        self._stream.write(up + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
+        self._stream.flush()
+        self._drawn = len(shown)
+
+    def keep(self) -> None:
+        """What is drawn stays; the next lines come below."""
+        self._drawn = 0
 
 
 class Figure(str):

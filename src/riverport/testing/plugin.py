@@ -2,6 +2,8 @@
 
     riverport_broker          a broker of the test's own
     make_riverport_broker     makes further ones, with settings of their own
+    riverport_cluster         three brokers that are one cluster
+    make_riverport_cluster    makes clusters of other shapes
 
 `--riverport-bootstrap HOST:PORT` runs the tests of `riverport_broker` against another cluster, see `remote.py`.
 """
@@ -14,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from riverport.testing.broker import Broker
+    from riverport.testing.cluster import Cluster
     from riverport.testing.remote import RemoteCluster
 
 SCOPES = ("function", "class", "module", "package", "session")
@@ -68,6 +71,27 @@ def make_riverport_broker(request: pytest.FixtureRequest) -> Iterator[Callable[.
             return running.enter_context(Broker(config))
 
         yield make
+
+
+@pytest.fixture
+def make_riverport_cluster(request: pytest.FixtureRequest) -> Iterator[Callable[..., "Cluster"]]:
+    """`make_riverport_cluster(brokers=2, config={...})` starts a cluster, as `riverport.testing.Cluster` takes them."""
+    if request.config.getoption("riverport_bootstrap"):
+        pytest.skip("makes a cluster of its own, which --riverport-bootstrap does not")
+    from riverport.testing.cluster import Cluster
+
+    with ExitStack() as running:
+
+        def make(brokers: int = 3, **options: Any) -> Cluster:
+            return running.enter_context(Cluster(brokers, **options))
+
+        yield make
+
+
+@pytest.fixture
+def riverport_cluster(make_riverport_cluster: Callable[..., "Cluster"]) -> "Cluster":
+    """Three brokers that are one cluster: `.bootstrap`, `.create_topic(name, replication_factor=3)`, `.kill(1)`."""
+    return make_riverport_cluster()
 
 
 @pytest.hookimpl(wrapper=True)
