@@ -224,3 +224,15 @@ def test_a_partition_that_is_held_is_asked_for_again_when_its_time_has_come() ->
     assert fetcher.wake_ms() == 700
     exchange(fetcher, leader, 700)
     assert log_of(followers[0]).log_end_offset == 1
+
+
+def test_all_waits_end_where_something_has_changed() -> None:
+    leaders, followers = replicas(2)
+    fetcher, leader = fetcher_of(*followers), Leader(*leaders)
+    exchange(fetcher, leader)
+    for followed in list(fetcher):
+        fetcher.hold(followed, 10_000)
+    assert fetcher.next_request(10, 7) is None
+    fetcher.end_waits()
+    exchange(fetcher, leader, 11)
+    assert sorted(named(leader.requests[-1])) == [(0, 0), (1, 0)]

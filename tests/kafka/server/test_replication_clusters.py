@@ -6,6 +6,8 @@ import pytest
 from confluent_kafka import Producer
 
 from riverport.kafka.server import topics
+from riverport.kafka.server.broker import Broker as Node
+from riverport.kafka.wire import messages as m
 from riverport.testing import Cluster
 from riverport.testing.log_records import LogRecord
 
@@ -68,3 +70,31 @@ def test_thousands_of_partitions_keep_no_broker_from_its_heartbeats(
     for partition in (0, 59):
         produce(cluster, "many", b"v", partition=partition)
         assert [len(log) for log in copies(cluster, "many", partition)] == [1, 1, 1]
+
+
+def test_the_number_of_fetchers_changes_while_they_work(cluster: Cluster) -> None:
+    cluster.create_topic("orders", partitions=6, replication_factor=3)
+    of = m.IncrementalAlterConfigsRequest
+    entry = of.AlterableConfig("num.replica.fetchers", 0, "2")
+    request = of(resources=[of.AlterConfigsResource(4, "", [entry])])
+    for partition in range(6):
+        produce(cluster, "orders", b"one", partition=partition)
+
+    async def alter(node: Node) -> None:
+        answer = await node.channel.send(request)
+        assert answer.responses[0].error_code == 0
+
+    cluster.run(1, alter)
+    cluster.wait_until(
+        lambda: all(
+            node.host.node.config["num.replica.fetchers"] == 2
+            for node in cluster.nodes.values()
+            if node.host.node is not None
+        ),
+        "the setting everywhere",
+    )
+    for partition in range(6):
+        produce(cluster, "orders", b"two", partition=partition)
+        assert [[record.value for record in log] for log in copies(cluster, "orders", partition)] == [
+            [b"one", b"two"]
+        ] * 3

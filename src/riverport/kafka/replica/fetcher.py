@@ -151,6 +151,12 @@ class Fetcher:
             self._earliest_due_ms = followed.due_ms
         self._delayed[followed] = None
 
+    def end_waits(self) -> None:
+        """Ask for everything that was left out for a time with the next request."""
+        for followed in self._delayed:
+            followed.due_ms = 0.0
+        self._earliest_due_ms = 0.0
+
     def fail(self, followed: Followed) -> None:
         """Leave a partition out until it is followed anew."""
         self._leave(followed)

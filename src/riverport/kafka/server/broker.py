@@ -383,6 +383,8 @@ class Broker:
             self._topics.apply(image, sorted(delta.topics), deleted)
         if delta.brokers:
             self.replica_fetchers.brokers_changed(delta.brokers)
+        if delta.configs:
+            self.replica_fetchers.try_again()
         if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
             self.groups.follow()
         elif delta.everything and self._groups is not None:
@@ -405,6 +407,7 @@ class Broker:
         self.server.settings_changed()
         self._follow_cordoned()
         self.compaction.settings_changed()
+        self.replica_fetchers.resize()
         self._topic_defaults = topic_settings.broker_defaults(self.config.values)
         for name in image.topics:
             self.logs.update_config(name, self.log_config(name))

@@ -63,6 +63,12 @@ class ReplicaFetchers:
             if leader_id in changed:
                 fetcher.ring()
 
+    def try_again(self) -> None:
+        """A throttle may have been lifted: nobody sits out what it was told before."""
+        for fetcher in self._fetchers.values():
+            fetcher.core.end_waits()
+            fetcher.ring()
+
     def resize(self) -> None:
         """`num.replica.fetchers` may have changed."""
         count: int = self._broker.config["num.replica.fetchers"]
