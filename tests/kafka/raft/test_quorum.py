@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from replicas import CLUSTER, Replica, address, directory
+from replicas import CLUSTER, Replica, address, directory, voter_set
 
 from riverport.base.ids import METADATA_TOPIC_ID
 from riverport.kafka.raft.events import (
@@ -23,6 +23,7 @@ from riverport.kafka.raft.events import (
     Stored,
     Tick,
     Truncate,
+    VotersChanged,
 )
 from riverport.kafka.raft.requests import (
     LogEnd,
@@ -382,6 +383,37 @@ def test_a_leader_that_stops_names_who_is_to_follow_the_longest_log_first() -> N
         assert replica.quorum.is_resigning
         replica.step(Answered(sent[address(id_)].serial, answer))
     assert not replica.quorum.is_resigning
+
+
+def test_a_leader_that_was_alone_for_long_gives_its_first_company_time_to_fetch() -> None:
+    replica = Replica(1, 1)
+    replica.start()
+    appended(replica, 1, 1)
+    replica.log.end = LogEnd(1, 2)
+    replica.history.note(1, voter_set(1, 2, dynamic=True).record())
+    replica.step(VotersChanged(), after_ms=1_000_000)
+    assert replica.quorum.is_leader
+    replica.step(Stored(2), after_ms=2_900)
+    assert not replica.of(Committed)
+    replica.step(ReplicaFetched(key(2), 2, 1_000))
+    assert replica.of(Committed) == [Committed(2)]
+    replica.step(Tick(), after_ms=2_900)
+    assert replica.quorum.is_leader
+
+
+def test_a_leader_without_a_vote_resigns_once_that_is_committed() -> None:
+    replica = elected(1, 2, 3)
+    appended(replica, 1, 1)
+    replica.step(ReplicaFetched(key(2), 1, 1_000))
+    replica.log.end = LogEnd(1, 2)
+    replica.history.note(1, voter_set(2, 3, dynamic=True).record())
+    replica.step(VotersChanged())
+    replica.step(Stored(2))
+    replica.step(ReplicaFetched(key(2), 2, 1_000))
+    assert replica.quorum.is_leader  # one of two voters; the leader does not count any more
+    replica.step(ReplicaFetched(key(3), 2, 1_000))
+    assert [type(effect) for effect in replica.effects[:2]] == [Committed, LostLead]
+    assert replica.quorum.role == "resigned"
 
 
 # --- without a vote

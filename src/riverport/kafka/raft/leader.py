@@ -54,14 +54,15 @@ class Leading:
         self.resigns_after: int | None = None  # the lead ends once this offset is committed: the leader has no vote
         self._begin_every_ms = fetch_timeout_ms / 2
         self._check_every_ms = fetch_timeout_ms * CHECK_QUORUM_FACTOR
-        self._check_due_ms = now_ms + self._check_every_ms
+        self._check_due_ms: float = 0
         self._fetched_lately: set[int] = set()
-        self.voters_changed(voters)
+        self.voters_changed(voters, now_ms)
 
     # --- the voters
 
-    def voters_changed(self, voters: VoterSet) -> None:
+    def voters_changed(self, voters: VoterSet, now_ms: float) -> None:
         """The newest set counts. Who loses a vote is an observer from now on, and the reverse."""
+        self._check_due_ms = now_ms + self._check_every_ms  # a voter that is new has not had time to fetch as one
         before, self.voters = self.voters, {}
         for voter in voters:
             known = before.pop(voter.key.id, None)

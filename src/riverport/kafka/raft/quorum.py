@@ -121,7 +121,7 @@ class Quorum(Replica):
     def _voters_changed(self) -> None:
         role = self._role
         if isinstance(role, Leading):
-            role.voters_changed(self.voters)
+            role.voters_changed(self.voters, self._now_ms)
             if not self.is_voter:
                 role.resigns_after = self.history.offset  # it leads until all know that it has no vote
             self._count(role)
