@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 ATTEMPTS_AFTER_MS = (0, 20, 100, 300)
 """When to try after a connection has ended: while a process dies, its listener may outlive its connection."""
-SILENCE_MS = 150
+SILENCE_MS = 50
 """How long a broker that refuses may be silent towards a new controller."""
 ANSWER_SECONDS = 1.0
 """Who neither answers nor refuses for so long is not known to be dead."""
