@@ -32,11 +32,7 @@ class WaitingRequest:
         self._respond = respond
         self._timer = loop.call_later(max(timeout_ms, 0) / 1000, self._time_out)
         for queue, offset, answer in parts:
-            entry = (offset, self, answer)
-            if queue and queue[-1][0] > offset:
-                insort(queue, entry, key=_offset)  # a batch that was sent again
-            else:
-                queue.append(entry)
+            wait_in(queue, offset, self, answer)
 
     def settle(self, answer: Any, code: int) -> None:
         """One partition's part is over: the mark is reached, or there is an error."""
@@ -50,10 +46,25 @@ class WaitingRequest:
 
     def _time_out(self) -> None:
         for queue, _, answer in self._parts:
-            left = [entry for entry in queue if entry[2] is not answer]
-            if len(left) < len(queue):
-                queue[:] = left
+            if leave(queue, self, answer):
                 self.settle(answer, ErrorCode.REQUEST_TIMED_OUT)
+
+
+def wait_in(queue: Queue, offset: int, waiting: Any, answer: Any) -> None:
+    """Have `waiting.settle(answer, code)` called once the queue's mark has reached the offset, or cannot any more."""
+    entry = (offset, waiting, answer)
+    if queue and queue[-1][0] > offset:
+        insort(queue, entry, key=_offset)  # a batch that was sent again
+    else:
+        queue.append(entry)
+
+
+def leave(queue: Queue, waiting: Any, answer: Any = None) -> bool:
+    """Wait no longer; False where that was over already."""
+    left = [entry for entry in queue if entry[1] is not waiting or entry[2] is not answer]
+    was_there = len(left) < len(queue)
+    queue[:] = left
+    return was_there
 
 
 def _offset(entry: tuple[int, Any, Any]) -> int:

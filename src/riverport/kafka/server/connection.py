@@ -51,7 +51,11 @@ _PRODUCE = 0
 _PENDING = -1
 
 
-class _Started:
+LATER = b""
+"""What a lane says that has taken a request with `defer`, and answers it with `deliver`."""
+
+
+class Started:
     """A request whose answer is not sent: `parts` is None until it is there."""
 
     __slots__ = ("api_key", "future", "hurry", "parts")
@@ -60,7 +64,7 @@ class _Started:
         self.api_key = api_key
         self.future = future
         self.hurry: Callable[[], None] | None = None
-        self.parts: list[Any] | None = None
+        self.parts: Sequence[Any] | None = None
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -69,7 +73,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, listener: "Listener") -> None:
         self.listener = listener
         self.server = listener.server
-        self._lane = listener.dispatch.lane
+        self._lanes = listener.dispatch.lanes
         self.peer_host = "?"
         self.peer_port = 0
         self.principal_type = "User"
@@ -83,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end = 0
         self._large: memoryview | None = None  # a frame that outgrew the buffer
         self._large_filled = 0
-        self._started: deque[_Started] = deque()
+        self._started: deque[Started] = deque()
         self._out: list[Any] = []  # chunks of answers to be written when this turn of reading ends
         self._out_bytes = 0
         self._out_has_slices = False
@@ -180,6 +184,25 @@ class Connection(asyncio.BufferedProtocol):
         if self._held:
             self._held = False
             self._drain()
+
+    def defer(self, api_key: int) -> Started:
+        """A place in the order of the answers, for one that `deliver` brings."""
+        started = Started(api_key)
+        self._started.append(started)
+        return started
+
+    def deliver(self, started: Started, parts: Sequence[Any]) -> None:
+        """The answer to a request that was started before. No other request starts before the loop's next turn."""
+        if self.closed:
+            return
+        started.parts = parts
+        self.last_active_ms = self.server.now_ms()
+        while self._started and (parts_ := self._started[0].parts) is not None:
+            self._started.popleft()
+            self._put_out(parts_)
+        self._flush()
+        if self._end or self._large is not None or self._read_paused or self._doomed or self._ended:
+            asyncio.get_running_loop().call_soon(self._drain)
 
     @property
     def is_idle(self) -> bool:
@@ -288,8 +311,10 @@ class Connection(asyncio.BufferedProtocol):
             return True
         last = self._started[-1]
         if last.hurry is not None:
-            last.hurry()
-            last.hurry = None
+            hurry, last.hurry = last.hurry, None
+            hurry()
+            if not self._started:
+                return True
         # Apache Kafka starts a connection's next request when the last is answered. Produce behind Produce may
         # overtake nothing: both are appended in order, and only their acknowledgement waits.
         return api_key == _PRODUCE and self._started[-1].api_key == _PRODUCE and len(self._started) < MAX_STARTED
@@ -321,10 +346,12 @@ class Connection(asyncio.BufferedProtocol):
     # --- one request
 
     def _process(self, buffer: memoryview, start: int, stop: int) -> None:
-        if self._lane is not None and not self._started:
-            answer = self._lane.serve(buffer, start, stop)
+        lane = self._lanes.get(buffer[start + 1]) if stop - start > 1 and not buffer[start] else None
+        if lane is not None:
+            answer = lane.serve(buffer, start, stop, self)
             if answer is not None:
-                self._put_out((answer,))
+                if answer is not LATER:
+                    self._answer([answer])
                 return
         frame = buffer[start:stop]
         header, pos = read_request_header(frame)
@@ -349,7 +376,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer(self, parts: list[Any]) -> None:
         if self._started:
-            done = _Started(_PRODUCE)
+            done = Started(_PRODUCE)
             done.parts = parts
             self._started.append(done)
         else:
@@ -365,7 +392,7 @@ class Connection(asyncio.BufferedProtocol):
             self._flush()  # the transport may now say that this is enough for the moment
 
     def _wait_for(self, future: "asyncio.Future[Any]", request: Request, operation: "Operation") -> None:
-        started = _Started(_PENDING if request.is_pending else request.api_key, future)
+        started = Started(_PENDING if request.is_pending else request.api_key, future)
         started.hurry = request.hurry
         self._started.append(started)
 

@@ -8,12 +8,13 @@ import asyncio
 import struct
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.server import api as api_modules
-from riverport.kafka.server.connection import framed
+from riverport.kafka.server.connection import Connection, framed
+from riverport.kafka.server.follower_lane import FollowerLane
 from riverport.kafka.server.produce_lane import ProduceLane
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import codec
@@ -27,6 +28,15 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 Handler = Callable[["Broker", Request], Any]
+
+
+class Lane(Protocol):
+    """A short way for the ordinary requests of one API."""
+
+    def serve(self, buffer: memoryview, start: int, stop: int, connection: Connection) -> bytes | None:
+        """The whole answer to the request in buffer[start:stop], or LATER; None where it is to go the general way."""
+        ...
+
 
 RequestFilter = Callable[[Request, Api, Callable[[], Any]], Any]
 """Stands between connection and handler for tests: gets the request and a call that runs the handler.
@@ -146,7 +156,9 @@ class Dispatch:
     def __init__(self, broker: "Broker", listener_kind: str) -> None:
         self._broker = broker
         self.kind = listener_kind
-        self.lane = ProduceLane(broker) if listener_kind == "broker" else None
+        self.lanes: dict[int, Lane] = {}  # by API key
+        if listener_kind == "broker":
+            self.lanes = {ApiKey.PRODUCE: ProduceLane(broker, self), ApiKey.FETCH: FollowerLane(broker, self)}
         self._operations: dict[int, Operation | None] = {}
         self._served: dict[int, tuple[int, int]] | None = None
 

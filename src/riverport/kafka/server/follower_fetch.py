@@ -10,10 +10,11 @@ Bytes answer a waiting fetch, watermarks only travel with the next answer.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from riverport.base.files import StorageError
 from riverport.kafka.log import Isolation, Log
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.replica.progress import Contact
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
 REPLICA_STATE_SINCE = 15
+Told = tuple[Fetched, Log | None, Any]
+"""What an answer says of a partition: its log, whose watermarks are told, and records; or None, and a whole answer."""
 
 
 def replica_of(request: Request) -> tuple[int, int]:
@@ -49,10 +52,17 @@ class FollowerSession(Contact):
         self.replica_id = replica_id
         self.broker_epoch = -1
         self.news: dict[Fetched, None] = {}  # the longest unanswered first
-        self.waiting: _FollowerFetch | None = None
+        self.waiting: FollowerFetch | None = None
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
+
+    def asked(self, named: Iterable[Fetched], broker_epoch: int, now_ms: float) -> None:
+        """A request names these partitions."""
+        self.broker_epoch = broker_epoch
+        self.fetched_ms = now_ms
+        for item in named:
+            self.news[item] = None
 
     # --- what happens to its partitions
 
@@ -87,6 +97,8 @@ class FollowerSession(Contact):
                 follower.contact = None
 
     def close(self, items: Iterable[Fetched]) -> None:
+        if self.waiting is not None:
+            self.waiting.finish(True)
         for item in items:
             self.forget(item)
         if self._timer is not None:
@@ -94,7 +106,7 @@ class FollowerSession(Contact):
 
     # --- waiting
 
-    def wait(self, fetch: "_FollowerFetch", max_wait_ms: int) -> None:
+    def wait(self, fetch: "FollowerFetch", max_wait_ms: int) -> None:
         """Hold a fetch back. A timer outlives the fetch that it was set for: most are answered long before."""
         self.waiting = fetch
         self._deadline = self._loop.time() + max_wait_ms / 1000
@@ -123,59 +135,66 @@ def start(
 ) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
     """Serve a follower's request that names these partitions, of which the session, if there is one, knows."""
     replica_id, broker_epoch = replica_of(request)
+    body: m.FetchRequest = request.body
     follower: FollowerSession | None = None if session is None else session.follower
     if follower is None or follower.replica_id != replica_id:
         follower = FollowerSession(broker.loop, replica_id)
         if session is not None:
             session.follower = follower
             named = list(session.partitions.values())
-    follower.broker_epoch = broker_epoch
-    follower.fetched_ms = request.received_ms
-    for item in named:
-        follower.news[item] = None
-    answer = _FollowerFetch(broker, request, follower, session, full).start()
-    if session is None:
-        if isinstance(answer, asyncio.Future):
-            answer.add_done_callback(lambda _: follower.close(named))
-        else:
+    follower.asked(named, broker_epoch, request.received_ms)
+    session_id = 0 if session is None else session.id
+
+    def response_to(told: list[Told]) -> m.FetchResponse:
+        answers = [(item, answer_of(item, log, found)) for item, log, found in told]
+        return response_of(broker, request, session_id, answers)
+
+    fetch = FollowerFetch(broker, follower, request.version, body.min_bytes, body.max_bytes, full=full)
+    has_partitions = session is None or bool(session.partitions)
+    told = fetch.start(body.max_wait_ms if has_partitions else 0)
+    if told is not None:
+        if session is None:
             follower.close(named)
-    return answer
+        return response_to(told)
+    future: asyncio.Future[m.FetchResponse] = broker.loop.create_future()
+    if session is None:
+        future.add_done_callback(lambda _: follower.close(named))
+    fetch.reply = lambda told: None if future.done() else future.set_result(response_to(told))
+    # A follower that has learnt of more partitions says so at once.
+    request.hurry = partial(fetch.finish, True)
+    return future
 
 
-class _FollowerFetch:
-    """One request on its way to an answer."""
+class FollowerFetch:
+    """One request on its way to an answer, which `reply` is told once there is one."""
 
-    __slots__ = (
-        "_body", "_broker", "_follower", "_full", "_missing_bytes", "_request", "_session", "_waking", "future",
-    )  # fmt: skip
+    __slots__ = ("_broker", "_follower", "_full", "_max_bytes", "_min_bytes", "_missing_bytes", "_version", "_waking",
+                 "reply")  # fmt: skip
 
     def __init__(
-        self, broker: "Broker", request: Request, follower: FollowerSession, session: Session | None, full: bool
+        self, broker: "Broker", follower: FollowerSession, version: int, min_bytes: int, max_bytes: int, *, full: bool
     ) -> None:
         self._broker = broker
-        self._request = request
-        self._body: m.FetchRequest = request.body
         self._follower = follower
-        self._session = session
-        self._full = full
+        self._version = version
+        self._min_bytes = min_bytes
+        self._max_bytes = min(max_bytes, broker.fetch_max_bytes)
+        self._full = full  # every partition is answered, also those without news
         self._waking = False
         self._missing_bytes = 0
-        self.future: asyncio.Future[Any] | None = None
+        self.reply: Callable[[list[Told]], None] = _nobody
 
-    def start(self) -> m.FetchResponse | asyncio.Future[m.FetchResponse]:
-        follower, max_wait_ms = self._follower, self._body.max_wait_ms
+    def start(self, max_wait_ms: int) -> list[Told] | None:
+        """The answer, None where it has to wait."""
+        follower = self._follower
         if follower.waiting is not None:
             follower.waiting.finish(True)  # its connection is gone, and nobody has told us yet
-        has_partitions = self._session is None or bool(self._session.partitions)
-        found = self._look(max_wait_ms <= 0 or not has_partitions, is_first=True)
+        found = self._look(max_wait_ms <= 0, is_first=True)
         if not isinstance(found, int):
             return found
         self._missing_bytes = found
-        self.future = self._broker.loop.create_future()
-        # A follower that has learnt of more partitions says so at once.
-        self._request.hurry = partial(self.finish, True)
         follower.wait(self, max_wait_ms)
-        return self.future
+        return None
 
     def arrived(self, size: int) -> None:
         """`size` bytes were appended to one of the partitions (0: look again)."""
@@ -186,62 +205,55 @@ class _FollowerFetch:
 
     def finish(self, at_last: bool) -> None:
         """Answer if there is enough by now, or in any case."""
-        future = self.future
-        assert future is not None
-        if future.done():
-            if self._follower.waiting is self:
-                self._follower.waiting = None
-            return
+        if self._follower.waiting is not self:
+            return  # it is answered
         self._waking = False
-        try:
-            found = self._look(at_last, is_first=False)
-        except Exception as error:
-            self._follower.waiting = None
-            future.set_exception(error)
-            return
+        found = self._look(at_last, is_first=False)
         if isinstance(found, int):
             self._missing_bytes = found
         else:
             self._follower.waiting = None
-            future.set_result(found)
+            self.reply(found)
 
-    def _look(self, at_last: bool, *, is_first: bool) -> m.FetchResponse | int:
+    def _look(self, at_last: bool, *, is_first: bool) -> list[Told] | int:
         """The answer, or how many bytes are missing until there may be one.
 
         Only the first look takes the fetch offsets as acknowledgements: they were true when the request came.
         """
-        left = min(self._body.max_bytes, self._broker.fetch_max_bytes)
-        answers: list[tuple[Fetched, Answer]] = []
+        left = self._max_bytes
+        told: list[Told] = []
         quiet: list[tuple[Fetched, Log]] = []
         total, at_once = 0, False
         for item in list(self._follower.news):
-            found = self._read(item, left, total == 0, is_first)
-            if not isinstance(found, Answer):
-                quiet.append((item, found))
+            log, found = self._read(item, left, total == 0, is_first)
+            if log is None:
+                at_once = True
+                told.append((item, None, found))
+            elif found:
+                told.append((item, log, found))
+                size = len(found)
+                total += size
+                left = max(left - size, 0)
+            else:
+                quiet.append((item, log))
                 # Records were deleted: who waits for all replicas to do so shall not wait for the next append.
-                at_once = at_once or -1 < item.told_log_start_offset < found.log_start_offset
-                continue
-            answers.append((item, found))
-            size = len(found.records) if found.records else 0
-            at_once = at_once or size == 0
-            total += size
-            left = max(left - size, 0)
-        if at_last or at_once or total >= self._body.min_bytes:
-            return self._respond(answers, quiet)
-        return self._body.min_bytes - total
+                at_once = at_once or -1 < item.told_log_start_offset < log.log_start_offset
+        if at_last or at_once or total >= self._min_bytes:
+            return self._told(told, quiet)
+        return self._min_bytes - total
 
-    def _read(self, item: Fetched, max_bytes: int, min_one: bool, is_first: bool) -> Answer | Log:
-        """The answer for a partition; only its log, where there is no more to tell than watermarks."""
-        follower, version = self._follower, self._request.version
+    def _read(self, item: Fetched, max_bytes: int, min_one: bool, is_first: bool) -> tuple[Log | None, Any]:
+        """The log of a partition, and what it has for the follower; or None, and an answer that says why it has not."""
+        follower = self._follower
         try:
-            partition = partition_of(self._broker, item, version)
+            partition = partition_of(self._broker, item, self._version)
             if item.watched is not partition:
                 follower.watch(item, partition)
                 follower.news[item] = None
             log = partition.leader_log(item.leader_epoch)
             progress = partition.follower(follower.replica_id, knows_epoch=item.leader_epoch >= 0)
             if item.last_fetched_epoch >= 0 and (answer := diverging(log, item)) is not None:
-                return answer
+                return None, answer
             records: Any = b""
             if item.offset != log.log_end_offset and not self._must_rest(partition):
                 most = max(min(max_bytes, item.max_bytes), 0)
@@ -249,11 +261,13 @@ class _FollowerFetch:
                 records = info.records
             if is_first:
                 self._acknowledge(partition, log, progress, item)
+        except StorageError as error:
+            self._broker.file_failed(error)
+            lost = ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
+            return None, failed(self._broker, item, lost, self._version)
         except ApiError as error:
-            return failed(self._broker, item, error, version)
-        if not records:
-            return log
-        return _answer(item, log, records)
+            return None, failed(self._broker, item, error, self._version)
+        return log, records
 
     def _must_rest(self, partition: Partition) -> bool:
         """Whether the follower is throttled now. One in sync never is: it would fall out of sync by that (KIP-73)."""
@@ -279,10 +293,13 @@ class _FollowerFetch:
         if partition.deletions:
             confirm_deletions(partition)
 
-    def _respond(self, answers: list[tuple[Fetched, Answer]], quiet: list[tuple[Fetched, Log]]) -> m.FetchResponse:
-        session, news = self._session, self._follower.news
+    def _told(self, told: list[Told], quiet: list[tuple[Fetched, Log]]) -> list[Told]:
+        """What the answer says, with the watermarks that have moved; the follower knows of it from now on."""
+        news = self._follower.news
         if (quota := self._broker.replication.leader_quota).is_active:
-            sizes = (len(a.records or b"") for item, a in answers if quota.is_throttled(item.topic or "", item.index))
+            sizes = (
+                len(found) for item, log, found in told if log and quota.is_throttled(item.topic or "", item.index)
+            )
             quota.record(sum(sizes), self._broker.clock.mono_ms())
         for item, log in quiet:
             if (
@@ -290,18 +307,30 @@ class _FollowerFetch:
                 or item.high_watermark != log.high_watermark
                 or item.told_log_start_offset != log.log_start_offset
             ):
-                answers.append((item, _answer(item, log, b"")))
+                item.high_watermark, item.told_log_start_offset = log.high_watermark, log.log_start_offset
+                told.append((item, log, b""))
             if item.offset == log.log_end_offset:
                 news.pop(item, None)
-        for item, answer in answers:
-            # With an error the watermark is unknown, and told again once it is over.
-            item.high_watermark, item.told_log_start_offset = answer.high_watermark, answer.log_start_offset
-            if answer.records and news.pop(item, self) is None:
+        for item, given, found in told:
+            if given is None:
+                # With an error the watermark is unknown, and told again once it is over.
+                item.high_watermark, item.told_log_start_offset = found.high_watermark, found.log_start_offset
+            elif found:
+                item.high_watermark, item.told_log_start_offset = given.high_watermark, given.log_start_offset
+                news.pop(item, None)
                 news[item] = None  # behind all others, until the follower says that it has it
-        return response_of(self._broker, self._request, 0 if session is None else session.id, answers)
+        return told
 
 
-def _answer(item: Fetched, log: Log, records: Any) -> Answer:
+def _nobody(told: list[Told]) -> None:
+    """Where the answer goes before anybody has said where it is to go."""
+
+
+def answer_of(item: Fetched, log: Log | None, found: Any) -> Answer:
+    """A partition's part of an answer in the general form."""
+    if log is None:
+        assert isinstance(found, Answer)
+        return found
     return Answer(
         item.index,
         ErrorCode.NONE,
@@ -309,5 +338,5 @@ def _answer(item: Fetched, log: Log, records: Any) -> Answer:
         log.last_stable_offset,
         log.log_start_offset,
         aborted_transactions=None,
-        records=records,
+        records=found,
     )

@@ -79,6 +79,14 @@ def _piece(buf: memoryview, pos: int, size: int) -> memoryview:
     return buf[pos : pos + size]
 
 
+def read_timeout(buffer: Buffer, start: int) -> int:
+    """How long the request that `read` has read from `start` on may wait for its acknowledgement, in milliseconds."""
+    (client_size,) = _SHORT.unpack_from(buffer, start + _HEADER.size - _SHORT.size)
+    # Behind the header are two bytes in every version, tags and transactional id or the latter alone; then come acks.
+    found: int = _INT.unpack_from(buffer, start + _HEADER.size + max(client_size, 0) + 4)[0]
+    return found
+
+
 def answer_packer(version: int, topic: str | bytes) -> Callable[[int, int, int, int, int], bytes]:
     """Writes whole answer frames for one topic: (correlation id, partition, first offset, append time, log start).
 

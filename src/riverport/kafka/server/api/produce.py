@@ -70,14 +70,14 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
         return None
     if unacknowledged:
         waiting = WaitingRequest(
-            broker.loop, unacknowledged, body.timeout_ms, lambda: _respond(broker, request, topics)
+            broker.loop, unacknowledged, body.timeout_ms, lambda: respond(broker, request, topics)
         )
         return _after(flushes, waiting.future, broker.loop) if flushes else waiting.future
-    response = _respond(broker, request, topics) if failed else m.ProduceResponse(topics)
+    response = respond(broker, request, topics) if failed else m.ProduceResponse(topics)
     return _after(flushes, response, broker.loop) if flushes else response
 
 
-def _respond(broker: "Broker", request: Request, topics: list[_TopicAnswer]) -> m.ProduceResponse:
+def respond(broker: "Broker", request: Request, topics: list[_TopicAnswer]) -> m.ProduceResponse:
     """The answer, with the leaders to turn to where this broker is none."""
     response = m.ProduceResponse(topics)
     if request.version < _HINTS_SINCE:
