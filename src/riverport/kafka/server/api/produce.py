@@ -69,9 +69,7 @@ def handle(broker: "Broker", request: Request) -> m.ProduceResponse | asyncio.Fu
             request.connection.finish()
         return None
     if unacknowledged:
-        waiting = WaitingRequest(
-            broker.loop, unacknowledged, body.timeout_ms, lambda: respond(broker, request, topics)
-        )
+        waiting = WaitingRequest(broker.loop, unacknowledged, body.timeout_ms, lambda: respond(broker, request, topics))
         return _after(flushes, waiting.future, broker.loop) if flushes else waiting.future
     response = respond(broker, request, topics) if failed else m.ProduceResponse(topics)
     return _after(flushes, response, broker.loop) if flushes else response
