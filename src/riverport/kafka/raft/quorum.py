@@ -45,7 +45,6 @@ from riverport.kafka.raft.voters import Address, ReplicaKey
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 
-ERRANDS = (m.UpdateRaftVoterRequest, m.AddRaftVoterRequest, m.RemoveRaftVoterRequest)
 START_SPREAD_MS = 30
 """Voters that start together do not all ask for votes at the same moment."""
 ELECTION_STEP_MS = 50
@@ -138,7 +137,7 @@ class Quorum(Replica):
                 return self._answer_end(request)
         raise AssertionError(f"no request of the quorum: {request}")
 
-    def _answer_vote(self, request: m.VoteRequest) -> m.VoteResponse:
+    def _answer_vote(self, request: "m.VoteRequest") -> "m.VoteResponse":
         if request.cluster_id is not None and request.cluster_id != self.cluster_id:
             return m.VoteResponse(ErrorCode.INCONSISTENT_CLUSTER_ID)
         asked = make.partition_of(request.topics)
@@ -167,7 +166,7 @@ class Quorum(Replica):
             return False
         return self.voted is None or self.voted.covers(candidate)
 
-    def _answer_begin(self, request: m.BeginQuorumEpochRequest) -> m.BeginQuorumEpochResponse:
+    def _answer_begin(self, request: "m.BeginQuorumEpochRequest") -> "m.BeginQuorumEpochResponse":
         if request.cluster_id is not None and request.cluster_id != self.cluster_id:
             return m.BeginQuorumEpochResponse(ErrorCode.INCONSISTENT_CLUSTER_ID)
         told = make.partition_of(request.topics)
@@ -180,7 +179,7 @@ class Quorum(Replica):
                 wrong = ErrorCode.INVALID_VOTER_KEY
         return make.begin_answer(wrong or ErrorCode.NONE, self.standing)
 
-    def _answer_end(self, request: m.EndQuorumEpochRequest) -> m.EndQuorumEpochResponse:
+    def _answer_end(self, request: "m.EndQuorumEpochRequest") -> "m.EndQuorumEpochResponse":
         if request.cluster_id is not None and request.cluster_id != self.cluster_id:
             return m.EndQuorumEpochResponse(ErrorCode.INCONSISTENT_CLUSTER_ID)
         told = make.partition_of(request.topics)
@@ -203,7 +202,7 @@ class Quorum(Replica):
             return
         to, request = found
         self._outbox.reached(to)
-        if isinstance(request, ERRANDS):
+        if isinstance(request, m.UpdateRaftVoterRequest | m.AddRaftVoterRequest | m.RemoveRaftVoterRequest):
             return  # what has come of it is in the log, and it is asked again while it has not
         if response.error_code:
             self._refused(to)
@@ -262,7 +261,7 @@ class Quorum(Replica):
         self._learn(epoch, leader_id, make.endpoint_of(endpoints, leader_id) or fallback)
         return True
 
-    def _vote_answered(self, to: Address, request: m.VoteRequest, response: m.VoteResponse) -> None:
+    def _vote_answered(self, to: Address, request: "m.VoteRequest", response: "m.VoteResponse") -> None:
         told, role = make.partition_of(response.topics), self._role
         # Who votes for an election need not be told, nor believed, who led before: its word is about the next leader.
         is_same_epoch = told is not None and told.leader_epoch == self.epoch
@@ -293,7 +292,7 @@ class Quorum(Replica):
         elif isinstance(role, Resigned) and (voter := self._voter_at(to)) in role.unaware and voter is not None:
             role.unaware.remove(voter)
 
-    def _fetch_answered(self, to: Address, response: m.FetchResponse) -> None:
+    def _fetch_answered(self, to: Address, response: "m.FetchResponse") -> None:
         partition, before = make.partition_of(response.responses), self._role
         told = partition.current_leader if partition is not None else None
         # A leader that does not say where it is (Fetch before v16) is the one that was asked.
@@ -323,7 +322,7 @@ class Quorum(Replica):
             self._leader_gone(role, self._turn() * ELECTION_STEP_MS)
         self._refused(to)
 
-    def _slice_answered(self, to: Address, response: m.FetchSnapshotResponse) -> None:
+    def _slice_answered(self, to: Address, response: "m.FetchSnapshotResponse") -> None:
         partition, role = make.partition_of(response.topics), self._role
         told = partition.current_leader if partition is not None else None
         if told is None or not self._heed(told.leader_epoch, told.leader_id, response.node_endpoints):
@@ -410,7 +409,7 @@ class Quorum(Replica):
                 due_ms = min(due_ms, self._send_when_ready(voter.address, make_vote))
         return due_ms
 
-    def _vote_maker(self, voter: ReplicaKey, end: LogEnd, *, is_pre_vote: bool) -> Callable[[], m.VoteRequest]:
+    def _vote_maker(self, voter: ReplicaKey, end: LogEnd, *, is_pre_vote: bool) -> "Callable[[], m.VoteRequest]":
         return lambda: make.vote_request(self.cluster_id, self.epoch, self.own, voter, end, is_pre_vote=is_pre_vote)
 
     def _poll_following(self, role: Following) -> float:
@@ -459,7 +458,7 @@ class Quorum(Replica):
                 due_ms = min(due_ms, self._send_when_ready(voter.address, self._begin_maker(voter.key)))
         return due_ms
 
-    def _begin_maker(self, voter: ReplicaKey) -> Callable[[], m.BeginQuorumEpochRequest]:
+    def _begin_maker(self, voter: ReplicaKey) -> "Callable[[], m.BeginQuorumEpochRequest]":
         return lambda: make.begin_request(self.cluster_id, self.epoch, self.own.id, voter, self.endpoints)
 
     def _poll_resigned(self, role: Resigned) -> float:
@@ -474,7 +473,7 @@ class Quorum(Replica):
                 due_ms = min(due_ms, self._send_when_ready(address, lambda: self._end(role)))
         return due_ms
 
-    def _end(self, role: Resigned) -> m.EndQuorumEpochRequest:
+    def _end(self, role: Resigned) -> "m.EndQuorumEpochRequest":
         return make.end_request(self.cluster_id, self.epoch, self.own.id, role.successors, self.endpoints)
 
     def _send_when_ready(self, to: Address, request: Callable[[], Any]) -> float:

@@ -23,7 +23,7 @@ class LogEnd(NamedTuple):
 
 def vote_request(
     cluster_id: str, epoch: int, own: ReplicaKey, voter: ReplicaKey, end: LogEnd, *, is_pre_vote: bool
-) -> m.VoteRequest:
+) -> "m.VoteRequest":
     of = m.VoteRequest
     partition = of.PartitionData(0, epoch, own.id, own.directory, voter.directory, end.epoch, end.offset, is_pre_vote)
     return of(cluster_id, voter.id, [of.TopicData(TOPIC, [partition])])
@@ -31,7 +31,7 @@ def vote_request(
 
 def begin_request(
     cluster_id: str, epoch: int, leader_id: int, voter: ReplicaKey, endpoints: Iterable[Endpoint]
-) -> m.BeginQuorumEpochRequest:
+) -> "m.BeginQuorumEpochRequest":
     of = m.BeginQuorumEpochRequest
     partition = of.PartitionData(0, voter.directory, leader_id, epoch)
     listed = [of.LeaderEndpoint(*endpoint) for endpoint in endpoints]
@@ -40,7 +40,7 @@ def begin_request(
 
 def end_request(
     cluster_id: str, epoch: int, leader_id: int, successors: list[ReplicaKey], endpoints: Iterable[Endpoint]
-) -> m.EndQuorumEpochRequest:
+) -> "m.EndQuorumEpochRequest":
     of = m.EndQuorumEpochRequest
     candidates = [of.ReplicaInfo(*key) for key in successors]
     partition = of.PartitionData(0, leader_id, epoch, [key.id for key in successors], candidates)
@@ -50,7 +50,7 @@ def end_request(
 
 def fetch_request(
     cluster_id: str, epoch: int, own: ReplicaKey, end: LogEnd, high_watermark: int, max_bytes: int
-) -> m.FetchRequest:
+) -> "m.FetchRequest":
     of = m.FetchRequest
     partition = of.FetchPartition(
         0,
@@ -75,7 +75,7 @@ def fetch_request(
 
 def snapshot_request(
     cluster_id: str, epoch: int, own: ReplicaKey, id_: SnapshotId, position: int, max_bytes: int
-) -> m.FetchSnapshotRequest:
+) -> "m.FetchSnapshotRequest":
     of = m.FetchSnapshotRequest
     partition = of.PartitionSnapshot(0, epoch, of.SnapshotId(*id_), position, own.directory)
     return of(cluster_id, own.id, max_bytes, [of.TopicSnapshot(TOPIC, [partition])])
@@ -83,7 +83,7 @@ def snapshot_request(
 
 def update_voter_request(
     cluster_id: str, epoch: int, own: ReplicaKey, endpoints: Iterable[Endpoint], kraft_versions: tuple[int, int]
-) -> m.UpdateRaftVoterRequest:
+) -> "m.UpdateRaftVoterRequest":
     of = m.UpdateRaftVoterRequest
     listed = [of.Listener(*endpoint) for endpoint in endpoints]
     return of(cluster_id, epoch, own.id, own.directory, listed, of.KRaftVersionFeature(*kraft_versions))
@@ -91,14 +91,14 @@ def update_voter_request(
 
 def add_voter_request(
     cluster_id: str, own: ReplicaKey, endpoints: Iterable[Endpoint], timeout_ms: int
-) -> m.AddRaftVoterRequest:
+) -> "m.AddRaftVoterRequest":
     """Of a replica that adds itself: it will see in the log that it has a vote (KIP-1186)."""
     of = m.AddRaftVoterRequest
     listed = [of.Listener(*endpoint) for endpoint in endpoints]
     return of(cluster_id, timeout_ms, own.id, own.directory, listed, False)
 
 
-def remove_voter_request(cluster_id: str, key: ReplicaKey) -> m.RemoveRaftVoterRequest:
+def remove_voter_request(cluster_id: str, key: ReplicaKey) -> "m.RemoveRaftVoterRequest":
     return m.RemoveRaftVoterRequest(cluster_id, *key)
 
 
@@ -127,19 +127,19 @@ class Standing(NamedTuple):
     address: Address | None
 
 
-def vote_answer(code: ErrorCode, standing: Standing, granted: bool) -> m.VoteResponse:
+def vote_answer(code: ErrorCode, standing: Standing, granted: bool) -> "m.VoteResponse":
     of = m.VoteResponse
     partition = of.PartitionData(0, code, standing.leader_id, standing.epoch, granted)
     return of(0, [of.TopicData(TOPIC, [partition])], _endpoints(of, standing))
 
 
-def begin_answer(code: ErrorCode, standing: Standing) -> m.BeginQuorumEpochResponse:
+def begin_answer(code: ErrorCode, standing: Standing) -> "m.BeginQuorumEpochResponse":
     of = m.BeginQuorumEpochResponse
     partition = of.PartitionData(0, code, standing.leader_id, standing.epoch)
     return of(0, [of.TopicData(TOPIC, [partition])], _endpoints(of, standing))
 
 
-def end_answer(code: ErrorCode, standing: Standing) -> m.EndQuorumEpochResponse:
+def end_answer(code: ErrorCode, standing: Standing) -> "m.EndQuorumEpochResponse":
     of = m.EndQuorumEpochResponse
     partition = of.PartitionData(0, code, standing.leader_id, standing.epoch)
     return of(0, [of.TopicData(TOPIC, [partition])], _endpoints(of, standing))

@@ -6,7 +6,7 @@ it, whether it has a leader at all, and whom this replica has voted for.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from riverport.base.ids import ZERO_UUID
 from riverport.base.rng import Rng
@@ -23,8 +23,7 @@ PAUSE_BASE_MS = 50
 """The longest first pause after a lost election; it doubles with each further one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """`controller.quorum.*`, in milliseconds."""
 
     election_timeout_ms: int = 1000

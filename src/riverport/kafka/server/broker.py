@@ -56,13 +56,13 @@ from riverport.kafka.server.replication import Replication
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.server.settings_rules import unserved
 from riverport.kafka.server.topics import Topics
-from riverport.kafka.server.voter_changes import VoterChanges
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.group_shell import GroupShell
+    from riverport.kafka.server.voter_changes import VoterChanges
 
 log = get_logger(__name__)
 
@@ -122,7 +122,7 @@ class Broker:
         self._topic_defaults = topic_settings.broker_defaults(config.values)
         self._creating: set[str] = set()  # topics that are being made for clients that asked for them
         self.metadata_fetches = MetadataFetches(self)
-        self.voter_changes = VoterChanges(self)
+        self._voter_changes: VoterChanges | None = None
         self.lifecycle = Lifecycle(self)
         self.client_quotas = ClientQuotas(self)
         self.replica_moves = ReplicaMoves(self)
@@ -357,7 +357,8 @@ class Broker:
             await self.controller.close()
         if hasattr(self, "channel"):
             await self.channel.close()
-        await self.voter_changes.close()
+        if self._voter_changes is not None:
+            await self._voter_changes.close()
         if self._snapshots is not None:
             await self._snapshots.close()
         if hasattr(self, "metadata"):
@@ -509,6 +510,15 @@ class Broker:
 
     def finalized_features_epoch(self) -> int:
         return self.metadata.image.offset
+
+    @property
+    def voter_changes(self) -> "VoterChanges":
+        """Changes of the metadata quorum's voters; few nodes ever see one."""
+        if self._voter_changes is None:
+            from riverport.kafka.server.voter_changes import VoterChanges
+
+            self._voter_changes = VoterChanges(self)
+        return self._voter_changes
 
     @property
     def groups(self) -> "GroupShell":

@@ -8,8 +8,7 @@ the leader once everything of earlier epochs is committed, writes through `Metad
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from riverport.base.clock import Clock
 from riverport.base.files import Files, StorageError
@@ -39,16 +38,15 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """This node's place in the quorum."""
 
     key: ReplicaKey
     cluster_id: str
-    voters: VoterSet = field(default_factory=VoterSet)  # of a static quorum
+    voters: VoterSet = VoterSet()  # of a static quorum
     bootstrap: tuple[Address, ...] = ()
     may_lead: bool = True  # it has the controller role: what it fetches goes to the disk before it is acknowledged
-    timing: Timing = field(default_factory=Timing)
+    timing: Timing = Timing()
     request_timeout_ms: int = 2000
     max_bytes: int = 1024 * 1024
     kraft_versions: tuple[int, int] = (0, 1)
