@@ -145,6 +145,27 @@ def test_a_node_that_cannot_start_ends_the_others() -> None:
     assert "node 1 ended with exit code 1, it is given up: it could not start" in result.stderr
 
 
+@pytest.mark.slow
+def test_a_node_that_cannot_come_back_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    with up("--dir", str(tmp_path)) as cluster:
+        identity = tmp_path / "node-2" / "meta.properties"
+        kept = identity.read_text()
+        identity.write_text(kept.replace("node.id=2", "node.id=7"))
+        os.kill(cluster.nodes[2]["pid"], signal.SIGKILL)
+        until(lambda: cluster.status()[2]["state"] == "failed")
+        assert {id_: node["state"] for id_, node in cluster.status().items()} == {
+            1: "running",
+            2: "failed",
+            3: "running",
+        }
+        identity.write_text(kept)
+        assert cluster.cli("chaos", "start", "2").returncode == 0
+        assert cluster.status()[2]["state"] == "running"
+        said = cluster.stop()
+        assert "it was formatted for node 7, but node.id is 2" in said
+        assert "it is given up: it ended 4 times in a row before it answered" in said
+
+
 def test_wrong_settings_are_said_once_for_each_node() -> None:
     result = Cli()("up", "--brokers", "2", "--port", "0", "--override", "num.partitions=none")
     assert (result.returncode, result.stdout) == (1, "")

@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 
 PRELOADED = (
     "uvloop",
+    "encodings.idna",  # asyncio's connect asks for it
+    "tempfile",
     "riverport.cli.command",
     "riverport.cli.node_faults",
     "riverport.kafka.server.main",
     "riverport.kafka.server.broker",
+    "riverport.kafka.server.storage_format",
+    "riverport.kafka.server.api.api_versions",
+    "riverport.kafka.server.api.begin_quorum_epoch",
+    "riverport.kafka.server.api.vote",
 )
 """What a node has imported when it answers. One that there is not, such as uvloop, is left out."""
 LINE_BYTES_MAX = 64 * 1024

@@ -45,15 +45,15 @@ def run(words: list[str]) -> int:
     import logging
 
     logging.getLogger().setLevel(logging.CRITICAL)
-    if given.runs is None:
-        return _one(given)
-    return _many(given)
+    from riverport.sim.plants import planted
+
+    with planted(given.plant):
+        return _one(given) if given.runs is None else _many(given)
 
 
 def _one(given: argparse.Namespace) -> int:
     from riverport.sim.run import run as play
 
-    _plant(given)
     plan = _plan(given, given.seed or 1)
     _print_plan(plan)
     if given.logs:
@@ -78,7 +78,6 @@ def _many(given: argparse.Namespace) -> int:
         )
     _print_tally(tally)
     if tally.broken and not given.no_shrink:
-        _plant(given)
         _print_smaller(play(_plan(given, tally.broken[0].seed)))
     return _verdict(given, bool(tally.broken))
 
@@ -101,13 +100,6 @@ def _plan(given: argparse.Namespace, seed: int) -> "Plan":
     from riverport.sim.plan import plan_of
 
     return plan_of(seed, _shape(given))
-
-
-def _plant(given: argparse.Namespace) -> None:
-    if given.plant is not None:
-        from riverport.sim.plants import plant
-
-        plant(given.plant)
 
 
 def _show_logs() -> None:
