@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from errno import ENOENT
+from functools import cache
 from typing import Any
 
 from riverport.base.files import Files, StorageError
@@ -148,12 +149,13 @@ class LogManager:
 
     def load(self, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         """Open every partition's directory. Raises DuplicateLog, StorageError where no directory can be used."""
+        of_topic = cache(config_of)
         for directory in self.directories.values():
             if directory.failed is not None:
                 continue
             try:
                 for name in self.files.listdir(directory.path):
-                    self._load_one(directory, name, config_of, now_ms)
+                    self._load_one(directory, name, of_topic, now_ms)
                 self._lower_recovery_points(directory)
                 directory.loaded = True
             except DuplicateLog:

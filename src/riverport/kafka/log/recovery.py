@@ -68,7 +68,8 @@ def open_log(
         opened.add_segment(Segment(files, dir, log_start, now_ms))
         opened.active.file  # noqa: B018  the empty file is there as soon as the log is
     opened.log_start_offset = max(log_start, opened.segments[0].base_offset)
-    if clean and _trust(opened, names, recovery_point):
+    is_trusted = clean and _trust(opened, names, recovery_point)
+    if is_trusted:
         opened.recovery_point = opened.log_end_offset
         opened.place_is_synced = recovery_point > 0
     else:
@@ -78,7 +79,7 @@ def open_log(
     if opened.log_end_offset < log_start:
         log.warning("a log that ends below its start is begun anew", log=opened, end=opened.log_end_offset)
         opened.truncate_fully_and_start_at(log_start, now_ms)
-    _remove_stray_snapshots(opened)
+    _remove_stray_snapshots(opened, names if is_trusted else files.listdir(dir))
     _settle_epochs(opened)
     opened.update_high_watermark(high_watermark)
     return opened
@@ -116,7 +117,7 @@ def _trust(opened: Log, names: list[str], recovery_point: int) -> bool:
         else:
             opened.log_end_offset = _end_of(active)
         if _load_aborted(opened, opened.segments):
-            _replay_producers(opened, opened.log_end_offset)
+            _replay_producers(opened, opened.log_end_offset, names)
         else:
             _rebuild_aborted(opened, 0)
     except RecordError as error:
@@ -280,9 +281,12 @@ def _rebuild_aborted(opened: Log, first: int) -> None:
             opened.files.remove(path)
 
 
-def _replay_producers(opened: Log, newest: int) -> None:
-    """Producer state at the log's end: the newest usable snapshot at or below `newest`, and the batches behind it."""
-    snapshots = _offsets(_SNAPSHOT, opened.files.listdir(opened.dir))
+def _replay_producers(opened: Log, newest: int, names: list[str] | None = None) -> None:
+    """Producer state at the log's end: the newest usable snapshot at or below `newest`, and the batches behind it.
+
+    `names` are the directory's, where they are known.
+    """
+    snapshots = _offsets(_SNAPSHOT, opened.files.listdir(opened.dir) if names is None else names)
     start = opened.segments[0].base_offset
     for offset in [offset for offset in reversed(snapshots) if start <= offset <= newest]:
         if _load_snapshot(opened, offset):
@@ -314,10 +318,10 @@ def _load_snapshot(opened: Log, offset: int) -> bool:
     return True
 
 
-def _remove_stray_snapshots(opened: Log) -> None:
+def _remove_stray_snapshots(opened: Log, names: list[str]) -> None:
     """Keep the snapshots at the segments' base offsets and the newest one, as Kafka does."""
     bases = {segment.base_offset for segment in opened.segments}
-    snapshots = _offsets(_SNAPSHOT, opened.files.listdir(opened.dir))
+    snapshots = _offsets(_SNAPSHOT, names)
     for offset in snapshots:
         if offset not in bases and (offset != snapshots[-1] or offset < opened.active.base_offset):
             opened.files.remove(f"{opened.dir}/{file_name(offset, '.snapshot')}")

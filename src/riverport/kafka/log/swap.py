@@ -62,6 +62,8 @@ class Swap:
 def finish_swaps(files: Files, dir: str) -> list[str]:
     """Clear up what an interrupted deletion or compaction left in a log's directory; returns the names that remain."""
     names = files.listdir(dir)
+    if not any(name.endswith((SWAP, CLEANED, DELETED, ".tmp")) for name in names):
+        return names
     cleaned = [_base(name) for name in names if _is_of(name, CLEANED)]
     least = min(cleaned, default=None)
     swaps = []

@@ -158,6 +158,9 @@ class Topics:
 
     def _open(self, topic: TopicImage, index: int, registration: PartitionRegistration, *, is_new: bool) -> Log | None:
         broker = self._broker
+        found = broker.logs.get(topic.name, index)
+        if found is not None and found.topic_id == topic.id:
+            return found
         assigned = broker.directory_assignments.assigned(registration)
         wanted = broker.online_directory(assigned)
         if assigned != MIGRATING:
