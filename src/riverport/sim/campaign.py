@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from riverport.sim.plan import Shape, plan_of
-from riverport.sim.plants import plant
+from riverport.sim.plants import planted
 from riverport.sim.run import collect, run
 
 COLLECT_EVERY = 20
-"""Runs: each leaves some MB of what refers to itself."""
+"""Runs."""
 
 
 @dataclass(slots=True)
@@ -53,8 +53,8 @@ _worker: _Worker
 def _begin(shape: Shape | None, bug: str | None) -> None:
     global _worker
     gc.freeze()
-    if bug is not None:
-        plant(bug)
+    gc.disable()
+    planted(bug).__enter__()  # for as long as the process lives
     _worker = _Worker(shape)
 
 

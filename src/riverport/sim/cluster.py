@@ -205,6 +205,7 @@ class SimCluster:
             voted = json.loads(bytes(content))["votedId"] if path.endswith(QUORUM_STATE) else -1
             if voted not in (-1, node.number) and not self.is_healed and self._is_within_promise(fault):
                 node.disk.after_replace = None
+                self._cut_pairs(replace(fault, amount=1), [(host_of(voted), node.host)])
                 # Its answer leaves in the same turn of its loop, and still arrives.
                 self.world.after(0.0002, self._kill, again, node)
 

@@ -24,7 +24,7 @@ class Kind(Enum):
     """What can go wrong. The texts are those of a trace."""
 
     KILL = "killed"
-    CONTEST = "killed, and again after its vote, while the two others cannot hear each other"
+    CONTEST = "killed, and again after its vote, of which the others hear nothing from each other"
     POWER = "loses power"
     STOP = "is stopped cleanly"
     PAUSE = "is paused"
@@ -130,7 +130,7 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
     faults = [_fault(kind, nodes, rng) for kind in kinds]
     if shape is Shape.COMBINED and rng.random() < ELECTION_SHARE:
         at_s = round(rng.uniform(0.0, FAULTS_UNTIL_S), 3)
-        faults.append(Fault(at_s, Kind.CONTEST, 0, for_s=rng.uniform(0.3, 1.5), amount=rng.uniform(0.01, 0.1)))
+        faults.append(Fault(at_s, Kind.CONTEST, 0, for_s=rng.uniform(0.3, 1.5), amount=rng.uniform(0.02, 0.2)))
     faults.sort(key=lambda fault: fault.at_s)
     is_skewed = rng.random() < 0.5
     return Plan(

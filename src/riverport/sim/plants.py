@@ -9,33 +9,40 @@
 They replace functions of loaded modules; the production code knows nothing of them.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from riverport.kafka.controller.image import NO_LEADER
 from riverport.kafka.controller.partition_change import PartitionChange
 from riverport.kafka.raft import state
-from riverport.kafka.server import follower_fetch, metadata_shell
-from riverport.kafka.server.acknowledgements import WaitingRequest
+from riverport.kafka.server import acknowledgements, follower_fetch, metadata_shell, produce_lane
 from riverport.kafka.server.broker_watch import BrokerWatch
 
 
-def plant(name: str) -> None:
-    """From now on, the production code of this process has this bug."""
-    PLANTS[name]()
+@contextlib.contextmanager
+def planted(name: str | None) -> Iterator[None]:
+    """The production code of this process has this bug, or none, while the block runs."""
+    if name is not None:
+        PLANTS[name]()
+    try:
+        yield
+    finally:
+        while _replaced:
+            where, attribute, original = _replaced.pop()
+            setattr(where, attribute, original)
+
+
+_replaced: list[tuple[Any, str, Any]] = []
 
 
 def _ack_before_replication() -> None:
-    begin = WaitingRequest.__init__
+    def settle_at_once(queue: Any, offset: int, waiting: Any, answer: Any) -> None:
+        waiting.settle(answer, 0)
 
-    def begin_and_answer(self: WaitingRequest, loop: Any, parts: list[Any], timeout_ms: int, respond: Any) -> None:
-        begin(self, loop, parts, timeout_ms, respond)
-        for queue, _, answer in parts:
-            queue[:] = [entry for entry in queue if entry[2] is not answer]
-            self.settle(answer, 0)
-
-    _put(WaitingRequest, "__init__", begin_and_answer)
+    _put(acknowledgements, "wait_in", settle_at_once)
+    _put(produce_lane, "wait_in", settle_at_once)
 
 
 def _elect_outside_isr() -> None:
@@ -72,6 +79,7 @@ def _fence_by_rumour() -> None:
 
 def _put(where: Any, name: str, what: Any) -> None:
     assert hasattr(where, name), f"{where} has no {name} any more: this bug must be planted elsewhere"
+    _replaced.append((where, name, getattr(where, name)))
     setattr(where, name, what)
 
 

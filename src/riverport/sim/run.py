@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -46,7 +47,7 @@ def run(plan: Plan, told: Callable[[float, str], None] | None = None) -> Outcome
 
     cluster = SimCluster(plan, note)
     violation: Violation | None = None
-    with _collected_afterwards():
+    with _no_collector():
         try:
             _Run(cluster).play()
         except Violation as found:
@@ -62,10 +63,12 @@ def run(plan: Plan, told: Callable[[float, str], None] | None = None) -> Outcome
 
 
 def collect() -> None:
-    """Take back what ended runs have left; to be called between runs, now and then."""
+    """Take back what ended runs have left, some MB each; to be called between runs, now and then."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None  # coroutines of killed processes end as they can
     try:
-        gc.collect()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            gc.collect()
     finally:
         sys.unraisablehook = hook
 
@@ -191,7 +194,7 @@ def _values(log: object) -> dict[int, bytes]:
 
 
 @contextlib.contextmanager
-def _collected_afterwards() -> Iterator[None]:
+def _no_collector() -> Iterator[None]:
     """The collector would run what is left of killed processes in the middle of the others."""
     was_on = gc.isenabled()
     gc.disable()
