@@ -3,7 +3,7 @@
 Topic answers are made once and kept until the image changes their topic or any broker; encoding is the codec's work.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from riverport.kafka.controller.image import BrokerRegistration, MetadataImage, PartitionRegistration
 from riverport.kafka.controller.placement import is_online
@@ -25,6 +25,7 @@ class MetadataView:
     def __init__(self, internal_topics: frozenset[str]) -> None:
         self._image: MetadataImage | None = None
         self._internal = internal_topics
+        self.doubted: Container[int] = ()  # leaders that may have died a moment ago: clients are told of none
         self._topics: dict[tuple[str, str], _Topic] = {}
 
     def changed(self, image: MetadataImage, topics: Iterable[str] | None) -> None:
@@ -36,6 +37,10 @@ class MetadataView:
         stale = set(topics)
         for key in [key for key in self._topics if key[0] in stale]:
             del self._topics[key]
+
+    def forget(self) -> None:
+        """What topics are said to be is no longer right."""
+        self._topics.clear()
 
     # --- nodes
 
@@ -94,7 +99,7 @@ class MetadataView:
         alive = [id_ for id_ in partition.replicas if id_ in brokers and not brokers[id_].fenced]
         offline = [id_ for at, id_ in enumerate(partition.replicas) if self._is_offline(partition, at, listener)]
         leader, code = partition.leader, 0
-        if leader not in alive:
+        if leader not in alive or leader in self.doubted:
             leader, code = -1, ErrorCode.LEADER_NOT_AVAILABLE
         elif brokers[leader].endpoint(listener) is None:
             code = ErrorCode.LISTENER_NOT_FOUND

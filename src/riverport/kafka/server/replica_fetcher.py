@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
 from riverport.kafka.client.connection import Connection
-from riverport.kafka.client.errors import ClientError
+from riverport.kafka.client.errors import ClientError, Disconnected
 from riverport.kafka.replica import follower
 from riverport.kafka.replica.fetcher import Asked, Effect, Fetcher, FetchLimits, Refused, StartAt, Take, Truncate
 from riverport.kafka.replica.quota import ReplicationQuota
+from riverport.kafka.server.leader_doubts import LeaderDoubts
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -46,7 +47,7 @@ _EXPECTED = frozenset(
 class ReplicaFetcher:
     """Runs one `Fetcher` on one connection."""
 
-    def __init__(self, broker: "Broker", leader_id: int, number: int) -> None:
+    def __init__(self, broker: "Broker", leader_id: int, number: int, doubts: LeaderDoubts) -> None:
         config = broker.config
         self.leader_id = leader_id
         self.core = Fetcher(
@@ -60,6 +61,7 @@ class ReplicaFetcher:
             ),
         )
         self._broker = broker
+        self._doubts = doubts
         self._client_id = f"broker-{broker.node_id}-fetcher-{number}"
         self._timeout_ms: int = config["replica.socket.timeout.ms"]
         self._most_reconnect_ms: int = config["replica.fetch.backoff.ms"]
@@ -91,8 +93,12 @@ class ReplicaFetcher:
                 )
                 try:
                     self._told, pause_ms = "", 0
+                    self._doubts.settled(self.leader_id)
                     self.core.fetch_version = connection.version_for(ApiKey.FETCH)
                     await self._exchange(connection)
+                except Disconnected:
+                    self._doubts.connection_lost(self.leader_id)
+                    raise
                 finally:
                     self.core.disconnected()
                     await connection.close()

@@ -10,6 +10,7 @@ from zlib import crc32
 
 from riverport.kafka.replica import follower
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.leader_doubts import LeaderDoubts
 from riverport.kafka.server.replica_fetcher import ReplicaFetcher
 from riverport.kafka.wire.errors import ApiError
 
@@ -22,6 +23,8 @@ class ReplicaFetchers:
 
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
+        self._doubts = LeaderDoubts(broker.loop, broker.view.forget)
+        broker.view.doubted = self._doubts
         self._fetchers: dict[tuple[int, int], ReplicaFetcher] = {}
         self._of: dict[Partition, ReplicaFetcher] = {}
         self._count: int = broker.config["num.replica.fetchers"]
@@ -83,6 +86,7 @@ class ReplicaFetchers:
         fetchers = [*self._fetchers.values()]
         self._fetchers.clear()
         self._of.clear()
+        self._doubts.close()
         await asyncio.gather(*(fetcher.close() for fetcher in fetchers), *self._closing)
 
     def _fetcher(self, partition: Partition) -> ReplicaFetcher:
@@ -92,7 +96,7 @@ class ReplicaFetchers:
         key = (partition.leader_id, number)
         found = self._fetchers.get(key)
         if found is None:
-            found = self._fetchers[key] = ReplicaFetcher(self._broker, *key)
+            found = self._fetchers[key] = ReplicaFetcher(self._broker, *key, self._doubts)
         return found
 
     def _close(self, fetcher: ReplicaFetcher) -> None:
