@@ -12,6 +12,8 @@ from benchmarks.stage import Stage
 KILLS = 3
 BEFORE_A_KILL = 2
 """Seconds of producing before the leader is killed: connections and metadata are there by then."""
+GAP_MS = 100
+"""No acknowledgement for as long, and then one: that was it."""
 AFTER_A_KILL = 20
 """Twice what Apache Kafka takes to notice."""
 
@@ -27,9 +29,17 @@ def _kill_leader(stage: Stage, product: Product) -> Values:
         for _ in range(KILLS):
             leader = cluster.nodes[int(stage.client(cluster, "leader", topic="led")["leader"])]
             producer = stage.begin_client(
-                cluster, "gap", {"acks": "all"}, topic="led", size=100, gap=1, seconds=BEFORE_A_KILL + AFTER_A_KILL
+                cluster,
+                "gap",
+                {"acks": "all"},
+                topic="led",
+                size=100,
+                gap_ms=GAP_MS,
+                seconds=BEFORE_A_KILL + AFTER_A_KILL,
             )
             time.sleep(BEFORE_A_KILL)
+            if producer.poll() is not None:
+                raise load.LoadFailed("there was a gap before the leader was killed")
             leader.kill()
             gaps.append(load.finish(producer, cluster.check_alive)["gap_s"])
             leader.start()

@@ -13,8 +13,8 @@
  *     list     times=                                   metadata of every topic
  *     ready    partitions= [in_sync= seconds=]          tries until that many partitions have leaders, says when
  *     leader   topic=                                   the broker that leads the first partition
- *     gap      topic= size= gap= seconds=               one record in flight, for so long or until no acknowledgement has
- *                                                       come for `gap` seconds and then one has: the longest time without
+ *     gap      topic= size= gap_ms= seconds=            one record in flight, for so long or until no acknowledgement has
+ *                                                       come for `gap_ms` and then one has: the longest time without
  *
  * With `in_sync` a partition counts once that many of its replicas are in sync. `topic` names one topic, or with `topics` above 1 the prefix of TOPIC-0, TOPIC-1, ... Times are of CLOCK_MONOTONIC, which
  * all processes of a machine share. Values are lines of JSON, a ring of RING different ones, so that compression has
@@ -36,8 +36,8 @@ enum { RING = 1024, BATCH = 10000, STALL_S = 30, ERROR_SIZE = 512, MANY = 5000 }
 
 struct options {
     const char *mode, *bootstrap, *topic;
-    long records, size, topics, partitions, replicas, in_sync, warmup, times;
-    double seconds, gap;
+    long records, size, topics, partitions, replicas, in_sync, warmup, times, gap_ms;
+    double seconds;
 };
 
 static long acked, failed;
@@ -361,7 +361,7 @@ static void gap(rd_kafka_conf_t *conf, const struct options *o) {
     open_topic(rk, topic, ring, o->size, 60);
     double longest = 0, last = now_s(), end = last + o->seconds;
     long sent = 0;
-    while (last < end && longest < o->gap) {
+    while (last < end && longest * 1e3 < o->gap_ms) {
         acked = 0;
         send_one(topic, ring + (sent++ & (RING - 1)) * o->size, o->size);
         while (!acked && !failed) rd_kafka_poll(rk, 1000);
@@ -424,7 +424,7 @@ static void read_option(struct options *o, char *word) {
     else if (!strcmp(word, "warmup")) o->warmup = number(value);
     else if (!strcmp(word, "times")) o->times = number(value);
     else if (!strcmp(word, "seconds")) o->seconds = number(value);
-    else if (!strcmp(word, "gap")) o->gap = number(value);
+    else if (!strcmp(word, "gap_ms")) o->gap_ms = number(value);
     else fail(2, "unknown option: %s", word);
 }
 
@@ -435,7 +435,7 @@ int main(int count, char **words) {
     } modes[] = {{"produce", produce}, {"latency", latency},      {"consume", consume}, {"first", first},
                  {"create", create},   {"delete", delete_topics}, {"list", list},       {"ready", ready},
                  {"leader", leader},   {"gap", gap}};
-    struct options o = {.topic = "", .topics = 1, .replicas = 1, .records = 1, .size = 100, .times = 1, .seconds = 60, .gap = 60};
+    struct options o = {.topic = "", .topics = 1, .replicas = 1, .records = 1, .size = 100, .times = 1, .seconds = 60, .gap_ms = 1000};
     if (count < 2) fail(2, "usage: load MODE bootstrap=HOST:PORT [name=value ...] [-X key=value ...]");
     o.mode = words[1];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
