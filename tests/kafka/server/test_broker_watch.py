@@ -40,7 +40,14 @@ class Scene:
         self.image.brokers[1] = BrokerRegistration(1, EPOCH, bytes(16), endpoints, {}, None, fenced, False, ())
         self.fenced: list[tuple[int, int]] = []
         loop = asyncio.get_running_loop()
-        self.watch = BrokerWatch(loop, self.image, 9, lambda id_, epoch: self.fenced.append((id_, epoch)))
+        self.dropped: set[int] = set()
+        self.watch = BrokerWatch(
+            loop,
+            self.image,
+            9,
+            lambda id_, epoch: self.fenced.append((id_, epoch)),
+            lambda id_: id_ in self.dropped,
+        )
         self.link = connection()
         self.watch.heard(1, EPOCH, self.link)
 
@@ -136,6 +143,20 @@ def test_a_broker_that_lived_although_it_refused_is_not_given_up_again() -> None
 def test_a_new_controller_gives_up_who_refuses_and_stays_silent() -> None:
     async def work() -> None:
         scene = Scene(free_port())
+        scene.watch.begin()
+        assert await scene.settle() == [(1, EPOCH)]
+
+    run(work)
+
+
+def test_a_new_controller_gives_up_at_once_who_refuses_and_dropped_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(broker_watch, "SILENCE_MS", 3_600_000)
+
+    async def work() -> None:
+        scene = Scene(free_port())
+        scene.dropped.add(1)
         scene.watch.begin()
         assert await scene.settle() == [(1, EPOCH)]
 

@@ -5,8 +5,9 @@
     every one refuses                     no process has those ports: that incarnation is fenced
     one of them answers, or nobody does   it may live: its session decides, as in Apache Kafka
 
-A new controller has heard of nobody yet: it tries the listeners of who stays silent. Only the incarnation that was
-watched is ever fenced, and a broker that is heard of again after it was given up is never tried again.
+A new controller has heard of nobody yet: it tries the listeners of all, and gives up who refuses, and either stays
+silent or has just dropped a connection on which this node replicated from it. Only the incarnation that was watched is
+ever fenced, and a broker that is heard of again after it was given up is never tried again.
 """
 
 import asyncio
@@ -41,12 +42,19 @@ class BrokerWatch:
     """The active controller's eye on processes. `fence(id, epoch)` is called for an incarnation that is dead."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, image: MetadataImage, own_id: int, fence: Callable[[int, int], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        image: MetadataImage,
+        own_id: int,
+        fence: Callable[[int, int], None],
+        dropped: Callable[[int], bool],
     ) -> None:
+        """`dropped(id)`: whether a connection to one of its listeners, which was in use, has just ended."""
         self._loop = loop
         self._image = image
         self._own_id = own_id
         self._fence = fence
+        self._dropped = dropped
         self._links: dict[int, _Link] = {}
         self._given_up: dict[int, int] = {}  # broker -> epoch of the incarnation that was fenced here
         self._unpredictable: set[int] = set()  # their refusals mean nothing: they were given up, and lived
@@ -108,10 +116,11 @@ class BrokerWatch:
         return link is not None and link.connection is connection
 
     async def _try_silent(self, node: BrokerRegistration) -> None:
-        if not await self._refuses(node):
-            return
-        await asyncio.sleep(SILENCE_MS / 1000)
-        if node.id not in self._links and await self._refuses(node) and node.id not in self._links:
+        refuses = await self._refuses(node)
+        if refuses and not self._dropped(node.id):
+            await asyncio.sleep(SILENCE_MS / 1000)
+            refuses = node.id not in self._links and await self._refuses(node)
+        if refuses and node.id not in self._links:
             self._give_up(node)
 
     def _give_up(self, node: BrokerRegistration) -> None:

@@ -65,7 +65,9 @@ class Controller:
         self.client_quotas = ClientQuotas(image, _resolves)
         self.scram = Scram(image)
         self.mutations = MutationQuotas(node)
-        self.watch = BrokerWatch(node.loop, image, node.node_id, self._fence_incarnation)
+        self.watch = BrokerWatch(
+            node.loop, image, node.node_id, self._fence_incarnation, lambda id_: id_ in node.view.doubted
+        )
         self._incarnation_id = node.ids.uuid()
         self._registering: asyncio.Task[None] | None = None
 
