@@ -81,7 +81,13 @@ def trim(cluster: Cluster, clients: Clients, tools: Tools, tmp_path: Path) -> No
 
 
 def folders(cluster: Cluster) -> set[tuple[int, str]]:
-    return {(node.id, f.name) for node in cluster.nodes.values() for f in node.dir.glob(f"data*/{TOPIC}-*")}
+    """Those of replicas; what is about to be deleted has another name."""
+    return {
+        (node.id, folder.name)
+        for node in cluster.nodes.values()
+        for folder in node.dir.glob(f"data*/{TOPIC}-*")
+        if "." not in folder.name
+    }
 
 
 def wanted_folders(wanted: dict[int, list[int]]) -> set[tuple[int, str]]:

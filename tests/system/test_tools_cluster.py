@@ -109,7 +109,7 @@ def test_unclean_leader_election(cluster: Cluster, tools: Tools) -> None:
 
 def test_reassignment_with_a_throttle(cluster: Cluster, tools: Tools, tmp_path: Path) -> None:
     cluster.create_topic("moved", assignment=[[1, 2], [2, 3]])
-    fill(tools, "moved", records=2000, size=1000)
+    fill(tools, "moved", records=8000, size=1000)  # more than the first fetch takes, whatever the throttle
     file = tmp_path / "topics.json"
     file.write_text(json.dumps({"version": 1, "topics": [{"topic": "moved"}]}))
     words = ["--topics-to-move-json-file", str(file), "--broker-list", "1,2,3", "--generate"]
