@@ -59,6 +59,7 @@ class Uncommitted:
     def fail(self, error: Exception) -> None:
         if self.answer is not None and not self.answer.done():
             self.answer.set_exception(error)
+            self.answer.exception()  # who asked may be gone by now: nobody need look at it
 
 
 def not_controller() -> ApiError:
