@@ -128,7 +128,11 @@ class Supervisor:
     def _start(self, node: Supervised) -> None:
         inherited = [*self._own, *(other.process.link for other in self._nodes.values() if other.process is not None)]
         node.restarts.started()
-        node.state, node.faults, node.cut_ports, node.killed = "starting", [], [], False
+        node.state, node.faults, node.killed = "starting", [], False
+        if node.cut_ports:
+            # Others still are deaf to the process that is gone, and would never hear that it is.
+            node.cut_ports = []
+            self._tell_who_is_cut()
         node.process = process = fork_node(node.id, node.properties, self._cluster_id, inherited)
         self._selector.register(process.link, selectors.EVENT_READ, lambda: self._told(node, process))
 

@@ -343,6 +343,8 @@ class Broker:
         if tell and self.takes_leave and not self.failed.done():
             # While it still serves: clients are told who leads from now on, other brokers read of it from us.
             await self.lifecycle.leave()
+        if self.controller is not None:
+            await self.controller.close()
         await self.server.close()
         await self.housekeeping.stop()
         await self.compaction.stop()
@@ -353,8 +355,6 @@ class Broker:
         if self._groups is not None:
             await self._groups.close()
         await self.replica_fetchers.close()
-        if self.controller is not None:
-            await self.controller.close()
         if hasattr(self, "channel"):
             await self.channel.close()
         if self._voter_changes is not None:

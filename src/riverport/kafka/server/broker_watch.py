@@ -59,6 +59,7 @@ class BrokerWatch:
         self._given_up: dict[int, int] = {}  # broker -> epoch of the incarnation that was fenced here
         self._unpredictable: set[int] = set()  # their refusals mean nothing: they were given up, and lived
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
 
     def begin(self) -> None:
         """This node has become the active controller."""
@@ -85,11 +86,16 @@ class BrokerWatch:
                 self._start(self._try_lost(node, connection))
 
     async def close(self) -> None:
+        """Nobody is watched any more: connections that end now end because this node stops."""
+        self._is_closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._is_closed:
+            work.close()
+            return
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
