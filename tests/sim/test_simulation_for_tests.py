@@ -7,6 +7,7 @@ import pytest
 from riverport.kafka.client.consumer import Consumer
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.client.producer import Producer
+from riverport.sim.plan import Shape
 from riverport.testing import Simulation
 
 RECORDS = 30
@@ -61,6 +62,17 @@ def test_a_cluster_without_a_majority_acknowledges_nothing() -> None:
         cluster.heal()
         cluster.wait_in_sync()
         assert len(cluster.run(place(cluster, 2))) == 2
+
+
+@pytest.mark.parametrize("shape", list(Shape))
+def test_a_quiet_cluster_keeps_its_connections(shape: Shape) -> None:
+    with Simulation(seed=7, shape=shape) as cluster:
+        cluster.create_topic("orders")
+        cluster.wait_in_sync()
+        cluster.sleep(2)
+        before = cluster.connections()
+        cluster.sleep(10)
+        assert cluster.connections() == before
 
 
 def test_time_passes_only_when_it_is_told_to() -> None:

@@ -161,6 +161,11 @@ class Network:
             self._ends.setdefault(end.loop.host, {})[end] = None
         return near, far
 
+    def connections(self) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+        """(own, other) address of each open end, in order."""
+        ends = [end for of_host in self._ends.values() for end in of_host]
+        return sorted((end.get_extra_info("sockname"), end.get_extra_info("peername")) for end in ends)
+
     def ended(self, end: "SimTransport") -> None:
         self._ends[end.loop.host].pop(end, None)
 

@@ -121,6 +121,10 @@ class Simulation:
         """Until every broker is in service and every replica in sync."""
         self._until(lambda: self._cluster.lagging() is None, seconds)
 
+    def connections(self) -> list[tuple[tuple[str, int], tuple[str, int]]]:
+        """Both addresses of every connection that is open, seen from either side."""
+        return self._cluster.network.connections()
+
     def kill(self, node: int) -> None:
         """kill -9; it stays down until `start`."""
         self._cluster.note(f"node {node}: killed")

@@ -68,14 +68,14 @@ class QuorumNetwork:
             if (reason := str(error)) != self._told.get(to):
                 self._told[to] = reason
                 log.info("a replica of the metadata log cannot be reached", host=to.host, port=to.port, reason=reason)
-            self._leave(lane)
+            self._leave_lane()
             self._failed(serial, is_refused(error))
             return
         self._told.pop(to, None)
-        self._leave(lane)
+        self._leave_lane()
         self._answered(serial, response)
 
-    def _leave(self, lane: _Lane) -> None:
+    def _leave_lane(self) -> None:
         """What is sent in consequence of an answer finds its lane free, and takes the same connection."""
         task = asyncio.current_task()
         if task is not None:
