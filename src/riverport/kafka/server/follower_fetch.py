@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.files import StorageError
-from riverport.kafka.log import Isolation, Log
+from riverport.kafka.log import Log
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.replica.progress import Contact
 from riverport.kafka.server.acknowledgements import confirm_deletions
@@ -257,8 +257,7 @@ class FollowerFetch:
             records: Any = b""
             if item.offset != log.log_end_offset and not self._must_rest(partition):
                 most = max(min(max_bytes, item.max_bytes), 0)
-                info = log.read(item.offset, most, isolation=Isolation.LOG_END, min_one=min_one, to_send=True)
-                records = info.records
+                records = self._broker.replication.reads.read(log, item.offset, most, min_one)
             if is_first:
                 self._acknowledge(partition, log, progress, item)
         except StorageError as error:

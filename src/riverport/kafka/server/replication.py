@@ -14,6 +14,7 @@ from riverport.kafka.replica.partition import Partition
 from riverport.kafka.replica.quota import FOLLOWER, LEADER, ReplicationQuota
 from riverport.kafka.replica.selector import RACK_AWARE
 from riverport.kafka.server.isr_changes import IsrChanges
+from riverport.kafka.server.shared_reads import SharedReads
 from riverport.kafka.server.waiting import committed
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Replication:
             lambda id_: broker.metadata.image.brokers.get(id_),
         )
         self.isr_changes = IsrChanges(broker)
+        self.reads = SharedReads()
         self.leader_quota = self._quota(LEADER)
         self.follower_quota = self._quota(FOLLOWER)
         self.sends_to_near = broker.config["replica.selector.class"] == RACK_AWARE
