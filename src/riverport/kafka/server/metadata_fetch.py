@@ -130,17 +130,20 @@ class _Waiting:
         self._version = request.version
         self._body: m.FetchRequest = request.body
         self._partition = partition
-        self._timer = loop.call_later(self._body.max_wait_ms / 1000, self._finish)
+        self._timer = loop.call_later(self._body.max_wait_ms / 1000, self._expire)
 
     def look_again(self) -> None:
-        if _has_news(self._fetches._read(self._body, self._partition), self._partition):
-            self._finish()
+        answer = self._fetches._read(self._body, self._partition)
+        if _has_news(answer, self._partition):
+            self._answer(answer)
 
-    def _finish(self) -> None:
+    def _expire(self) -> None:
+        self._answer(self._fetches._read(self._body, self._partition))
+
+    def _answer(self, answer: Any) -> None:
         self._timer.cancel()
         self._fetches._waiting.pop(self, None)
         if not self.future.done():
-            answer = self._fetches._read(self._body, self._partition)
             self.future.set_result(self._fetches._response(self._version, answer))
 
 

@@ -135,9 +135,9 @@ class MetadataReplica:
                 for record in iter_records(raw, header):
                     yield record.offset, raft_control_message(record)
 
-    def _control_in_log(self) -> Iterator[tuple[int, Any]]:
-        """As `control_records`, of all that the log holds."""
-        for segment, header in self.log.headers():
+    def _control_in_log(self, start: int) -> Iterator[tuple[int, Any]]:
+        """As `control_records`, of all that the log holds from an offset on."""
+        for segment, header in self.log.headers(max(start, self.log.log_start_offset)):
             if header.is_control:
                 raw = segment.file.pread(header.size, header.position)
                 for message, offset in self._opened(segment.path_of(".log"), header, raw):
@@ -154,6 +154,12 @@ class MetadataReplica:
                 self.kraft_version = message.k_raft_version
             case m.VotersRecord():
                 self.voters = message
+
+    def remove_dropped(self) -> None:
+        """Remove the files of segments that a truncation has dropped: nobody reads them."""
+        for segment in self.log.take_dropped():
+            segment.remove_files()
+            segment.release()
 
     # --- the image
 

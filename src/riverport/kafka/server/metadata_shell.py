@@ -159,7 +159,7 @@ class MetadataShell(MetadataReplica):
         """Recover the log. A sole voter replays it and leads from then on; others hear what is committed."""
         self._open_log(clean=clean)
         self.history.begin(self.kraft_version, None if self.voters is None else voters_of(self.voters))
-        for offset, message in self._control_in_log():
+        for offset, message in self._control_in_log(self.image.offset + 1):
             self.history.note(offset, message)
         member = self._member
         self.quorum = Quorum(
@@ -491,6 +491,7 @@ class MetadataShell(MetadataReplica):
             raise StorageError("truncate", self._dir, 0, reason)
         log.warning("the metadata log diverged from the leader's and is truncated", offset=target, epoch=epoch)
         self.log.truncate_to(target)
+        self.remove_dropped()
         self.history.truncate_to(target)
         self._store()
 
@@ -525,5 +526,6 @@ class MetadataShell(MetadataReplica):
         self.replayer = Replayer(self.image)
         self.take_snapshot(id_, content)
         self.log.truncate_fully_and_start_at(id_.end_offset, self.clock.wall_ms())
+        self.remove_dropped()
         self.log.start_leader_epoch(id_.epoch)
         self.history.begin(self.kraft_version, None if self.voters is None else voters_of(self.voters))

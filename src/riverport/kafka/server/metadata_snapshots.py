@@ -152,8 +152,6 @@ class MetadataSnapshots:
         metadata = self._metadata
         metadata.log.delete_records(first.end_offset)
         drop_old_segments(metadata.log, metadata.clock.wall_ms())
-        for segment in metadata.log.take_dropped():
-            segment.remove_files()
-            segment.release()
+        metadata.remove_dropped()
         while metadata.snapshots[0] < first:
             self._files.remove(metadata.snapshot_path(metadata.snapshots.pop(0)))
