@@ -50,6 +50,7 @@ class _Batch:
     futures: list["asyncio.Future[Delivery]"] = field(default_factory=list)
     size: int = 0
     full: bool = False
+    failed: bool = False  # it was sent, and is to be sent again
     producer: tuple[int, int, int] | None = None  # id, epoch, base sequence: given at the first attempt, kept for all
     backoff: Backoff = field(default_factory=Backoff)
 
@@ -194,7 +195,7 @@ class Producer:
             for place, queue in self._queues.items():
                 if queue and place not in self._muted:
                     batch = queue[0]
-                    at = now if (batch.full or self._flushing) and not batch.producer else batch.ready_at
+                    at = now if (batch.full or self._flushing) and not batch.failed else batch.ready_at
                     if at <= now:
                         ready[place] = batch
                     else:
@@ -254,7 +255,7 @@ class Producer:
             passes = isinstance(outcome, PASSING) or (isinstance(outcome, Refused) and outcome.retriable)
             wait = batch.backoff.next_ms() / 1000
             if passes and now_s() + wait < batch.deadline:
-                batch.ready_at = now_s() + wait
+                batch.ready_at, batch.failed = now_s() + wait, True
                 return
             if self._idempotent:
                 # Sequences behind the lost batch would leave a gap: start again under a new id.
