@@ -14,7 +14,6 @@ from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.server import api as api_modules
 from riverport.kafka.server.connection import Connection, framed
-from riverport.kafka.server.follower_lane import FollowerLane
 from riverport.kafka.server.produce_lane import ProduceLane
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import codec
@@ -158,7 +157,7 @@ class Dispatch:
         self.kind = listener_kind
         self.lanes: dict[int, Lane] = {}  # by API key
         if listener_kind == "broker":
-            self.lanes = {ApiKey.PRODUCE: ProduceLane(broker, self), ApiKey.FETCH: FollowerLane(broker, self)}
+            self.lanes[ApiKey.PRODUCE] = ProduceLane(broker, self)
         self._operations: dict[int, Operation | None] = {}
         self._served: dict[int, tuple[int, int]] | None = None
 
@@ -196,12 +195,20 @@ class Dispatch:
             low, high = self.served()[api_key]
             if low <= version <= high:
                 found = Operation(self._broker, api, version, self._handler(api_key), for_clients=self.kind == "broker")
+                if api_key == ApiKey.FETCH and self.kind == "broker":
+                    self._open_follower_lane()
             elif api_key == ApiKey.API_VERSIONS:
                 # A client that is newer than the broker asks with an unknown version and is told the range in v0.
                 found = Operation(self._broker, api, 0, _unsupported_version, for_clients=False)
         if len(self._operations) < 4096:  # versions are a peer's bytes: do not let it fill the table
             self._operations[index] = found
         return found
+
+    def _open_follower_lane(self) -> None:
+        """With the first fetch, of whomever: its session may go on by the lane."""
+        from riverport.kafka.server.follower_lane import FollowerLane
+
+        self.lanes[ApiKey.FETCH] = FollowerLane(self._broker, self)
 
 
 BROKER_FIRST = frozenset((ApiKey.ALTER_CONFIGS, ApiKey.INCREMENTAL_ALTER_CONFIGS))

@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from riverport.kafka.replica import follower
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.leader_doubts import LeaderDoubts
-from riverport.kafka.server.replica_fetcher import ReplicaFetcher
 from riverport.kafka.wire.errors import ApiError
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
+    from riverport.kafka.server.replica_fetcher import ReplicaFetcher
 
 
 class ReplicaFetchers:
@@ -39,6 +38,8 @@ class ReplicaFetchers:
         self.unfollow(partition)
         if partition.log is None or partition.is_leader or partition.leader_id < 0:
             return
+        from riverport.kafka.replica import follower  # a broker that follows nobody pays for none of it
+
         try:
             follower.begin(partition, self._broker.clock.wall_ms())
         except ApiError:
@@ -89,17 +90,19 @@ class ReplicaFetchers:
         self._doubts.close()
         await asyncio.gather(*(fetcher.close() for fetcher in fetchers), *self._closing)
 
-    def _fetcher(self, partition: Partition) -> ReplicaFetcher:
+    def _fetcher(self, partition: Partition) -> "ReplicaFetcher":
         number = 0
         if self._count > 1:
             number = crc32(f"{partition.topic}-{partition.index}".encode()) % self._count
         key = (partition.leader_id, number)
         found = self._fetchers.get(key)
         if found is None:
+            from riverport.kafka.server.replica_fetcher import ReplicaFetcher
+
             found = self._fetchers[key] = ReplicaFetcher(self._broker, *key, self._doubts)
         return found
 
-    def _close(self, fetcher: ReplicaFetcher) -> None:
+    def _close(self, fetcher: "ReplicaFetcher") -> None:
         task = self._broker.loop.create_task(fetcher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
