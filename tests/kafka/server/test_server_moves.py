@@ -99,6 +99,19 @@ def test_a_partition_without_its_last_leader_waits_unless_an_unclean_election_is
     cluster.wait_until(lambda: now(cluster).recovering == 0, "the new leader to say that it has recovered")
 
 
+def test_an_unclean_election_is_held_as_soon_as_the_topic_allows_it(cluster: Cluster) -> None:
+    create(cluster, 1, 2)
+    cluster.kill(2)
+    cluster.wait_until(lambda: now(cluster).isr == (1,), "the follower to leave the ISR")
+    cluster.kill(1)
+    cluster.start(2)
+    assert cluster.leader_of("t") == -1
+    of = m.IncrementalAlterConfigsRequest
+    allow = of.AlterableConfig("unclean.leader.election.enable", 0, "true")
+    assert ask(cluster, of([of.AlterConfigsResource(2, "t", [allow])])).responses[0].error_code == 0
+    cluster.wait_until(lambda: now(cluster).leader == 2, "the other replica to lead")
+
+
 def test_the_last_leader_leads_again_when_it_is_back(cluster: Cluster) -> None:
     create(cluster, 1, 2)
     cluster.kill(2)

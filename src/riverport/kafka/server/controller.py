@@ -104,9 +104,11 @@ class Controller:
             await asyncio.gather(self._registering, return_exceptions=True)
 
     def _followed(self, image: MetadataImage, delta: MetadataDelta) -> None:
-        """An upgrade may have brought a record for what could not be told before."""
+        """What has just become possible is done at once."""
         if delta.features and self._node.node_id not in self._metadata.pending.controllers:
-            self.register_itself()
+            self.register_itself()  # an upgrade may have brought a record for it
+        if delta.configs:
+            self.revive()  # a topic may allow an election that it did not allow before
 
     def register_itself(self) -> "asyncio.Task[None]":
         """Note this controller's address and features in the metadata log, where the release has a record for it."""
@@ -228,7 +230,7 @@ class Controller:
 
     def revive(self) -> None:
         """A duty: partitions whose topics allow it get a leader that may lack records, rather than none."""
-        if self.is_active:
+        if self.is_active and self._metadata.pending.memberships.leaderless:
             self._repeat(self.elections.revive)
 
     def _repeat(self, decide: Callable[[], Outcome]) -> None:
