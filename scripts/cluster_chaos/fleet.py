@@ -92,6 +92,7 @@ class UpFleet:
         self._ask("resume", id)
 
     def cut(self, id: int) -> None:
+        self.revive(id)  # who leads may have said so before it has told its supervisor
         self._ask("cut", id)
 
     def mend(self, id: int) -> None:

@@ -159,7 +159,7 @@ class Supervisor:
     def _ended(self, node: Supervised, process: NodeProcess, status: int) -> None:
         self._selector.unregister(process.link)
         process.link.close()
-        node.process = None
+        node.process, node.faults = None, []
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
         if self._stopping_since is not None or not node.wanted:
             node.state = "stopped"
@@ -240,7 +240,7 @@ class Supervisor:
 
     def _start_stopped(self, node: Supervised) -> None:
         node.wanted = True
-        if node.process is not None and node.state != "stopping":
+        if node.process is not None and node.state not in ("stopping", "killed"):
             raise control.Refusal(f"node {node.id} runs")
         node.restarts = Restarts()
         node.state, node.due = "waiting", time.monotonic()
@@ -264,6 +264,8 @@ class Supervisor:
         node.faults = [fault for fault in node.faults if fault != "paused"]
 
     def _fault(self, node: Supervised, name: str, what: dict[str, Any]) -> None:
+        if node.state != "running":
+            raise control.Refusal(f"node {node.id} does not answer yet, it is {node.state}")
         self._running(node).ask(what)
         kind = name.split()[0]
         node.faults = [*(fault for fault in node.faults if not fault.startswith(kind)), name]
