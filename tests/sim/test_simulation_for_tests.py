@@ -31,6 +31,16 @@ async def read(cluster: Simulation, count: int = RECORDS) -> list[bytes | None]:
     return values
 
 
+async def place_when_gone(cluster: Simulation, idempotent: bool) -> int:
+    """Look at the topic, and send to it when its leader has been gone for a while."""
+    async with cluster.client() as client, Producer(client, acks=-1, idempotent=idempotent) as producer:
+        await client.topic("orders")
+        await asyncio.sleep(3)
+        await client.refresh(["orders"])
+        delivery = await producer.send("orders", value=b"y", partition=0)
+        return (await delivery).offset
+
+
 @pytest.mark.parametrize("node", [1, 2, 3])
 def test_a_producer_goes_on_when_any_node_dies(node: int) -> None:
     with Simulation(seed=node) as cluster:
@@ -62,6 +72,32 @@ def test_a_cluster_without_a_majority_acknowledges_nothing() -> None:
         cluster.heal()
         cluster.wait_in_sync()
         assert len(cluster.run(place(cluster, 2))) == 2
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_a_producer_of_a_partition_without_a_leader_waits_until_there_is_one(idempotent: bool) -> None:
+    with Simulation(seed=8) as cluster:
+        cluster.create_topic("orders", replication_factor=1)
+
+        async def leader() -> int:
+            async with cluster.client() as client:
+                return (await client.refresh(["orders"])).leader("orders", 0)
+
+        async def place() -> int:
+            async with cluster.client() as client, Producer(client, acks=-1, idempotent=idempotent) as producer:
+                delivery = await producer.send("orders", value=b"x", partition=0)
+                return (await delivery).offset
+
+        holder = cluster.run(leader())
+        process = cluster.begin(place())
+        assert cluster.wait(process) == 0
+        placing = cluster.begin(place_when_gone(cluster, idempotent))
+        cluster.sleep(1)
+        cluster.kill(holder)
+        cluster.sleep(5)
+        assert cluster.run(leader()) == -1
+        cluster.start(holder)
+        assert cluster.wait(placing) == 1
 
 
 @pytest.mark.parametrize("shape", list(Shape))
