@@ -127,6 +127,10 @@ def test_only_the_leader_decides_and_describes(controllers: Cluster) -> None:
             await set_config(node, "a")
         assert error.value.code == ErrorCode.NOT_CONTROLLER
         assert (await described(node)).error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+        async with await Connection.open("127.0.0.1", node.ports["CONTROLLER"]) as connection:
+            # The envelope itself is refused, so that the broker asks another controller and its client hears nothing.
+            answer = await connection.request(m.EnvelopeRequest(b"", b"", bytes(4)))
+        assert answer.error_code == ErrorCode.NOT_CONTROLLER
 
     controllers.run(other, refused)
     controllers.wait_until(lambda: level(controllers))

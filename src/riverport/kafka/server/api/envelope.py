@@ -1,7 +1,8 @@
 """Envelope v0 (KIP-590): a client's request that a broker hands on, with the client's principal and address.
 
 The request inside is served as if it had come to this listener, on behalf of who sent it. What is wrong with the
-envelope is its own error; what is wrong with the request is the answer inside.
+envelope is its own error; what is wrong with the request is the answer inside. That this node is not the active
+controller is the envelope's: the broker asks another one then, and its client never hears of it.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ class ForwardedClient:
 
 def handle(broker: "Broker", request: Request) -> m.EnvelopeResponse | asyncio.Future[m.EnvelopeResponse]:
     body: m.EnvelopeRequest = request.body
+    if not broker.metadata.is_active:
+        return m.EnvelopeResponse(error_code=ErrorCode.NOT_CONTROLLER)
     try:
         operation, inner = _opened(request, body)
         result = operation.handle(inner)
@@ -46,6 +49,9 @@ def handle(broker: "Broker", request: Request) -> m.EnvelopeResponse | asyncio.F
 
     def done(future: "asyncio.Future[Any]") -> None:
         if not answer.done():
+            if _has_moved(future):
+                answer.set_result(m.EnvelopeResponse(error_code=ErrorCode.NOT_CONTROLLER))
+                return
             try:
                 answer.set_result(_sealed(operation, inner, operation.result_of(future, inner)))
             except WireError as error:
@@ -53,6 +59,12 @@ def handle(broker: "Broker", request: Request) -> m.EnvelopeResponse | asyncio.F
 
     result.add_done_callback(done)
     return answer
+
+
+def _has_moved(done: "asyncio.Future[Any]") -> bool:
+    """Whether this node lost its lead before the request was through."""
+    error = None if done.cancelled() else done.exception()
+    return isinstance(error, ApiError) and error.code == ErrorCode.NOT_CONTROLLER
 
 
 def _opened(request: Request, body: m.EnvelopeRequest) -> tuple["Operation", Request]:
