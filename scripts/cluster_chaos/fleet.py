@@ -21,6 +21,8 @@ from riverport.kafka.client.errors import ClientError
 
 WAIT_S = 90.0
 POLL_S = 0.02
+ASK_AGAIN_S = 0.1
+"""The cluster itself is asked less often: who waits for it must not keep it busy."""
 
 Result = TypeVar("Result")
 
@@ -114,7 +116,7 @@ class UpFleet:
         return {node["id"]: node["state"] for node in self._ask("status")["nodes"]}
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
-        wait_until(condition, what)
+        wait_until(condition, what, POLL_S)
 
 
 class NamespaceFleet:
@@ -231,9 +233,10 @@ def brokers_of(bootstrap: str) -> list[int]:
         return []
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = WAIT_S) -> None:
-    deadline = time.monotonic() + timeout
+def wait_until(condition: Callable[[], bool], what: str, every: float = ASK_AGAIN_S) -> None:
+    """Raises Stuck."""
+    deadline = time.monotonic() + WAIT_S
     while not condition():
         if time.monotonic() > deadline:
-            raise Stuck(f"waited {timeout:.0f} s in vain for {what}")
-        time.sleep(POLL_S)
+            raise Stuck(f"waited {WAIT_S:.0f} s in vain for {what}")
+        time.sleep(every)
