@@ -1,21 +1,20 @@
 """One connection to one leader, over which a broker replicates the partitions that are led there.
 
-Each turn: every request that the core has is sent, answers are performed in their order, and the next request follows
-in the same turn of the loop, because its offsets are the acknowledgement of what was appended. What happens elsewhere
-(metadata, a failed directory) rings the bell.
+It connects, runs a `ReplicaExchange` until the connection is lost, and performs the effects of answers on partitions.
+What happens elsewhere (metadata, a failed directory) rings the bell.
 """
 
 import asyncio
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from riverport.base.logging import get_logger
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import ClientError, Disconnected
 from riverport.kafka.replica import follower
-from riverport.kafka.replica.fetcher import Asked, Effect, Fetcher, FetchLimits, Refused, StartAt, Take, Truncate
+from riverport.kafka.replica.fetcher import Effect, Fetcher, FetchLimits, Refused, StartAt, Take, Truncate
 from riverport.kafka.replica.quota import ReplicationQuota
 from riverport.kafka.server.leader_doubts import LeaderDoubts
+from riverport.kafka.server.replica_exchange import ReplicaExchange
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -69,7 +68,7 @@ class ReplicaFetcher:
         self._told = ""  # the last reason for not reaching the leader, so that it is logged once
         self._task = broker.loop.create_task(self._run())
 
-    def ring(self, _: object = None) -> None:
+    def ring(self) -> None:
         """There may be something to do."""
         bell = self._bell
         if bell is not None and not bell.done():
@@ -133,42 +132,12 @@ class ReplicaFetcher:
 
     async def _exchange(self, connection: Connection) -> None:
         """Send and answer until the connection is lost: raises ClientError then."""
-        pending: deque[tuple[Asked, asyncio.Future[Any], float]] = deque()
+        exchange = ReplicaExchange(self._broker, self.core, connection, self._timeout_ms, self._perform, self.ring)
         try:
-            await self._exchange_on(connection, pending)
+            while True:
+                await self._rest(exchange.run())
         finally:
-            for _, answer, _ in pending:
-                answer.cancel()
-
-    async def _exchange_on(
-        self, connection: Connection, pending: deque[tuple[Asked, asyncio.Future[Any], float]]
-    ) -> None:
-        core, clock = self.core, self._broker.clock
-        while True:
-            now_ms = clock.mono_ms()
-            while (asked := core.next_request(now_ms, self._broker.broker_epoch)) is not None:
-                answer = connection.post(asked.message)
-                answer.add_done_callback(self.ring)
-                pending.append((asked, answer, now_ms))
-            if not (pending and pending[0][1].done()):
-                await self._rest(self._next_ms(pending, now_ms))
-            while pending and pending[0][1].done():
-                asked, answer, _ = pending.popleft()
-                self._perform(core.answered(asked, answer.result(), clock.mono_ms()))
-                if not (pending and pending[0][1].done()):
-                    connection.recycle()
-            if pending and clock.mono_ms() - pending[0][2] >= self._timeout_ms:
-                raise ClientError(f"no answer within {self._timeout_ms} ms")
-            if connection.closed and not pending:
-                raise ClientError("the connection was closed")
-
-    def _next_ms(self, pending: deque[tuple[Asked, asyncio.Future[Any], float]], now_ms: float) -> float | None:
-        """Until when nothing happens by the clock."""
-        times = [pending[0][2] + self._timeout_ms] if pending else []
-        wake_ms = self.core.wake_ms()
-        if wake_ms is not None and wake_ms > now_ms:
-            times.append(wake_ms)
-        return min(times) - now_ms if times else None
+            exchange.close()
 
     # --- effects
 
