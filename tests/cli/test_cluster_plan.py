@@ -82,3 +82,8 @@ def test_a_single_brokers_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "meta.properties").write_text("version=1\n")
     with pytest.raises(Problem, match="holds the data of a single broker"):
         plan_cluster(str(tmp_path), 3, 0, [], {})
+
+
+def test_what_each_node_has_its_own_of_cannot_be_set_for_all(tmp_path: Path) -> None:
+    with pytest.raises(Problem, match=r"--override node\.id: with several brokers each has its own"):
+        plan_cluster(str(tmp_path), 3, 0, [], {"node.id": "7"})

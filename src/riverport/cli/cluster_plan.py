@@ -17,6 +17,19 @@ VOTERS = 3
 """Voters of the metadata quorum."""
 REPLICAS = 3
 """Replicas of topics that do not say how many, where there are so many brokers."""
+OWN_TO_EACH = (
+    "node.id",
+    "broker.id",
+    "process.roles",
+    "listeners",
+    "advertised.listeners",
+    "controller.listener.names",
+    "controller.quorum.voters",
+    "log.dirs",
+    "log.dir",
+    "metadata.log.dir",
+)
+"""Settings that cannot be the same for every node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +49,10 @@ def plan_cluster(
     """Brokers 1 to `brokers`, on `port` and those behind it, or on free ones where it is 0.
 
     A cluster that the directory holds already goes on, with more brokers where that is asked for. Raises Problem where
-    that cannot be, StorageError for a directory that cannot be read.
+    that cannot be, and for a setting that each node has its own of; StorageError for a directory that cannot be read.
     """
+    if taken := [key for key in OWN_TO_EACH if key in overrides]:
+        raise Problem(f"--override {taken[0]}: with several brokers each has its own")
     directory = os.path.abspath(directory)
     known = _nodes_of(directory)
     _check(directory, known, brokers)
