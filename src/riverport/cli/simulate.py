@@ -9,7 +9,7 @@ from riverport.cli.command import make_parser
 from riverport.cli.terminal import Progress, counted
 
 if TYPE_CHECKING:
-    from riverport.sim.campaign import Tally
+    from riverport.sim.campaign import Result, Tally
     from riverport.sim.plan import Plan
     from riverport.sim.run import Outcome
 
@@ -69,13 +69,20 @@ def _many(given: argparse.Namespace) -> int:
     from riverport.sim.campaign import campaign, results
     from riverport.sim.run import run as play
 
-    first = given.seed or 1
-    with Progress("simulating", given.runs) as progress:
-        tally = campaign(
-            results(first, given.runs, given.jobs, _shape(given), given.plant),
-            lambda _, result: progress.add(1),
-            stop_at_first=given.plant is not None,
-        )
+    first, rate = given.seed or 1, ""
+
+    def shown(runs: int) -> str:
+        return f"{runs}{rate}" if runs < given.runs else str(runs)
+
+    with Progress("simulating", given.runs, shown) as progress:
+
+        def told(tally: "Tally", result: "Result") -> None:
+            nonlocal rate
+            rate = f" ({tally.runs_per_s:.1f}/s, {tally.events_per_s:,.0f} events/s)"
+            progress.add(1)
+
+        found = results(first, given.runs, given.jobs, _shape(given), given.plant)
+        tally = campaign(found, told, stop_at_first=given.plant is not None)
     _print_tally(tally)
     if tally.broken and not given.no_shrink:
         _print_smaller(play(_plan(given, tally.broken[0].seed)))

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -55,6 +56,9 @@ def run(plan: Plan, told: Callable[[float, str], None] | None = None) -> Outcome
             note(f"VIOLATION {found}")
         except SimulationError as found:
             violation = Violation("no process spins", str(found))
+            note(f"VIOLATION {violation}")
+        except Exception as found:
+            violation = Violation("a run comes to its end", "".join(traceback.format_exception(found)).rstrip())
             note(f"VIOLATION {violation}")
         world = cluster.world
         outcome = Outcome(plan, violation, world.events, world.now, world.hash, trace)
