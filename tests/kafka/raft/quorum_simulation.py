@@ -7,6 +7,7 @@ every effect the promises of `Checker` are looked at.
 import heapq
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from operator import itemgetter
 from random import Random
@@ -15,17 +16,17 @@ from typing import Any
 from replicas import CLUSTER, address, directory, voter_set
 
 from riverport.base.ids import METADATA_TOPIC_ID
-from riverport.kafka.raft import events
+from riverport.kafka.raft import changes, events
 from riverport.kafka.raft.quorum import Quorum
 from riverport.kafka.raft.requests import LogEnd
 from riverport.kafka.raft.state import QuorumState
-from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterHistory
+from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, Voter, VoterHistory
 from riverport.kafka.records.batch import iter_headers
 from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.wire import codec
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import apis
-from riverport.kafka.wire.errors import ErrorCode
+from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 _Of = m.FetchResponse
 REQUEST_TIMEOUT_MS = 500
@@ -43,9 +44,10 @@ class DiskLog:
     def end(self) -> LogEnd:
         return LogEnd(self.batches[-1][0] if self.batches else 0, len(self.batches))
 
-    def append(self, epoch: int, value: bytes) -> None:
-        batch = build_batch([NewRecord(None, value)], base_offset=len(self.batches), leader_epoch=epoch)
-        self.batches.append((epoch, bytes(batch)))
+    def append(self, epoch: int, value: bytes) -> bytes:
+        batch = bytes(build_batch([NewRecord(None, value)], base_offset=len(self.batches), leader_epoch=epoch))
+        self.batches.append((epoch, batch))
+        return batch
 
     def end_of(self, epoch: int) -> tuple[int, int]:
         """(the greatest epoch not above `epoch`, where it ends)."""
@@ -99,11 +101,16 @@ class Node:
         self.life += 1
         self.high_watermark, self.due_ms = 0, -1.0
         self.kept.clear()
+        history = VoterHistory(voter_set(*self.voters))
+        if self.world.is_dynamic:
+            history.begin(1, voter_set(*self.voters, dynamic=True))
+        for offset in range(len(self.log.batches)):
+            self.note(history, offset)
         self.quorum = Quorum(
             ReplicaKey(self.id, directory(self.id)),
             CLUSTER,
             self.log,
-            VoterHistory(voter_set(*self.voters)),
+            history,
             self.world.random,
             self.state,
             endpoints=[Endpoint("C", *address(self.id))],
@@ -111,6 +118,12 @@ class Node:
         )
         self.step(events.Started())
         self.flush()
+
+    def note(self, history: VoterHistory, offset: int) -> None:
+        """Take the record at an offset into the history, if it is one about voters."""
+        record = self.world.voter_records.get(self.log.batches[offset][1])
+        if record is not None:
+            history.note(offset, record)
 
     def crash(self) -> None:
         self.quorum = None
@@ -151,6 +164,7 @@ class Node:
             self.step(events.Tick())
 
     def perform(self, effect: events.Effect) -> None:
+        assert self.quorum is not None
         match effect:
             case events.Persist(state):
                 assert self.state is None or state.leader_epoch >= self.state.leader_epoch
@@ -158,7 +172,7 @@ class Node:
             case events.Send(serial, to, request):
                 self.world.send(self, serial, to, request)
             case events.AppendLeaderChange(epoch, _, granting):
-                assert len(granting) > len(self.voters) // 2
+                assert len(granting) >= self.quorum.voters.majority
                 self.world.checker.leads(self.id, epoch, self.log)
                 self.log.append(epoch, b"leader")
                 self.flush()
@@ -171,11 +185,13 @@ class Node:
                     assert header.base_offset == len(self.log.batches)
                     piece = bytes(records[header.position : header.position + header.size])
                     self.log.batches.append((header.leader_epoch, piece))
+                    self.note(self.quorum.history, header.base_offset)
                 self.flush()
             case events.Truncate(epoch, offset):
                 target = min(offset, self.log.end_of(epoch)[1])
                 assert target >= self.high_watermark, "what is committed was cut off"
                 self.log.truncate(target)
+                self.quorum.history.truncate_to(target)
                 self.flush()
             case events.LostLead():
                 pass
@@ -198,6 +214,27 @@ class Node:
             self.log.append(self.quorum.epoch, value)
             self.flush()
             self.look_again()
+
+    def change_voters(self) -> None:
+        """A leader adds a replica that is level with it, or removes a voter, which may be itself."""
+        quorum, world = self.quorum, self.world
+        if quorum is None or quorum.leading is None:
+            return
+        voters = quorum.voters
+        id_ = world.random.choice(list(world.nodes))
+        with suppress(ApiError):
+            if voters.get(id_) is not None:
+                voters = changes.without(quorum, ReplicaKey(id_, directory(id_)))
+            else:
+                new = Voter(ReplicaKey(id_, directory(id_)), (Endpoint("C", *address(id_)),), (0, 1))
+                voters = changes.with_new(quorum, new, int(world.now_ms) + 1)
+        if voters != quorum.voters:
+            record = voters.record()
+            offset = len(self.log.batches)
+            world.voter_records[self.log.append(quorum.epoch, b"voters %d" % world.steps)] = record
+            quorum.history.note(offset, record)
+            self.step(events.VotersChanged())
+            self.flush()
 
     def serve(self, request: Any) -> Any:
         """The answer of a server whose quorum this is."""
@@ -246,8 +283,10 @@ class Node:
 class World:
     """`seed` decides everything: the rates of faults, and the faults."""
 
-    def __init__(self, seed: int, voters: int, observers: int = 0) -> None:
+    def __init__(self, seed: int, voters: int, observers: int = 0, *, is_dynamic: bool = False) -> None:
         self.random = Random(seed)
+        self.is_dynamic = is_dynamic
+        self.voter_records: dict[bytes, m.VotersRecord] = {}  # by the batch that stands for each
         self.now_ms = 0.0
         self.steps = 0
         self.checker = Checker()
@@ -278,6 +317,13 @@ class World:
         for node in self.nodes.values():
             self.at(self.random.uniform(0, 400), node.start)
         self.at(5, self.write)
+        if self.is_dynamic:
+            self.at(500, self.change_voters)
+
+    def change_voters(self) -> None:
+        for node in self.nodes.values():
+            node.change_voters()
+        self.at(self.random.uniform(50, 2_000), self.change_voters)
 
     def write(self) -> None:
         """Whoever believes to lead is given something to write."""
@@ -351,6 +397,8 @@ class World:
             sender.later(self.delay(), lambda: sender.step(events.Answered(serial, decoded)))
 
         self.at(self.delay(), arrived)  # also when the sender is gone by then
+        # Whoever crashes while it has a request does not answer it.
+        sender.later(2 * REQUEST_TIMEOUT_MS + 4 * self.slow_ms, lambda: sender.step(events.Failed(serial)))
 
     def delay(self) -> float:
         return self.random.uniform(0.1, self.slow_ms)

@@ -24,7 +24,11 @@ def address(id_: int) -> Address:
 
 def voter_set(*ids: int, dynamic: bool = False) -> VoterSet:
     return VoterSet(
-        Voter(ReplicaKey(id_, directory(id_)) if dynamic else ReplicaKey(id_), (Endpoint("C", *address(id_)),))
+        Voter(
+            ReplicaKey(id_, directory(id_)) if dynamic else ReplicaKey(id_),
+            (Endpoint("C", *address(id_)),),
+            (0, 1) if dynamic else (0, 0),
+        )
         for id_ in ids
     )
 

@@ -10,9 +10,10 @@ FAULTY_MS = 10_000
 HEALED_MS = 8_000
 
 
-def run(seed: int) -> World:
+def run(seed: int, *, is_dynamic: bool = False) -> World:
     """One run; raises AssertionError for a broken promise."""
-    world = World(seed, voters=3 if seed % 3 else 5, observers=seed % 2)
+    observers = 3 if is_dynamic else seed % 2
+    world = World(seed, voters=3 if seed % 3 else 5, observers=observers, is_dynamic=is_dynamic)
     world.start()
     world.run(FAULTY_MS)
     world.heal()
@@ -35,10 +36,16 @@ def test_whatever_happens_what_is_committed_stays_and_the_quorum_goes_on(seed: i
     demand_progress(run(seed))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_voters_come_and_go_amid_all_that(seed: int) -> None:
+    demand_progress(run(seed, is_dynamic=True))
+
+
 @pytest.mark.slow
-def test_many_more_schedules() -> None:
-    for seed in range(1_000, 1_300):
-        demand_progress(run(seed))
+@pytest.mark.parametrize("is_dynamic", [False, True])
+def test_many_more_schedules(is_dynamic: bool) -> None:
+    for seed in range(1_000, 1_200):
+        demand_progress(run(seed, is_dynamic=is_dynamic))
 
 
 def is_noticed(runs: int = 300) -> bool:
