@@ -393,3 +393,15 @@ def test_low_watermark_is_the_lowest_start_of_the_living() -> None:
     scene.leadership.followers[2].start_offset = 2
     scene.change(3, fenced=True)
     assert scene.partition.low_watermark == 2
+
+
+def test_metadata_that_tells_what_is_known_leaves_the_next_change_alone() -> None:
+    scene = Scene(isr=(1,))
+    first = scene.fetch(2, 0)
+    assert first is not None
+    scene.decide(first)
+    second = scene.leadership.maybe_expand(scene.log) or scene.fetch(3, 0)
+    assert second is not None
+    scene.learn((1, 2), partition_epoch=scene.partition.partition_epoch)
+    assert scene.leadership.pending is second
+    assert scene.leadership.maximal_isr == (1, 2, 3)

@@ -115,8 +115,9 @@ class Leading(RuleBasedStateMachine):
         scene = self.scene
         for id_ in FOLLOWERS:
             scene.change(id_, fenced=False)
+        while self.proposed:
+            self.decide(True)
         self._tell()
-        self.proposed.clear()
         for _ in range(4):
             for id_ in FOLLOWERS:
                 self.has[id_] = scene.log.log_end_offset

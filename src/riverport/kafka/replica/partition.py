@@ -104,9 +104,11 @@ class Partition:
         now_ms: float,
     ) -> bool:
         """Take over the partition's registration from the image; True where the leadership changed."""
-        if partition_epoch < self.partition_epoch:
-            return False  # the controller's answer to a change of the in-sync replicas was faster than the metadata log
         changed = (leader_id, leader_epoch) != (self.leader_id, self.leader_epoch)
+        if partition_epoch < self.partition_epoch or (partition_epoch == self.partition_epoch and not changed):
+            # The controller's answer to a change of the in-sync replicas was faster than the metadata log. The next
+            # change may be under way by now, and has to count until it is decided.
+            return False
         is_new_leader = not self.is_leader
         self.leader_id, self.leader_epoch, self.partition_epoch = leader_id, leader_epoch, partition_epoch
         self.replicas, self.isr = replicas, isr
