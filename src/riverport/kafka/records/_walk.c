@@ -35,14 +35,32 @@ read_varint(const uint8_t *p, const uint8_t *end, int max_bytes, int max_bits, i
     return NULL;
 }
 
+/* As read_varint; the lengths and deltas of nearly all records have at most three bytes. */
+static inline const uint8_t *
+read_short(const uint8_t *p, const uint8_t *end, int max_bytes, int max_bits, int64_t *out)
+{
+    if (end - p < 3)
+        return read_varint(p, end, max_bytes, max_bits, out);
+    uint32_t value = p[0];
+    if (value < 128) {
+        p += 1;
+    } else if (p[1] < 128) {
+        value = (value & 0x7F) | (uint32_t)p[1] << 7;
+        p += 2;
+    } else if (p[2] < 128) {
+        value = (value & 0x7F) | (uint32_t)(p[1] & 0x7F) << 7 | (uint32_t)p[2] << 14;
+        p += 3;
+    } else {
+        return read_varint(p, end, max_bytes, max_bits, out);
+    }
+    *out = (int64_t)(value >> 1) ^ -(int64_t)(value & 1);
+    return p;
+}
+
 static inline const uint8_t *
 read_int(const uint8_t *p, const uint8_t *end, int64_t *out)
 {
-    if (p < end && *p < 128) {
-        *out = (int64_t)(*p >> 1) ^ -(int64_t)(*p & 1);
-        return p + 1;
-    }
-    return read_varint(p, end, 5, 32, out);
+    return read_short(p, end, 5, 32, out);
 }
 
 /* Skips a length and that many bytes; a negative length, which stands for null, has none. */
@@ -59,6 +77,8 @@ static const uint8_t *
 skip_headers(const uint8_t *p, const uint8_t *end)
 {
     int64_t count, size;
+    if (end - p == 1 && *p == 0)
+        return end; /* none, as nearly always */
     p = read_int(p, end, &count);
     if (p == NULL || count < 0 || count > end - p)
         return NULL;
@@ -91,7 +111,7 @@ walk_records(const uint8_t *p, const uint8_t *end, int64_t count, struct found *
         if ((p = read_int(p, end, &size)) == NULL || size < 1 || size > end - p)
             return 0;
         const uint8_t *stop = p + size;
-        if ((p = read_varint(p + 1, stop, 10, 64, &timestamp)) == NULL || (p = read_int(p, stop, &offset)) == NULL
+        if ((p = read_short(p + 1, stop, 10, 64, &timestamp)) == NULL || (p = read_int(p, stop, &offset)) == NULL
             || (p = skip_field(p, stop, &key)) == NULL || (p = skip_field(p, stop, &value)) == NULL
             || (p = skip_headers(p, stop)) != stop)
             return 0;
