@@ -33,6 +33,7 @@ SETTINGS = {
     "min.insync.replicas": "2",
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "3",
+    "group.initial.rebalance.delay.ms": "0",
     "broker.session.timeout.ms": str(SESSION_MS),
     "broker.heartbeat.interval.ms": "400",
     "controller.quorum.election.timeout.ms": "300",

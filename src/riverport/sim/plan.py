@@ -39,6 +39,8 @@ class Kind(Enum):
     CLOCK_STEP = "clock steps"
 
 
+GROUP_SHARE = 0.2
+"""Of the plans, those in which a consumer is in a group."""
 ELECTION_SHARE = 0.15
 """Of the plans with several voters, those in which two of them want the vote of the third."""
 
@@ -103,6 +105,7 @@ class Plan:
     producers: int
     records: int  # of each producer
     consumers: int
+    groups: int  # groups of one consumer each, which commits what it has read
     topics: int  # that an administrator makes while all this goes on
     skews: tuple[float, ...]  # by how many seconds each node's wall clock is wrong
     rates: tuple[float, ...]  # how fast each node's clocks run
@@ -141,6 +144,7 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
         producers=rng.choice((1, 2)),
         records=rng.randint(8, 24),
         consumers=rng.choice((0, 1)),
+        groups=int(rng.random() < GROUP_SHARE),
         topics=rng.choice((0, 1, 2)),
         skews=tuple(rng.uniform(-60, 60) if is_skewed else 0.0 for _ in range(nodes)),
         rates=tuple(rng.uniform(0.95, 1.05) if is_skewed else 1.0 for _ in range(nodes)),

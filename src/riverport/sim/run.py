@@ -140,8 +140,21 @@ class _Run:
         for name, is_known in history.made.items():
             if is_known and name not in image.topics:
                 raise Violation("metadata is linearizable", f"topic {name} was acknowledged and is gone")
+        if history.committed:
+            self._check_commits()
         for index in range(cluster.plan.partitions):
             self._check_partition(index, image.topics[TOPIC].partitions[index].leader)
+
+    def _check_commits(self) -> None:
+        process = self.cluster.new_client()
+        asked = process.run(self.workload.last_commits(process))
+        self._until(asked.done, START_S, "the groups' commits are told")
+        for group, offsets in self.workload.history.committed.items():
+            for partition, offset in offsets.items():
+                if (now := asked.result()[group].get(partition, -1)) < offset:
+                    raise Violation(
+                        "commits are never lost", f"{group}: {offset} of {TOPIC}-{partition}, now it is {now}"
+                    )
 
     def _check_partition(self, index: int, leader: int) -> None:
         broker = self.cluster.nodes[leader].broker

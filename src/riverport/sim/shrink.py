@@ -35,7 +35,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield plan.without(fault)
     if any(plan.skews) or set(plan.rates) != {1.0}:
         yield replace(plan, skews=(0.0,) * len(plan.skews), rates=(1.0,) * len(plan.rates))
-    for name, least in (("consumers", 0), ("topics", 0), ("producers", 1), ("partitions", 1)):
+    for name, least in (("groups", 0), ("consumers", 0), ("topics", 0), ("producers", 1), ("partitions", 1)):
         if getattr(plan, name) > least:
             yield replace(plan, **{name: getattr(plan, name) - 1})
     if plan.records > 1:

@@ -39,7 +39,7 @@ class Simulation:
     ) -> None:
         """`settings` are added to every node's."""
         nodes = 3 + (shape is Shape.SEPARATE)
-        plan = Plan(seed, shape, 3, 1, 0, 0, 0, 0, (0.0,) * nodes, (1.0,) * nodes, ())
+        plan = Plan(seed, shape, 3, 1, 0, 0, 0, 0, 0, (0.0,) * nodes, (1.0,) * nodes, ())
         self.trace: list[tuple[float, str]] = []
         self._cluster = SimCluster(plan, lambda line: self.trace.append((self.now, line)), settings or {})
         self._client = self._cluster.new_client()

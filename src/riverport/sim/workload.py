@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ from riverport.kafka.client.admin import Admin
 from riverport.kafka.client.client import Client
 from riverport.kafka.client.consumer import Consumer
 from riverport.kafka.client.errors import ClientError, Refused
+from riverport.kafka.client.offsets import committed_offsets
 from riverport.kafka.client.producer import Producer
 from riverport.kafka.wire.errors import ErrorCode
 from riverport.sim.cluster import SimCluster
@@ -32,6 +34,7 @@ class History:
     acknowledged: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # (partition, offset)
     consumed: dict[int, list[tuple[int, int, bytes | None]]] = field(default_factory=dict)
     """By consumer: (partition, offset, value) in the order of reading."""
+    committed: dict[str, dict[int, int]] = field(default_factory=dict)  # the last acknowledged commit of each group
     made: dict[str, bool] = field(default_factory=dict)  # topics that were asked for, and whether that was acknowledged
     surprises: list[str] = field(default_factory=list)  # answers that no order of what happened explains
 
@@ -57,6 +60,10 @@ class Workload:
         for number in range(plan.consumers):
             process = self.cluster.new_client()
             self.readers.append(process.run(self._consume(process, number)))
+
+        for number in range(plan.groups):
+            process = self.cluster.new_client()
+            self.readers.append(process.run(self._consume_in_group(process, f"group-{number}")))
 
     @property
     def is_done(self) -> bool:
@@ -129,6 +136,32 @@ class Workload:
                     await asyncio.sleep(PAUSE_S)
                     continue
                 consumed.extend((record.partition, record.offset, record.value) for record in records)
+
+    async def _consume_in_group(self, process: SimClient, group: str) -> None:
+        committed = self.history.committed[group] = {}
+        async with self._client(process) as client:
+            consumer = Consumer(client, group=group)
+            consumer.subscribe([TOPIC])
+            while True:
+                try:
+                    if not await consumer.poll(timeout_ms=1000):
+                        continue
+                    positions = {place[1]: consumer.position(*place) for place in consumer.assignment}
+                    await consumer.commit()
+                    committed.update(positions)
+                except ClientError as error:
+                    self.cluster.note(f"{group}: {error}")
+                    await asyncio.sleep(PAUSE_S)
+
+    async def last_commits(self, process: SimClient) -> dict[str, dict[int, int]]:
+        """What each group has committed, as its coordinator says now."""
+        found = {}
+        places = [(TOPIC, partition) for partition in range(self.cluster.plan.partitions)]
+        async with self._client(process) as client:
+            for group in self.history.committed:
+                offsets = await client.retrying(partial(committed_offsets, client, group, places))
+                found[group] = {place[1]: committed.offset for place, committed in offsets.items()}
+        return found
 
     # --- an administrator
 
