@@ -65,7 +65,11 @@ class UpFleet:
             words += ["--override", f"{key}={value}"]
         with (root / "nodes.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "riverport", *words], stdout=subprocess.PIPE, stderr=log, text=True
+                [sys.executable, "-m", "riverport", *words],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for this script alone
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -196,7 +200,9 @@ class NamespaceFleet:
     def _start(self, id_: int) -> None:
         words = [*self._network.prefix(f"node{id_}"), sys.executable, "-m", "riverport", "kafka", "start"]
         with (self._root / "nodes.log").open("ab") as log:
-            self._processes[id_] = subprocess.Popen([*words, str(self._file(id_))], stdout=log, stderr=log)
+            self._processes[id_] = subprocess.Popen(
+                [*words, str(self._file(id_))], stdout=log, stderr=log, start_new_session=True
+            )
 
     def _run(self, *words: str) -> None:
         subprocess.run([sys.executable, "-m", "riverport", "kafka", *words], check=True, capture_output=True)
