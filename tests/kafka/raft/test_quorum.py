@@ -416,6 +416,26 @@ def test_a_leader_without_a_vote_resigns_once_that_is_committed() -> None:
     assert replica.quorum.role == "resigned"
 
 
+def test_a_leader_that_alone_has_its_own_removal_is_elected_once_more_to_finish_it() -> None:
+    replica = Replica(1, 1, 2, end=LogEnd(4, 9), state=QuorumState(1, 4, data_version=1))
+    replica.history.begin(1, voter_set(1, 2, dynamic=True))
+    replica.history.note(8, voter_set(2, dynamic=True).record())
+    replica.start()
+    assert list(replica.sent) == [address(2)]
+    while replica.quorum.role == "unattached":
+        replica.step(Tick(), after_ms=100)
+    assert replica.quorum.role == "prospective"
+    answer_votes(replica, 2)
+    answer_votes(replica, 2)
+    assert replica.quorum.is_leader
+    assert replica.of(AppendLeaderChange) == [AppendLeaderChange(5, (2,), (2,))]
+    replica.log.end = LogEnd(5, 10)
+    replica.step(Stored(10))
+    assert not replica.of(Committed)
+    replica.step(ReplicaFetched(key(2), 10, 1_000))
+    assert [type(effect) for effect in replica.effects[:2]] == [Committed, LostLead]
+
+
 # --- without a vote
 
 

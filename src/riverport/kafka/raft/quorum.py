@@ -90,7 +90,7 @@ class Quorum(Replica):
     def _start(self) -> None:
         """Ask at once whether this replica would be elected: followers of a leader that is there say no."""
         if not self.is_voter:
-            self._role = Unattached(self._now_ms)
+            self._role = Unattached(self._election_deadline())
         elif self.voters.majority == 1:
             self._become_candidate(retries=0)
         else:
@@ -232,7 +232,7 @@ class Quorum(Replica):
             role.unreachable(voter)
             if not role.is_pre_vote and role.is_hopeless():
                 self._lose(role)
-        elif isinstance(role, Following) and to == role.address and refused and self.is_voter:
+        elif isinstance(role, Following) and to == role.address and refused and self.can_stand:
             # Nothing is gained by waiting for the fetch timeout.
             self._leader_gone(role, self._turn() * ELECTION_STEP_MS + self._rng.randrange(ELECTION_STEP_MS // 5))
         self._refused(to)
@@ -317,7 +317,7 @@ class Quorum(Replica):
 
     def _fetch_refused(self, to: Address, code: int) -> None:
         role = self._role
-        if code == ErrorCode.NOT_LEADER_OR_FOLLOWER and isinstance(role, Following) and self.is_voter:
+        if code == ErrorCode.NOT_LEADER_OR_FOLLOWER and isinstance(role, Following) and self.can_stand:
             # It led this epoch and does not any more: it was started anew, or has resigned.
             self._leader_gone(role, self._turn() * ELECTION_STEP_MS)
         self._refused(to)
@@ -373,11 +373,13 @@ class Quorum(Replica):
                 assert_never(self._role)
 
     def _poll_unattached(self, role: Unattached) -> float:
-        if not self.is_voter:
-            return self._ask_around(role)
-        if self._now_ms >= role.deadline_ms:
+        if self.can_stand and self._now_ms >= role.deadline_ms:
             self._become_prospective()
-        return role.deadline_ms
+            return role.deadline_ms
+        if self.is_voter:
+            return role.deadline_ms
+        due_ms = self._ask_around(role)
+        return min(due_ms, role.deadline_ms) if self.can_stand else due_ms
 
     def _ask_around(self, role: Unattached) -> float:
         """Whoever may know the leader is asked in turn, by a fetch: the leader itself answers it."""
@@ -413,7 +415,7 @@ class Quorum(Replica):
         return lambda: make.vote_request(self.cluster_id, self.epoch, self.own, voter, end, is_pre_vote=is_pre_vote)
 
     def _poll_following(self, role: Following) -> float:
-        deadline_ms = role.deadline_ms if self.is_voter else FOREVER
+        deadline_ms = role.deadline_ms if self.can_stand else FOREVER
         if self._now_ms >= deadline_ms:
             self._become_prospective()
             return deadline_ms

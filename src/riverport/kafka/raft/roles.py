@@ -125,6 +125,16 @@ class Replica:
         return self.voters.find(self.own) is not None
 
     @property
+    def can_stand(self) -> bool:
+        """Whether this replica may ask for votes: a voter, or one whose removal is not known to be committed.
+
+        That one may be alone in having the record that removes it, with a log that its voters cannot do without.
+        """
+        if self.is_voter:
+            return True
+        return self.history.offset >= self.high_watermark and self.history.previous.find(self.own) is not None
+
+    @property
     def is_leader(self) -> bool:
         return isinstance(self._role, Leading)
 
@@ -217,9 +227,12 @@ class Replica:
 
     def _ask_others(self) -> None:
         """A replica without a vote has lost its leader, or asked somebody who knows none."""
-        asked = self._role.asked + 1 if isinstance(self._role, Unattached) else 0
+        role = self._role
         self.leader_id, self.leader_address = -1, None
-        self._role = Unattached(self._now_ms, asked)
+        if isinstance(role, Unattached):
+            self._role = Unattached(role.deadline_ms, role.asked + 1)
+        else:
+            self._role = Unattached(self._election_deadline())
 
     def _persist(self) -> None:
         data_version = min(self.history.kraft_version, 1)
@@ -275,6 +288,8 @@ class Replica:
         self.leader_address = Address(self.endpoints[0].host, self.endpoints[0].port) if self.endpoints else None
         fetch_timeout_ms = self._timing.fetch_timeout_ms
         self._role = Leading(self.own, self.log.end.offset, self.voters, fetch_timeout_ms, self._now_ms)
+        if not self.is_voter:
+            self._role.resigns_after = self.log.end.offset
         self._persist()
         self._effects.append(AppendLeaderChange(self.epoch, self.voters.ids, granting))
 

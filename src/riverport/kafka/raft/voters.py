@@ -147,6 +147,11 @@ class VoterHistory:
         return self._sets[-1][1] if self._sets else self._static
 
     @property
+    def previous(self) -> VoterSet:
+        """The set before the newest, as far as that is known."""
+        return self._sets[-2][1] if len(self._sets) > 1 else self._static
+
+    @property
     def offset(self) -> int:
         """Where the newest set was written."""
         return self._sets[-1][0] if self._sets else -1
