@@ -61,6 +61,14 @@ def test_stopped_node_stays_stopped_until_it_is_started(cluster: Up) -> None:
     assert "node 3 runs" in cluster.cli("chaos", "start", "3").stderr
 
 
+def test_all_of_them_may_be_stopped_and_started(cluster: Up) -> None:
+    cluster.cli.ok("chaos", "stop", "1", "2", "3")
+    assert {node["state"] for node in cluster.status().values()} == {"stopped"}
+    cluster.cli.ok("chaos", "start", "1", "2", "3")
+    assert {node["state"] for node in cluster.status().values()} == {"running"}
+    assert all(answers(cluster, id_) for id_ in (1, 2, 3))
+
+
 def test_paused_node_accepts_and_does_not_answer(cluster: Up) -> None:
     cluster.cli.ok("chaos", "pause", "2")
     assert cluster.status()[2]["faults"] == ["paused"]

@@ -15,6 +15,8 @@ from riverport.cli.command import Problem
 
 LINE_BYTES_MAX = 64 * 1024
 ANSWER_S = 10.0
+ASKED_S = 1.0
+"""Who connects and does not ask holds up the supervisor for so long."""
 
 
 class Refusal(Exception):
@@ -44,7 +46,7 @@ def accept(listening: socket.socket) -> socket.socket | None:
     if uid not in (os.getuid(), 0):
         accepted.close()
         return None
-    accepted.settimeout(ANSWER_S)
+    accepted.settimeout(ASKED_S)
     return accepted
 
 

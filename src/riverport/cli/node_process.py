@@ -34,6 +34,8 @@ PRELOADED = (
 )
 """What a node has imported when it answers. One that there is not, such as uvloop, is left out."""
 LINE_BYTES_MAX = 64 * 1024
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+"""Those that the supervisor handles, and a node by itself."""
 
 
 class NodeProcess:
@@ -83,11 +85,16 @@ def fork_node(id_: int, properties: dict[str, str], cluster_id: str, inherited: 
     ours, theirs = socket.socketpair()
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        for held in (ours, *inherited):
-            held.close()
-        _be(id_, properties, cluster_id, theirs)
+    # A signal for the node must not meet the supervisor's handler in it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            for held in (ours, *inherited):
+                held.close()
+            _be(id_, properties, cluster_id, theirs)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     ours.setblocking(False)
     return NodeProcess(pid, ours)
@@ -101,8 +108,9 @@ def _be(id_: int, properties: dict[str, str], cluster_id: str, link: socket.sock
         # Ctrl-C goes to a terminal's foreground group: the supervisor alone hears it, and stops us in order.
         os.setpgid(0, 0)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         _name_process(f"riverport-{id_}")
         sys.stderr = cast(TextIO, stderr)
         status = _run(properties, cluster_id, link)

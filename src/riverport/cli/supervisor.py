@@ -62,6 +62,7 @@ class Supervisor:
         self._nodes = {id_: Supervised(id_, entries, plan.ports[id_]) for id_, entries in plan.nodes.items()}
         self._answered = answered
         self._announced = False
+        self._told_to_stop = False
         self._stopping_since: float | None = None
         self._status = 0
         self._selector = selectors.DefaultSelector()
@@ -74,10 +75,10 @@ class Supervisor:
             preload()
             for node in self._nodes.values():
                 self._start(node)
-            while any(node.process is not None or node.state == "waiting" for node in self._nodes.values()):
+            while not self._is_over():
                 self._turn()
             if self._stopping_since is None:
-                _say("no node runs any more")
+                _say("every node has been given up")
                 self._status = 1
             return self._status
         finally:
@@ -89,6 +90,12 @@ class Supervisor:
                 held.close()
 
     # --- what happens
+
+    def _is_over(self) -> bool:
+        """Nodes that were stopped one by one may be started again; those that were given up were the last."""
+        if self._stopping_since is None:
+            return all(node.state == "failed" for node in self._nodes.values())
+        return all(node.process is None for node in self._nodes.values())
 
     def _open(self) -> None:
         for node in self._nodes.values():
@@ -103,12 +110,18 @@ class Supervisor:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake us
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: self._stop_all())
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: object) -> None:
+        # It may come amid anything, a fork too: what there is to do is done in the next turn.
+        self._told_to_stop = True
 
     def _turn(self) -> None:
         """Wait for something, and see to it."""
         for key, _ in self._selector.select(self._patience()):
             key.data()
+        if self._told_to_stop:
+            self._stop_all()
         self._reap()
         now = time.monotonic()
         for node in self._nodes.values():
