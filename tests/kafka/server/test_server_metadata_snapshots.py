@@ -16,9 +16,10 @@ from riverport.kafka.log import LogConfig
 from riverport.kafka.raft.snapshots import SnapshotId, snapshots_in
 from riverport.kafka.raft.voters import ReplicaKey, Voter, VoterSet
 from riverport.kafka.server.flusher import Flusher
-from riverport.kafka.server.metadata_shell import Member, MetadataShell
+from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
 from riverport.kafka.server.metadata_writer import MetadataEncodeError
+from riverport.kafka.server.quorum_member import Member
 from riverport.kafka.wire import messages as m
 from riverport.sim.disk import SimDisk
 

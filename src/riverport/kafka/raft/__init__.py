@@ -2,6 +2,7 @@
 
     quorum.py      Quorum: one replica as a state machine; inputs in, effects out (its picture is there)
     roles.py       what a replica is, and its transitions: epochs, leaders, votes
+    agenda.py      what is due in each role
     election.py, follower.py, leader.py    what it knows in each role
     ballots.py     what is wrong with another voter's request
     changes.py     which changes of the voters a leader allows (KIP-853)

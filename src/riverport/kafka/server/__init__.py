@@ -9,7 +9,8 @@
     waiting.py         fetches that wait for data, and what wakes them
     fetch_session.py   incremental fetch sessions (KIP-227)
     metadata_shell.py, group_shell.py    the metadata quorum and the group coordinator on the broker's event loop
-    metadata_writer.py, quorum_network.py    what the active controller writes, how replicas of the metadata log meet
+    metadata_copy.py, metadata_writer.py    what becomes of a leader's answers; what the active controller writes
+    quorum_network.py    how the replicas of the metadata log meet
     metadata_snapshots.py    when the metadata log gets a snapshot, and what of it is kept
     client_quotas.py   what clients may write, read and take of the broker's time
     replica_moves.py   logs on their way between directories

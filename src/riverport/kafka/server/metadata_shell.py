@@ -8,7 +8,7 @@ the leader once everything of earlier epochs is committed, writes through `Metad
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from riverport.base.clock import Clock
 from riverport.base.files import Files, StorageError
@@ -17,20 +17,18 @@ from riverport.base.rng import Rng, system_rng
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
-from riverport.kafka.controller.replay import Replayer
 from riverport.kafka.log import LogConfig, Origin
 from riverport.kafka.raft import events
 from riverport.kafka.raft.outbox import FOREVER
 from riverport.kafka.raft.quorum import Quorum
 from riverport.kafka.raft.requests import LogEnd
-from riverport.kafka.raft.roles import Timing
-from riverport.kafka.raft.snapshots import READ_ONLY, SnapshotId
 from riverport.kafka.raft.state import read_state, write_state
-from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterHistory, VoterSet, voters_of
+from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterSet
 from riverport.kafka.records.control import raft_control_batch
 from riverport.kafka.server.flusher import Flusher
-from riverport.kafka.server.metadata_replica import MetadataReplica
+from riverport.kafka.server.metadata_copy import MetadataCopy
 from riverport.kafka.server.metadata_writer import MetadataWriter, not_controller
+from riverport.kafka.server.quorum_member import Member
 from riverport.kafka.server.quorum_network import QuorumNetwork
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -38,22 +36,7 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode
 log = get_logger(__name__)
 
 
-class Member(NamedTuple):
-    """This node's place in the quorum."""
-
-    key: ReplicaKey
-    cluster_id: str
-    voters: VoterSet = VoterSet()  # of a static quorum
-    bootstrap: tuple[Address, ...] = ()
-    may_lead: bool = True  # it has the controller role: what it fetches goes to the disk before it is acknowledged
-    timing: Timing = Timing()
-    request_timeout_ms: int = 2000
-    max_bytes: int = 1024 * 1024
-    kraft_versions: tuple[int, int] = (0, 1)
-    auto_join: bool = False
-
-
-class MetadataShell(MetadataReplica):
+class MetadataShell(MetadataCopy):
     """`pending` is the same object for ever: the controller's image on a controller, `image` elsewhere."""
 
     def __init__(
@@ -70,7 +53,7 @@ class MetadataShell(MetadataReplica):
         failed: Callable[[Any, Exception], None] = lambda log, error: None,
     ) -> None:
         """`failed(log, error)` is told when the node cannot go on with its metadata log."""
-        super().__init__(files, clock, loop, root, member.key.id, config)
+        super().__init__(files, clock, loop, root, member.key.id, config, static_voters=member.voters)
         self._member = member
         self._flusher = flusher
         self._failed = failed
@@ -91,11 +74,9 @@ class MetadataShell(MetadataReplica):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = FOREVER
         self._led_from = -1  # the offset with which the present lead began
-        self._partial: tuple[SnapshotId, bytearray] | None = None  # a checkpoint that is being fetched
         self._active_listeners: list[Callable[[int], None]] = []
         self._resigned_listeners: list[Callable[[], None]] = []
         self._progress_listeners: list[Callable[[], None]] = []
-        self.history = VoterHistory(member.voters)
         self.quorum: Quorum
 
     # --- what it is
@@ -158,9 +139,7 @@ class MetadataShell(MetadataReplica):
     def open(self, *, clean: bool) -> None:
         """Recover the log. A sole voter replays it and leads from then on; others hear what is committed."""
         self._open_log(clean=clean)
-        self.history.begin(self.kraft_version, None if self.voters is None else voters_of(self.voters))
-        for offset, message in self._control_in_log(self.image.offset + 1):
-            self.history.note(offset, message)
+        self.read_voters()
         member = self._member
         self.quorum = Quorum(
             member.key,
@@ -336,13 +315,18 @@ class MetadataShell(MetadataReplica):
             case events.Committed(offset):
                 self._commit(min(offset, self.log.log_end_offset))
             case events.Append(records):
-                self._append(records)
+                self._store(self.append_batches(records))
             case events.Truncate(epoch, offset):
-                self._truncate(epoch, offset)
+                self.truncate(epoch, offset)
+                self._store()
             case events.KeepSlice(id_, position, content):
-                self._keep_slice(id_, position, content)
+                self.keep_slice(id_, position, content)
             case events.InstallSnapshot(id_):
-                self._install_snapshot(id_)
+                is_whole = self.install_snapshot(id_)
+                if is_whole:
+                    self._published(MetadataDelta(everything=True))
+                    self._progressed()
+                self._store(is_whole)
             case _:
                 assert_never(effect)
 
@@ -391,9 +375,11 @@ class MetadataShell(MetadataReplica):
             self._flush_soon()
         self._step(events.Stored(self.log.recovery_point))
 
-    def _store(self) -> None:
-        """The log has changed as the leader wants it: say so once it is as durable as it must be."""
-        if self._member.may_lead:
+    def _store(self, is_whole: bool = True) -> None:
+        """The log is as the leader wants it: say so once it is durable enough. Or what it sent is not `is_whole`."""
+        if not is_whole:
+            self._step(events.Damaged())
+        elif self._member.may_lead:
             self._flush_soon()
         else:
             self._step(events.Stored(self.log.log_end_offset))
@@ -465,67 +451,3 @@ class MetadataShell(MetadataReplica):
         if self._led_from >= 0 and not self.is_active and offset > self._led_from:
             self._activate()
         self._progressed()
-
-    # --- following
-
-    def _append(self, records: Any) -> None:
-        offset = self.log.log_end_offset
-        try:
-            control = list(self.control_records(records))
-            self.log.append_as_follower(records, self.clock.wall_ms())
-        except ApiError as error:
-            log.error("the leader sent what cannot be appended", offset=offset, error=error)
-            self._step(events.Damaged())
-            return
-        for at, message in control:
-            if at < self.log.log_end_offset:
-                self.history.note(at, message)
-        self._store()
-
-    def _truncate(self, epoch: int, offset: int) -> None:
-        """To where both logs agree: the leader's end of the epoch, or ours where that is shorter."""
-        _, own_end = self.log.offset_for_leader_epoch(epoch)
-        target = max(min(offset, own_end) if own_end >= 0 else offset, self.log.log_start_offset)
-        if target <= self.image.offset:
-            reason = f"the leader's log ends at {target}, what was committed at {self.image.offset}"
-            raise StorageError("truncate", self._dir, 0, reason)
-        log.warning("the metadata log diverged from the leader's and is truncated", offset=target, epoch=epoch)
-        self.log.truncate_to(target)
-        self.remove_dropped()
-        self.history.truncate_to(target)
-        self._store()
-
-    def _keep_slice(self, id_: SnapshotId, position: int, content: Any) -> None:
-        if self._partial is None or self._partial[0] != id_ or position == 0:
-            self._partial = (id_, bytearray())
-        assert len(self._partial[1]) == position, (id_, position)
-        self._partial[1].extend(content)
-
-    def _install_snapshot(self, id_: SnapshotId) -> None:
-        """A checkpoint of the leader's becomes the image, and the log goes on behind it. What was here is older."""
-        assert self._partial is not None, id_
-        content, self._partial = bytes(self._partial[1]), None
-        self.files.replace(self.snapshot_path(id_), content, mode=READ_ONLY)
-        try:
-            self._load_installed(id_)
-        except StorageError as error:
-            self.files.remove(self.snapshot_path(id_))
-            log.error("the leader sent a damaged checkpoint", error=error)
-            self._step(events.Damaged())
-            return
-        self._published(MetadataDelta(everything=True))
-        self._progressed()
-        self._store()
-
-    def _load_installed(self, id_: SnapshotId) -> None:
-        """Raises StorageError for a damaged checkpoint, before anything has changed."""
-        content = self.read_snapshot(id_)
-        if id_ not in self.snapshots:
-            self.snapshots.append(id_)
-        self.image.clear()
-        self.replayer = Replayer(self.image)
-        self.take_snapshot(id_, content)
-        self.log.truncate_fully_and_start_at(id_.end_offset, self.clock.wall_ms())
-        self.remove_dropped()
-        self.log.start_leader_epoch(id_.epoch)
-        self.history.begin(self.kraft_version, None if self.voters is None else voters_of(self.voters))

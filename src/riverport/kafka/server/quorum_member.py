@@ -1,15 +1,29 @@
 """A node's place in the metadata quorum, from its configuration and its directory's identity."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from riverport.kafka.controller import features
 from riverport.kafka.raft.roles import Timing
-from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, static_voters
+from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterSet, static_voters
 from riverport.kafka.server.endpoints import reachable
-from riverport.kafka.server.metadata_shell import Member
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
+
+
+class Member(NamedTuple):
+    """This node's place in the quorum."""
+
+    key: ReplicaKey
+    cluster_id: str
+    voters: VoterSet = VoterSet()  # of a static quorum
+    bootstrap: tuple[Address, ...] = ()
+    may_lead: bool = True  # it has the controller role: what it fetches goes to the disk before it is acknowledged
+    timing: Timing = Timing()
+    request_timeout_ms: int = 2000
+    max_bytes: int = 1024 * 1024
+    kraft_versions: tuple[int, int] = (0, 1)
+    auto_join: bool = False
 
 
 def member_of(node: "Broker") -> Member:
