@@ -110,6 +110,13 @@ def run(dir: Path, count: int, scenario: Callable[[Controllers], Awaitable[None]
     asyncio.run(whole())
 
 
+def is_level(leader: Node, id_: int) -> bool:
+    leading = leader.metadata.quorum.leading
+    return leading is not None and any(
+        key.id == id_ and progress.last_caught_up_ms > 0 for key, progress in leading.observers.items()
+    )
+
+
 async def write(node: Node, name: str) -> None:
     await node.metadata.submit(lambda: Outcome(None, [m.ConfigRecord(16, name, "interval.ms", "1")]))
 
@@ -135,8 +142,8 @@ def test_a_controller_alone_gets_company_and_hands_over(tmp_path: Path) -> None:
         await write(first, "a")
         await controllers.start(2, 3, quorum=Quorum(no_initial_controllers=True))
         for id_ in (2, 3):
-            await until(lambda id_=id_: any(key.id == id_ for key in first.metadata.quorum.leading.observers))  # type: ignore[misc,union-attr]
-            await until(lambda id_=id_: controllers.nodes[id_].metadata.image.offset >= 3)  # type: ignore[misc]
+            # Until it has been seen to be level with the log it cannot be added.
+            await until(lambda id_=id_: is_level(first, id_))  # type: ignore[misc]
             answer = await controllers.ask(controllers.added(id_))
             assert (answer.error_code, answer.error_message) == (0, None)
         await until(lambda: controllers.voters() == {(1, 2, 3)})
@@ -209,6 +216,24 @@ def test_a_voter_that_moved_tells_the_leader_where_it_is(tmp_path: Path) -> None
         await until(lambda: known() == {controllers.ports[moved - 1]})
 
     run(tmp_path, 3, scenario)
+
+
+def test_a_voter_alone_that_moved_notes_where_it_is(tmp_path: Path) -> None:
+    async def scenario(controllers: Controllers) -> None:
+        await controllers.start(1, quorum=Quorum(standalone=True))
+        await controllers.stop(1)
+        (controllers.ports[0],) = steady_ports(1)
+        await controllers.start(1)
+        node = await controllers.led()
+        await write(node, "a")
+        assert [voter.address.port for voter in node.metadata.quorum.voters] == controllers.ports
+        end = node.metadata.next_offset
+        await controllers.stop(1)
+        await controllers.start(1)
+        records = dict(controllers.nodes[1].metadata.control_in_log(end))
+        assert not any(isinstance(message, m.VotersRecord) for message in records.values())  # it is where it was
+
+    run(tmp_path, 1, scenario)
 
 
 @pytest.mark.parametrize("count", [1, 3])

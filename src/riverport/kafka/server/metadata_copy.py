@@ -27,7 +27,7 @@ class MetadataCopy(MetadataReplica):
     def read_voters(self) -> None:
         """From the newest checkpoint and the log behind it, at a start."""
         self._begin_history()
-        for offset, message in self._control_in_log(self.image.offset + 1):
+        for offset, message in self.control_in_log(self.image.offset + 1):
             self.history.note(offset, message)
 
     def _begin_history(self) -> None:

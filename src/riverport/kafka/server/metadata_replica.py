@@ -135,7 +135,7 @@ class MetadataReplica:
                 for record in iter_records(raw, header):
                     yield record.offset, raft_control_message(record)
 
-    def _control_in_log(self, start: int) -> Iterator[tuple[int, Any]]:
+    def control_in_log(self, start: int) -> Iterator[tuple[int, Any]]:
         """As `control_records`, of all that the log holds from an offset on."""
         for segment, header in self.log.headers(max(start, self.log.log_start_offset)):
             if header.is_control:
@@ -169,11 +169,19 @@ class MetadataReplica:
 
     def _published(self, delta: MetadataDelta) -> None:
         for listener in self._listeners:
-            listener(self.image, delta)
+            self._tell(listener, self.image, delta)
         for waiter in [waiter for waiter in self._waiters if waiter[0](self.image)]:
             self._waiters.remove(waiter)
             if not waiter[1].done():
                 waiter[1].set_result(None)
+
+    def _tell(self, listener: Callable[..., None], *what: Any) -> None:
+        """What goes wrong with a listener is its own: the log and the other listeners go on."""
+        try:
+            listener(*what)
+        except Exception as error:
+            text = "who follows the metadata failed"
+            self.loop.call_exception_handler({"message": text, "exception": error})
 
     async def until(self, holds: Callable[[MetadataImage], bool]) -> None:
         """Returns once `holds(image)`."""

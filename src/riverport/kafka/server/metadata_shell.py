@@ -31,7 +31,7 @@ from riverport.kafka.server.metadata_writer import MetadataWriter, not_controlle
 from riverport.kafka.server.quorum_member import Member
 from riverport.kafka.server.quorum_network import QuorumNetwork
 from riverport.kafka.wire import messages as m
-from riverport.kafka.wire.errors import ApiError, ErrorCode
+from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
 
 log = get_logger(__name__)
 
@@ -283,9 +283,11 @@ class MetadataShell(MetadataCopy):
             while self._inputs:
                 for effect in self.quorum.step(self.clock.mono_ms(), self._inputs.popleft()):
                     self._perform(effect)
-        except (StorageError, OSError) as error:
+        except Exception as error:
             if self._is_starting:
                 raise
+            if not isinstance(error, StorageError | WireError):
+                log.exception("the metadata quorum found itself in a state that there must not be")
             self._give_up(error)
         finally:
             self._is_stepping = False
@@ -294,7 +296,7 @@ class MetadataShell(MetadataCopy):
         self._arm()
 
     def _give_up(self, error: Exception) -> None:
-        """What was to be remembered is not: this replica must not say another word."""
+        """What was to be remembered is not, or cannot be understood: this replica must not say another word."""
         self._is_closed = True
         self._writer.end(error)
         self._failed(self.log, error)
@@ -353,7 +355,7 @@ class MetadataShell(MetadataCopy):
 
     def _progressed(self) -> None:
         for listener in self._progress_listeners:
-            listener()
+            self._tell(listener)
 
     # --- the disk
 
@@ -412,7 +414,7 @@ class MetadataShell(MetadataCopy):
         epoch = self.quorum.epoch
         self._writer.begin(epoch, self.image, in_transaction=self.replayer.transaction_offset >= 0)
         for listener in self._active_listeners:
-            listener(epoch)
+            self._tell(listener, epoch)
 
     def _lost_lead(self) -> None:
         was_active, self._led_from = self.is_active, -1
@@ -421,7 +423,7 @@ class MetadataShell(MetadataCopy):
         self._progressed()
         if was_active:
             for listener in self._resigned_listeners:
-                listener()
+                self._tell(listener)
 
     # --- commits
 
