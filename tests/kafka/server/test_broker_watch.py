@@ -114,6 +114,9 @@ def test_a_listener_elsewhere_than_the_heartbeats_proves_nothing() -> None:
 def test_a_name_of_where_the_heartbeats_came_from_will_do() -> None:
     async def work() -> None:
         assert await Scene(free_port(), host="localhost").lose() == [(1, EPOCH)]
+        both_families = Scene(free_port())
+        both_families.link.peer_host = "::ffff:127.0.0.1"
+        assert await both_families.lose() == [(1, EPOCH)]
 
     run(work)
 
@@ -142,9 +145,13 @@ def test_a_broker_that_lived_although_it_refused_is_not_given_up_again() -> None
 
 def test_a_new_controller_gives_up_who_refuses_and_stays_silent() -> None:
     async def work() -> None:
-        scene = Scene(free_port())
-        scene.watch.begin()
-        assert await scene.settle() == [(1, EPOCH)]
+        for host in ("127.0.0.1", "localhost"):
+            scene = Scene(free_port(), host=host)
+            scene.watch.begin()
+            assert await scene.settle() == [(1, EPOCH)]
+        nowhere = Scene(free_port(), host="no.such.host.invalid")
+        nowhere.watch.begin()
+        assert await nowhere.settle() == []
 
     run(work)
 

@@ -11,6 +11,7 @@ ever fenced, and a broker that is heard of again after it was given up is never 
 """
 
 import asyncio
+import contextlib
 import ipaddress
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,7 +102,7 @@ class BrokerWatch:
         task.add_done_callback(self._tasks.discard)
 
     async def _try_lost(self, node: BrokerRegistration, connection: "Connection") -> None:
-        host = connection.peer_host
+        host = _plain(connection.peer_host)
         if not await self._is_at(node, host):
             return  # behind something that translates addresses: its refusals are not the broker's own
         waited = 0
@@ -138,32 +139,47 @@ class BrokerWatch:
     async def _is_at(self, node: BrokerRegistration, host: str) -> bool:
         """Whether every listener is, by its advertised name, where the heartbeats came from."""
         for endpoint in node.endpoints:
-            if endpoint.host != host and host not in await self._addresses(endpoint.host, endpoint.port):
+            if _plain(endpoint.host) != host and host not in await self._addresses(endpoint.host, endpoint.port):
                 return False
         return bool(node.endpoints)
 
     async def _addresses(self, host: str, port: int) -> set[str]:
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(host)
+            return {_plain(host)}
         try:
-            return {str(ipaddress.ip_address(host))}
-        except ValueError:
-            pass
-        try:
-            return {str(found[4][0]) for found in await self._loop.getaddrinfo(host, port)}
+            return {_plain(str(found[4][0])) for found in await self._loop.getaddrinfo(host, port)}
         except OSError:
             return set()
 
     async def _refuses(self, node: BrokerRegistration, host: str | None = None) -> bool:
-        """Whether every listener refuses, at `host` or else where it is advertised."""
+        """Whether every listener refuses, at `host` or else wherever it is advertised."""
         for endpoint in node.endpoints:
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    transport, _ = await self._loop.create_connection(
-                        asyncio.Protocol, host or endpoint.host, endpoint.port
-                    )
-            except ConnectionRefusedError:
-                continue
-            except OSError:  # TimeoutError among them
+            hosts = [host] if host is not None else sorted(await self._addresses(endpoint.host, endpoint.port))
+            for each in hosts:
+                if not await self._refused(each, endpoint.port):
+                    return False
+            if not hosts:
                 return False
-            transport.abort()
-            return False
         return bool(node.endpoints)
+
+    async def _refused(self, host: str, port: int) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                transport, _ = await self._loop.create_connection(asyncio.Protocol, host, port)
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # TimeoutError among them
+            return False
+        transport.abort()
+        return False
+
+
+def _plain(host: str) -> str:
+    """An address in its shortest form: a listener for both families shows IPv4 peers as ::ffff:1.2.3.4."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
