@@ -12,7 +12,6 @@ pytestmark = [pytest.mark.java, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SMALL = {
     "metadata.log.segment.ms": 2000,
-    "metadata.log.segment.bytes": 1_048_576,
     "metadata.max.retention.bytes": 2048,
     "metadata.log.max.record.bytes.between.snapshots": 2048,
 }
