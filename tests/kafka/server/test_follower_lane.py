@@ -130,3 +130,20 @@ def test_produce_behind_produce_is_acknowledged_in_order(broker: Broker, topic: 
         follower.fetch(topic, p0=3)
         offsets.append(produced(wire.next_answer(ApiKey.PRODUCE, 13)[1]).base_offset)
     assert offsets == [0, 1, 2]
+
+
+def test_late_request_of_an_earlier_session_is_outlived_by_the_session_that_followed(
+    broker: Broker, topic: Topic, follower: Follower, epochs: dict[int, int], way: bool
+) -> None:
+    async def known_end(node: Any) -> int:
+        return int(node.partitions[topic.name, 0].leadership.followers[2].end_offset)
+
+    follower.fetch(topic, p0=0)
+    write(broker, topic, b"a")
+    with Follower(broker, 2, epochs[2]) as again:
+        again.fetch(topic, p0=1)
+        assert broker.run(known_end) == 1
+        follower.fetch(topic, p0=0)  # it was long on its way
+        assert broker.run(known_end) == 0
+        again.fetch()  # nothing has moved: nothing is named
+        assert broker.run(known_end) == 1

@@ -45,13 +45,14 @@ def replica_of(request: Request) -> tuple[int, int]:
 class FollowerSession(Contact):
     """What the leader keeps of one fetch session of a follower, or of one request without a session."""
 
-    __slots__ = ("_deadline", "_loop", "_timer", "broker_epoch", "news", "replica_id", "waiting")
+    __slots__ = ("_deadline", "_loop", "_timer", "broker_epoch", "news", "overruled", "replica_id", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, replica_id: int) -> None:
         super().__init__(0.0)
         self.replica_id = replica_id
         self.broker_epoch = -1
         self.news: dict[Fetched, None] = {}  # the longest unanswered first
+        self.overruled: dict[Fetched, None] = {}  # another session has said otherwise: the next request says it again
         self.waiting: FollowerFetch | None = None
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
@@ -61,6 +62,8 @@ class FollowerSession(Contact):
         """A request names these partitions."""
         self.broker_epoch = broker_epoch
         self.fetched_ms = now_ms
+        self.news |= self.overruled
+        self.overruled.clear()
         for item in named:
             self.news[item] = None
 
@@ -77,6 +80,16 @@ class FollowerSession(Contact):
         if self.waiting is not None:
             self.waiting.arrived(0)
 
+    def overrule(self, partition: Partition) -> None:
+        """What this session has said of a partition counts no more, until it asks again.
+
+        A request that was long on its way over a connection that is no more comes behind those of the session that
+        followed, which do not name again what has not moved.
+        """
+        for item, session in partition.watchers.items():
+            if session is self:
+                self.overruled[item] = None
+
     def watch(self, item: Fetched, partition: Partition) -> None:
         self.forget(item)
         item.watched = partition
@@ -85,6 +98,7 @@ class FollowerSession(Contact):
     def forget(self, item: Fetched) -> None:
         """The follower does not fetch it any more, over this session."""
         self.news.pop(item, None)
+        self.overruled.pop(item, None)
         partition: Partition | None = item.watched
         if partition is None:
             return
@@ -282,6 +296,8 @@ class FollowerFetch:
         follower, leadership = self._follower, partition.leadership
         assert leadership is not None
         before, now_ms = log.high_watermark, follower.fetched_ms
+        if progress.contact is not follower and isinstance(progress.contact, FollowerSession):
+            progress.contact.overrule(partition)
         proposal = leadership.fetched(
             log, progress, item.offset, item.log_start_offset, follower.broker_epoch, now_ms, follower
         )
