@@ -1,5 +1,6 @@
 """`riverport chaos`: nodes of a cluster that are killed, stopped, paused, cut off and slowed down, and healed."""
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -38,8 +39,12 @@ def is_silent(cluster: Up, id_: int) -> bool:
     return not answers(cluster, id_, 0.5)
 
 
-def fenced(cluster: Up) -> list[int]:
-    return [broker["id"] for broker in cluster.cli.json("cluster", "brokers")["brokers"] if broker["fenced"]]
+def fenced(cluster: Up) -> list[int] | None:
+    """The brokers that are; None where nobody can say, while the controllers find another leader."""
+    told = cluster.cli("cluster", "brokers", "--json")
+    if told.returncode:
+        return None
+    return [broker["id"] for broker in json.loads(told.stdout)["brokers"] if broker["fenced"]]
 
 
 def test_killed_node_comes_back_by_itself(cluster: Up) -> None:

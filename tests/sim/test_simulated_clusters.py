@@ -65,7 +65,7 @@ WHERE_IT_SHOWS = {
     "ack-before-replication": (*CUT_OFF, Fault(1.5, Kind.KILL, 1, for_s=2.0)),
     "elect-outside-isr": (Fault(0.5, Kind.CUT, 1, 2, for_s=2.5), Fault(2.2, Kind.KILL, 1, for_s=2.0)),
     "skip-epoch-truncation": CUT_OFF,
-    "vote-twice": (Fault(0.5, Kind.CONTEST, 0, for_s=1.0, amount=0.1),),
+    "vote-twice": (Fault(0.5, Kind.CONTEST, 0, for_s=2.5, amount=0.3),),
     "fence-by-rumour": (Fault(4.0, Kind.RESET, 1, 2), Fault(4.2, Kind.RESET, 2, 3), Fault(4.4, Kind.RESET, 1, 3)),
 }
 """Faults under which each bug shows with one of a few seeds; `riverport simulate --plant` finds them by itself."""

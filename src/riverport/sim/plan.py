@@ -133,7 +133,7 @@ def plan_of(seed: int, shape: Shape | None = None) -> Plan:
     faults = [_fault(kind, nodes, rng) for kind in kinds]
     if shape is Shape.COMBINED and rng.random() < ELECTION_SHARE:
         at_s = round(rng.uniform(0.0, FAULTS_UNTIL_S), 3)
-        faults.append(Fault(at_s, Kind.CONTEST, 0, for_s=rng.uniform(0.3, 1.5), amount=rng.uniform(0.02, 0.2)))
+        faults.append(Fault(at_s, Kind.CONTEST, 0, for_s=rng.uniform(1.0, 2.5), amount=rng.uniform(0.15, 0.4)))
     faults.sort(key=lambda fault: fault.at_s)
     is_skewed = rng.random() < 0.5
     return Plan(
