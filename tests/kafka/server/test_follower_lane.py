@@ -58,6 +58,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool
     return bool(request.param)
 
 
+async def log_end(node: Any, topic: Topic) -> int:
+    return int(node.partitions[topic[0], 0].log.log_end_offset)
+
+
 def write(broker: Broker, topic: Topic, *values: bytes) -> None:
     with Wire(address_of(broker)) as wire:
         assert produced(wire.ask(produce(topic, batch(*values), acks=1))).error_code == 0
@@ -123,6 +127,8 @@ def test_produce_behind_produce_is_acknowledged_in_order(broker: Broker, topic: 
     with Wire(address_of(broker)) as wire:
         for value in (b"a", b"b", b"c"):
             wire.send(frame(produce(topic, batch(value))))
+        while broker.run(lambda node: log_end(node, topic)) < 3:
+            pass
         follower.fetch(topic, p0=0)
         follower.fetch(topic, p0=2)
         offsets = [produced(wire.next_answer(ApiKey.PRODUCE, 13)[1]).base_offset for _ in range(2)]
@@ -136,7 +142,7 @@ def test_late_request_of_an_earlier_session_is_outlived_by_the_session_that_foll
     broker: Broker, topic: Topic, follower: Follower, epochs: dict[int, int], way: bool
 ) -> None:
     async def known_end(node: Any) -> int:
-        return int(node.partitions[topic.name, 0].leadership.followers[2].end_offset)
+        return int(node.partitions[topic[0], 0].leadership.followers[2].end_offset)
 
     follower.fetch(topic, p0=0)
     write(broker, topic, b"a")
