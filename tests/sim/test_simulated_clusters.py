@@ -92,3 +92,13 @@ def test_the_command_shows_one_run_and_counts_many() -> None:
         [*command, "--seed", "3", "--runs", "2", "--jobs", "2"], capture_output=True, text=True, timeout=120, check=True
     ).stdout
     assert re.match(r"2 schedules in [0-9.]+ s: .* schedules/s, .* events/s, .* 0 broke a promise$", many.strip())
+
+
+@pytest.mark.slow
+def test_the_command_finds_a_planted_bug() -> None:
+    command = [sys.executable, "-m", "riverport", "simulate", "--runs", "80", "--jobs", "2", "--no-shrink"]
+    done = subprocess.run(
+        [*command, "--plant", "ack-before-replication"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "what is acknowledged is never lost" in done.stdout

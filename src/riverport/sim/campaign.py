@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from riverport.sim.plan import Shape, plan_of
-from riverport.sim.plants import planted
+from riverport.sim.plants import plant
 from riverport.sim.run import collect, run
 
 COLLECT_EVERY = 20
@@ -54,7 +54,7 @@ def _begin(shape: Shape | None, bug: str | None) -> None:
     global _worker
     gc.freeze()
     gc.disable()
-    planted(bug).__enter__()  # for as long as the process lives
+    plant(bug)  # for as long as the process lives
     _worker = _Worker(shape)
 
 

@@ -21,11 +21,16 @@ from riverport.kafka.server import acknowledgements, follower_fetch, metadata_sh
 from riverport.kafka.server.broker_watch import BrokerWatch
 
 
+def plant(name: str | None) -> None:
+    """The production code of this process has this bug from now on, or none."""
+    if name is not None:
+        PLANTS[name]()
+
+
 @contextlib.contextmanager
 def planted(name: str | None) -> Iterator[None]:
     """The production code of this process has this bug, or none, while the block runs."""
-    if name is not None:
-        PLANTS[name]()
+    plant(name)
     try:
         yield
     finally:
