@@ -24,7 +24,7 @@ def _kill_leader(stage: Stage, product: Product) -> Values:
     with stage.fresh_node(product) as cluster:
         assert isinstance(cluster, Cluster)
         cluster.start()
-        stage.client(cluster, "ready", partitions=0, seconds=120)
+        stage.client(cluster, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         stage.create(cluster, topic="led", topics=1, partitions=1)
         for _ in range(KILLS):
             leader = cluster.nodes[int(stage.client(cluster, "leader", topic="led")["leader"])]
@@ -51,7 +51,7 @@ def _made(stage: Stage, product: Product) -> Values:
     topics, each = stage.scale.topics, stage.scale.partitions
     with stage.fresh_node(product) as cluster:
         cluster.start()
-        stage.client(cluster, "ready", partitions=0, seconds=120)
+        stage.client(cluster, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         created = stage.create(cluster, topic="many", topics=topics, partitions=each, seconds=280)
         return {"answered": created["answered_s"], "in_sync": created["ready_s"], "memory": cluster.memory().rss}
 
@@ -60,7 +60,7 @@ def _restarted(stage: Stage, product: Product) -> Values:
     topics, each = stage.scale.topics, stage.scale.partitions
     with stage.fresh_node(product) as cluster:
         cluster.start()
-        stage.client(cluster, "ready", partitions=0, seconds=120)
+        stage.client(cluster, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         stage.create(cluster, topic="many", topics=topics, partitions=each, seconds=280)
         before = time.monotonic()
         cluster.stop()

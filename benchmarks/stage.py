@@ -97,7 +97,7 @@ class Stage:
         if node is None:
             node = self._nodes[product.key] = self._new_node(product)
             node.start()
-            self.client(node, "ready", partitions=0, seconds=120)
+            self.client(node, "ready", partitions=0, in_sync=self.replicas, seconds=120)
         node.check_alive()
         return node
 

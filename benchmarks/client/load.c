@@ -269,12 +269,12 @@ static rd_kafka_AdminOptions_t *admin_options(rd_kafka_t *rk, rd_kafka_admin_op_
 }
 
 /* Partitions that have a leader, and enough replicas in sync, of topics whose names begin with the prefix; -1 when there
- * is no answer. */
+ * is no answer, or there are not even as many brokers. */
 static long with_leader(rd_kafka_t *rk, const char *prefix, long in_sync, int timeout_ms) {
     const struct rd_kafka_metadata *metadata;
     if (rd_kafka_metadata(rk, 1, NULL, &metadata, timeout_ms)) return -1;
-    long count = 0;
-    for (int t = 0; t < metadata->topic_cnt; t++) {
+    long count = metadata->broker_cnt < in_sync ? -1 : 0;
+    for (int t = 0; t < metadata->topic_cnt && count >= 0; t++) {
         if (strncmp(metadata->topics[t].topic, prefix, strlen(prefix))) continue;
         for (int p = 0; p < metadata->topics[t].partition_cnt; p++) {
             const struct rd_kafka_metadata_partition *partition = &metadata->topics[t].partitions[p];
@@ -293,6 +293,9 @@ static void wait_for_leaders(rd_kafka_t *rk, const struct options *o, long wante
     }
 }
 
+/* Of ten partitions each; Apache Kafka's controller takes no request that makes more than 10,000 records. */
+#define TOPICS_PER_REQUEST 500
+
 static void create(rd_kafka_conf_t *conf, const struct options *o) {
     rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
@@ -304,11 +307,14 @@ static void create(rd_kafka_conf_t *conf, const struct options *o) {
     }
     if (with_leader(rk, o->topic, 0, 20000) < 0) fail(1, "the broker does not answer");
     double start = now_s();
-    rd_kafka_CreateTopics(rk, topics, o->topics, admin_options(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS, o->seconds), queue);
-    rd_kafka_event_t *event = admin_answer(queue, o->seconds);
-    size_t count;
-    const rd_kafka_topic_result_t **results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
-    check_topic_results(results, count);
+    for (long i = 0; i < o->topics; i += TOPICS_PER_REQUEST) {
+        long left = o->topics - i, batch = left < TOPICS_PER_REQUEST ? left : TOPICS_PER_REQUEST;
+        rd_kafka_CreateTopics(rk, topics + i, batch, admin_options(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS, o->seconds), queue);
+        rd_kafka_event_t *event = admin_answer(queue, o->seconds);
+        size_t count;
+        const rd_kafka_topic_result_t **results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+        check_topic_results(results, count);
+    }
     double answered = now_s();
     wait_for_leaders(rk, o, o->topics * o->partitions, start + o->seconds);
     printf("{\"answered_s\":%.6f,\"ready_s\":%.6f}\n", answered - start, now_s() - start);
