@@ -6,7 +6,7 @@ PYTHON ?= python3
 check: lint types test          ## everything CI runs
 
 quick: lint                     ## under two minutes
-	$(PYTHON) -m pytest -q -n 2 -m "not slow and not java and not node"
+	$(PYTHON) -m pytest -q -n 2 -m "not slow and not java and not node and not containers"
 
 lint:
 	$(PYTHON) -m ruff check .
