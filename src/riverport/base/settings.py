@@ -256,10 +256,11 @@ def invalid(key: str, value: object, problem: str) -> str:
 class Table(Mapping[str, Setting]):
     """Settings by key, in the order of their rows."""
 
-    __slots__ = ("_rows", "defaults")
+    __slots__ = ("_rows", "defaults", "required")
 
     def __init__(self, rows: Iterable[Setting]) -> None:
         self._rows = {row.key: row for row in rows}
+        self.required = [row.key for row in self._rows.values() if row.default is REQUIRED]
         self.defaults: dict[str, Any] = {row.key: row.default for row in self._rows.values()}
 
     def __getitem__(self, key: str) -> Setting:
@@ -340,17 +341,18 @@ class Values(Mapping[str, Any]):
 def parse(table: Table, given: Mapping[str, str]) -> Values:
     """Typed values of all keys of `table`. Raises ConfigError with every wrong value and every missing key."""
     values = table.defaults.copy()
-    problems: list[str] = []
-    for key, row in table.items():
-        if key in given:
+    problems: dict[str, list[str]] = {}
+    for key, text in given.items():  # a few of hundreds of rows
+        if (row := table.get(key)) is not None:
             try:
-                values[key] = row.value_of(given[key])
+                values[key] = row.value_of(text)
             except ConfigError as wrong:
-                problems += wrong.problems
-        elif row.default is REQUIRED:
-            problems.append(f"Missing required configuration {key}, which has no default value: {row.doc}")
+                problems[key] = wrong.problems
+    for key in table.required:
+        if key not in given:
+            problems[key] = [f"Missing required configuration {key}, which has no default value: {table[key].doc}"]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([problem for key in table if key in problems for problem in problems[key]])
     return Values(values, dict(given))
 
 

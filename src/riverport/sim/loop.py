@@ -19,6 +19,7 @@ from contextvars import Context
 from random import Random
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 from zlib import crc32
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         self._running = False
         self._woken = False
         self._graveyard: list[Any] = []
+        self._tasks: WeakSet[asyncio.Task[Any]] = WeakSet()  # asyncio's own set is of all loops that ever were
 
     # --- the process
 
@@ -185,9 +187,10 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
         """End the process at once: no more of it runs, not even what cleans up."""
         self.alive = False
         # Kept to the end of the simulation: what Python does to a task that is dropped would run its `finally`.
-        self._graveyard = [self._ready, *asyncio.all_tasks(self)]
-        for task in self._graveyard[1:]:
-            task._log_destroy_pending = False
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._graveyard = [self._ready, *tasks]
         self._ready = deque()
 
     def pause(self) -> None:
@@ -253,7 +256,9 @@ class SimLoop(_EventLoop):  # type: ignore[misc]
     def create_task(
         self, coro: Coroutine[Any, Any, Result], *, name: Any = None, context: Any = None
     ) -> "asyncio.Task[Result]":
-        return asyncio.Task(coro, loop=self, name=name or "task", context=context)
+        task = asyncio.Task(coro, loop=self, name=name or "task", context=context)
+        self._tasks.add(task)
+        return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
         """The job happens at one moment, at the start or the end of the time that it takes."""

@@ -100,6 +100,10 @@ class BrokerSettings:
         """These settings with other dynamic values. Raises ConfigError if the whole cannot stand."""
         return BrokerSettings(self.table, self._dynamic_only, self.given, self._load, cluster, own)
 
+    def has_dynamic(self, cluster: Mapping[str, str], own: Mapping[str, str]) -> bool:
+        """Whether these dynamic values are those that it has: nothing would come of loading all again."""
+        return self.cluster == self.usable(cluster, per_broker=False) and self.own == self.usable(own, per_broker=True)
+
     def row(self, key: str) -> Setting | None:
         """The row of a key, of a key for one listener, or of one that is dynamic only."""
         return self.table.get(key) or self._dynamic_only.get(key) or self.table.get(base_key(key))

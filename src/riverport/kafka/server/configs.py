@@ -51,6 +51,8 @@ class Configs:
     def refresh(self) -> bool:
         cluster = self.configs(Resource(ResourceType.BROKER, ""))
         own = self.configs(Resource(ResourceType.BROKER, str(self.node_id)))
+        if self.settings.has_dynamic(cluster, own):
+            return True
         try:
             self.settings = self.settings.with_dynamic(cluster, own)
         except ConfigError as wrong:
