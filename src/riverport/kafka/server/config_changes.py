@@ -51,7 +51,7 @@ def change(
         errors, records = broker.config_decisions.alter([altered[at] for at in asked])
         return Outcome(whole(errors), [] if request.body.validate_only else records)
 
-    return broker.metadata.submit(decide)
+    return broker.metadata.submit_operation(decide)
 
 
 def _verdicts_on_controller(broker: "Broker", altered: Sequence[Altered]) -> list[Verdict]:

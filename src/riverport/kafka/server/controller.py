@@ -155,12 +155,12 @@ class Controller:
                 outcome.control.append(upgraded(metadata.quorum, known).record())
             return outcome
 
-        return metadata.submit(decide)
+        return metadata.submit_operation(decide)
 
     # --- brokers
 
     def unregister_broker(self, id_: int) -> "asyncio.Future[Any]":
-        return self._metadata.submit(lambda: self.brokers.unregister(id_))
+        return self._metadata.submit_operation(lambda: self.brokers.unregister(id_))
 
     def register_broker(self, request: Request) -> "asyncio.Future[Any]":
         body: m.BrokerRegistrationRequest = request.body

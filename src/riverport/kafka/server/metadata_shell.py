@@ -27,7 +27,7 @@ from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterSet
 from riverport.kafka.records.control import raft_control_batch
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.metadata_copy import MetadataCopy
-from riverport.kafka.server.metadata_writer import MetadataWriter, not_controller
+from riverport.kafka.server.metadata_writer import MetadataWriter, bounded, not_controller
 from riverport.kafka.server.quorum_member import Member
 from riverport.kafka.server.quorum_network import QuorumNetwork
 from riverport.kafka.wire import messages as m
@@ -241,6 +241,10 @@ class MetadataShell(MetadataCopy):
             failed: asyncio.Future[Any] = self.loop.create_future()
             failed.set_exception(error)
             return failed
+
+    def submit_operation(self, decide: Callable[[], Outcome]) -> "asyncio.Future[Any]":
+        """`submit` of what a user asks for: more than 10,000 records at once are a POLICY_VIOLATION, as in Kafka."""
+        return self.submit(lambda: bounded(decide()))
 
     def change_voters(self, voters: VoterSet) -> "asyncio.Future[Any]":
         """Other voters, from now on; done once they are committed. Only on the active controller."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 MAX_BATCH_RECORDS = 10_000
+MAX_OPERATION_RECORDS = 10_000
+"""Of one request of a user; Kafka's MAX_RECORDS_PER_USER_OP."""
 
 
 class MetadataEncodeError(Exception):
@@ -64,6 +66,13 @@ class Uncommitted:
 
 def not_controller() -> ApiError:
     return ApiError(ErrorCode.NOT_CONTROLLER, "This is not the correct controller for this cluster.")
+
+
+def bounded(outcome: Outcome) -> Outcome:
+    """What a user's request has come to. Raises ApiError POLICY_VIOLATION where that is too much at once."""
+    if len(outcome.records) > MAX_OPERATION_RECORDS:
+        raise ApiError(ErrorCode.POLICY_VIOLATION, "Unable to perform excessively large batch operation.")
+    return outcome
 
 
 class MetadataWriter:

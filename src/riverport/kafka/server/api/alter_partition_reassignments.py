@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def handle(broker: "Broker", request: Request) -> asyncio.Future[m.AlterPartitionReassignmentsResponse]:
     controller = broker.active_controller()
-    return broker.metadata.submit(lambda: controller.reassignments.alter(request.body))
+    return broker.metadata.submit_operation(lambda: controller.reassignments.alter(request.body))

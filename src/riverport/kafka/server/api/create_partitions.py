@@ -20,4 +20,4 @@ def handle(broker: "Broker", request: Request) -> asyncio.Future[m.CreatePartiti
         outcome.response.throttle_time_ms = charge.throttle_ms
         return outcome
 
-    return broker.metadata.submit(decide)
+    return broker.metadata.submit_operation(decide)

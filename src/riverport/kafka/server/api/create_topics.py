@@ -26,4 +26,4 @@ def handle(broker: "Broker", request: Request) -> asyncio.Future[m.CreateTopicsR
                     topic.configs = broker.created_topic_configs(own)
         return outcome
 
-    return broker.metadata.submit(decide)
+    return broker.metadata.submit_operation(decide)

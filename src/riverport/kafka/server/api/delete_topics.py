@@ -25,4 +25,4 @@ def handle(broker: "Broker", request: Request) -> m.DeleteTopicsResponse | async
         outcome.response.throttle_time_ms = charge.throttle_ms
         return outcome
 
-    return broker.metadata.submit(decide)
+    return broker.metadata.submit_operation(decide)

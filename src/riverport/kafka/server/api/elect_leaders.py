@@ -12,4 +12,4 @@ if TYPE_CHECKING:
 
 def handle(broker: "Broker", request: Request) -> asyncio.Future[m.ElectLeadersResponse]:
     controller = broker.active_controller()
-    return broker.metadata.submit(lambda: controller.elections.elect(request.body))
+    return broker.metadata.submit_operation(lambda: controller.elections.elect(request.body))
