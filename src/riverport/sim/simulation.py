@@ -125,6 +125,13 @@ class Simulation:
         """Both addresses of every connection that is open, seen from either side."""
         return self._cluster.network.connections()
 
+    @property
+    def controller(self) -> int:
+        """The node that acts as the controller; -1 while there is none."""
+        nodes = self._cluster.nodes.items()
+        active = (number for number, node in nodes if node.broker is not None and node.broker.metadata.is_active)
+        return next(active, -1)
+
     def kill(self, node: int) -> None:
         """kill -9; it stays down until `start`."""
         self._cluster.note(f"node {node}: killed")

@@ -162,6 +162,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- for the listener and handlers
 
+    @property
+    def has_ended(self) -> bool:
+        """The client has gone, or sends nothing more: what takes long need not be begun again for it."""
+        return self.closed or self._ended
+
     def close(self) -> None:
         """Close at once; answers that are not sent are dropped."""
         self.closed = True

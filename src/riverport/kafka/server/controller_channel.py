@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 RETRY_MS = 50
+FORWARDING_MS = 60_000
+"""For so long a client's request waits for an active controller; fixed in Apache Kafka, too (BrokerServer)."""
+LOOK_MS = 250
+"""How often somebody who waits for a controller's answer looks whether it is still the controller."""
 MAX_FORWARDED = 100
 """Requests that wait for the controller at a time; clients of more are told to try again."""
 _PRINCIPAL_VERSION = b"\0\0"
@@ -127,8 +131,8 @@ class RemoteChannel:
         return task
 
     async def _forward(self, request: Request, body: Any) -> Any:
-        """Ask again while the controller moves or starts, at most the request timeout."""
-        deadline = self._broker.clock.mono_ms() + self._timeout_ms
+        """Ask again while the controller moves or starts."""
+        deadline = self._broker.clock.mono_ms() + FORWARDING_MS
         self._forwarded += 1
         try:
             while True:
@@ -136,7 +140,7 @@ class RemoteChannel:
                     return self._settle(request, await self._forward_once(request, body))
                 except (ClientError, NotActive) as error:
                     log.info("a request could not be forwarded yet", error=error)
-                if self._broker.clock.mono_ms() >= deadline:
+                if self._broker.clock.mono_ms() >= deadline or request.connection.has_ended:
                     raise ApiError(ErrorCode.REQUEST_TIMED_OUT, "The controller could not be reached in time.")
                 await asyncio.sleep(RETRY_MS / 1000)
         finally:
@@ -154,10 +158,28 @@ class RemoteChannel:
         envelope = m.EnvelopeRequest(
             _frame_of(request, body), _principal_of(request), ipaddress.ip_address(request.connection.peer_host).packed
         )
-        answer = await self._exchange("clients", envelope, self._timeout_ms)
+        answer = await self._ask_active(envelope)
         if answer.error_code == ErrorCode.NOT_CONTROLLER:
             raise NotActive("it is not the active controller")
         return _opened(request, answer)
+
+    async def _ask_active(self, body: Any) -> Any:
+        """The answer of who is the controller now. Raises ClientError, also where another one is by then.
+
+        Who was asked may be cut off, and say nothing for as long as `controller.socket.timeout.ms`; asking twice what
+        takes its time would have it done twice.
+        """
+        connection = await self._connection("clients")
+        address = self._connections["clients"][0]
+        timeout_ms = min(self._broker.config["controller.socket.timeout.ms"], FORWARDING_MS)
+        asked = self._broker.loop.create_task(connection.request(body, timeout_ms=timeout_ms))
+        try:
+            while not (await asyncio.wait([asked], timeout=LOOK_MS / 1000))[0]:
+                if self._broker.metadata.controller_address() not in (None, address):
+                    raise ClientError("another node is the controller by now")
+            return asked.result()
+        finally:
+            asked.cancel()
 
     async def _exchange(self, lane: str, body: Any, timeout_ms: int) -> Any:
         connection = await self._connection(lane)

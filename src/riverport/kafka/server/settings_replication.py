@@ -52,5 +52,5 @@ ROWS = (
     Setting("unclean.leader.election.interval.ms", LONG, 300_000, at_least(1),
             "How often to look for partitions that wait for an unclean election.", internal=True),
     Setting("controller.socket.timeout.ms", INT, 30_000, None,
-            "How long a broker waits for the answer of a controller.", effect=False),
+            "How long a broker waits for the answer of a controller."),
 )
