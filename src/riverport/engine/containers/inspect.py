@@ -1,0 +1,87 @@
+"""What `inspect` tells about a container (pure): every field of the original, in its order."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from riverport.engine.containers.container import Container, ContainerState
+from riverport.engine.containers.fields import CONFIG, HOST_CONFIG
+from riverport.engine.containers.times import rfc3339
+
+Json = dict[str, Any]
+
+
+def show_state(state: ContainerState) -> Json:
+    shown: Json = {
+        "Status": state.status.value,
+        "Running": state.running,
+        "Paused": state.paused,
+        "Restarting": state.restarting,
+        "OOMKilled": state.oom_killed,
+        "Dead": state.dead,
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": rfc3339(state.started_at_ns),
+        "FinishedAt": rfc3339(state.finished_at_ns),
+    }
+    return shown | {"Health": state.health} if state.health else shown
+
+
+def show(
+    container: Container,
+    paths: Mapping[str, str],
+    graph_driver: Json,
+    network: Json,
+    version: tuple[int, int],
+    links: list[str] | None = None,
+) -> Json:
+    """`paths` are ResolvConfPath, HostnamePath, HostsPath and LogPath; `network` is NetworkSettings."""
+    host_config = HOST_CONFIG.show(container.host_config)
+    host_config["Links"] = links
+    config = CONFIG.show(container.config)
+    if version < (1, 44):
+        config["MacAddress"] = _main_mac_address(container)
+    return {
+        "Id": container.id,
+        "Created": rfc3339(container.created_at_ns),
+        "Path": container.path,
+        "Args": container.args,
+        "State": show_state(container.state),
+        "Image": container.image_id,
+        "ResolvConfPath": paths["ResolvConfPath"],
+        "HostnamePath": paths["HostnamePath"],
+        "HostsPath": paths["HostsPath"],
+        "LogPath": paths["LogPath"],
+        "Name": "/" + container.name,
+        "RestartCount": container.restart_count,
+        "Driver": graph_driver["Name"],
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": "",
+        "ExecIDs": list(container.exec_ids) or None,
+        "HostConfig": host_config,
+        "GraphDriver": graph_driver,
+        "Mounts": [
+            show_mount(mount) for mount in container.mounts if mount.get("Type") != "tmpfs" or mount.get("Asked")
+        ],
+        "Config": config,
+        "NetworkSettings": network,
+    }
+
+
+def _main_mac_address(container: Container) -> str:
+    endpoint = container.endpoints.get(container.host_config["NetworkMode"]) or {}
+    return str(endpoint.get("MacAddress") or "")
+
+
+_MOUNT_FIELDS = ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation")
+
+
+def show_mount(mount: Mapping[str, Any]) -> Json:
+    """A mount point as clients see it: Name and Driver only where there is a volume."""
+    return {
+        name: mount[name]
+        for name in _MOUNT_FIELDS
+        if name in mount and not (name in ("Name", "Driver") and not mount[name])
+    }
