@@ -1,0 +1,47 @@
+"""Blobs, whole and in ranges (OCI distribution 1.1, "Pulling blobs"; RFC 9110, section 14)."""
+
+from riverport.base.http.messages import FileRange, Response
+from riverport.engine.registry.api.manifests import etag, is_unchanged
+from riverport.engine.registry.calls import Call, Registry, Route
+from riverport.engine.registry.digests import parse_digest
+from riverport.engine.registry.errors import NotSupported
+from riverport.engine.registry.ranges import parse_range
+
+
+async def get(registry: Registry, call: Call) -> Response:
+    """Sent by the kernel from the file; HEAD says the same of it."""
+    digest = parse_digest(call.reference)
+    link = await registry.store.blob(call.repository, digest)
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Docker-Content-Digest": digest,
+        "ETag": etag(digest),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "max-age=31536000",
+        # What somebody has pushed is never a page of this host.
+        "X-Content-Type-Options": "nosniff",
+    }
+    if is_unchanged(call.request, digest):
+        return Response(304, headers)
+    asked = call.request.headers
+    is_same = asked.get("If-Range", etag(digest)) == etag(digest)
+    span = parse_range(asked.get("Range") or None, link.size) if is_same and call.request.method == "GET" else None
+    path = registry.store.files.path(digest)
+    if span is None:
+        return Response(200, headers, FileRange(path, 0, link.size))
+    headers["Content-Range"] = f"bytes {span.start}-{span.last}/{link.size}"
+    return Response(206, headers, FileRange(path, span.start, span.length))
+
+
+async def delete(registry: Registry, call: Call) -> Response:
+    if not registry.settings.delete:
+        raise NotSupported(message="this registry does not delete")
+    await registry.store.delete_blob(call.repository, parse_digest(call.reference))
+    return Response(202)
+
+
+ROUTES = [
+    Route("GET", "/v2/{name:path}/blobs/{reference}", get, "pull"),
+    Route("HEAD", "/v2/{name:path}/blobs/{reference}", get, "pull"),
+    Route("DELETE", "/v2/{name:path}/blobs/{reference}", delete, "delete"),
+]

@@ -1,0 +1,47 @@
+"""What the modules of `api/` share: the registry they work on, a call, and a route to a deed."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from riverport.base.http.messages import Request, Response
+from riverport.engine.registry.access import Access, Action, Caller
+from riverport.engine.registry.names import RepositoryName
+from riverport.engine.registry.settings import Settings
+from riverport.engine.registry.store import Store
+
+
+@dataclass(slots=True)
+class Registry:
+    """One registry: its content and who may do what with it."""
+
+    settings: Settings
+    store: Store
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose caller may do what it asks for; `repository` is "" where the path names none."""
+
+    request: Request
+    caller: Caller
+    repository: RepositoryName
+
+    @property
+    def reference(self) -> str:
+        """The path's last part, not yet checked."""
+        return self.request.params["reference"]
+
+
+Deed = Callable[[Registry, Call], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`action` is what the caller needs in the path's repository; "catalog" is the right to list all of them."""
+
+    method: str
+    path: str
+    deed: Deed
+    action: Action | Literal["catalog", "none"]

@@ -1,0 +1,46 @@
+"""A registry that listens: made from settings, stopped as a whole."""
+
+from collections.abc import Iterable
+
+from riverport.base.http.exchange import Limits as HttpLimits
+from riverport.base.http.server import Listener, Server, serve
+from riverport.engine.registry.access import Access, Open
+from riverport.engine.registry.application import Application
+from riverport.engine.registry.calls import Registry
+from riverport.engine.registry.settings import Settings
+from riverport.engine.registry.store import Store
+
+_HTTP_LIMITS = HttpLimits(head_bytes=64 << 10, idle_s=120.0, body_stall_s=60.0)
+
+
+class RegistryServer:
+    """`await RegistryServer.start(...)`; `addresses` and `ports` say where it listens."""
+
+    def __init__(self, application: Application, server: Server) -> None:
+        self._application = application
+        self._server = server
+
+    @classmethod
+    async def start(
+        cls, settings: Settings, listeners: Iterable[Listener], access: Access | None = None
+    ) -> "RegistryServer":
+        """Raises OSError: an address that is taken, a directory in which another server works."""
+        application = Application(Registry(settings, Store(settings.root, settings.limits), access or Open()))
+        try:
+            await application.start()
+            return cls(application, await serve(application.handle, listeners, _HTTP_LIMITS))
+        except BaseException:
+            await application.stop()
+            raise
+
+    @property
+    def ports(self) -> list[int]:
+        return self._server.ports
+
+    @property
+    def addresses(self) -> list[str | tuple[str, int]]:
+        return self._server.addresses
+
+    async def stop(self) -> None:
+        await self._server.close()
+        await self._application.stop()
