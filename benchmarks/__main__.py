@@ -91,6 +91,8 @@ def _measure(given: argparse.Namespace, words: list[str]) -> int:
     client = compile_client(OUT / "bin")
     findings = bench.Findings()
     about = _about(given, words, started)
+    if given.work is not None:
+        Path(given.work).mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="riverport-bench-", dir=given.work))
     try:
         products: list[Product] = [Riverport()] if given.alone else [ApacheKafka(work), Riverport()]
