@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from riverport.base.http.messages import Request, Response
-from riverport.engine.registry.errors import Denied
+from riverport.engine.registry.errors import NotFound
 
-Action = Literal["pull", "push", "delete", "*"]
+Action = Literal["pull", "push", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Scope:
 
     kind: str
     name: str
-    action: Action
+    action: str
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}:{self.action}"
@@ -49,10 +49,10 @@ class Access(Protocol):
 
 
 class Open:
-    """Everybody may do everything: a registry for one machine."""
+    """Everybody may do everything."""
 
     async def identify(self, request: Request, wanted: Scope | None) -> Caller:
         return Caller()
 
     async def token(self, request: Request) -> Response:
-        raise Denied(message="this registry asks for no tokens")
+        raise NotFound(message="this registry asks for no tokens")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from riverport.base.http.messages import Request, Response
+from riverport.base.metrics import Registry as Metrics
 from riverport.engine.registry.access import Access, Action, Caller
 from riverport.engine.registry.names import RepositoryName
 from riverport.engine.registry.settings import Settings
@@ -18,6 +19,7 @@ class Registry:
     settings: Settings
     store: Store
     access: Access
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,12 @@ Deed = Callable[[Registry, Call], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`action` is what the caller needs in the path's repository; "catalog" is the right to list all of them."""
+    """`action` is what the caller needs in the path's repository.
+
+    "catalog" is the right to list all of them, "none" asks only who the caller is, "anybody" not even that.
+    """
 
     method: str
     path: str
     deed: Deed
-    action: Action | Literal["catalog", "none"]
+    action: Action | Literal["catalog", "none", "anybody"]

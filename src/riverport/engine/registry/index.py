@@ -113,15 +113,14 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A manifest to be stored, with what was read from it. Unchecked is what a proxy keeps: its parts come later."""
+    """A manifest to be stored, with what was read from it. Of one that is not checked the parts may be missing."""
 
     digest: Digest
     content: bytes
     manifest: Manifest
     tags: Sequence[Tag] = ()
     condition: Condition = Condition()
-    check_blobs: bool = True
-    check_manifests: bool = True
+    is_checked: bool = True
 
 
 class Index:
@@ -281,11 +280,14 @@ class Index:
                 == 1
             )
 
+    def is_known(self, digest: Digest) -> bool:
+        """Whether some repository has this blob. For writers: of readers' answers only the next write can be sure."""
+        return self._writer.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone() is not None
+
     def sweep(self, digest: Digest, remove: Callable[[], int]) -> int:
-        """Call `remove` unless some repository has the blob again; the bytes that it freed."""
-        with self.transaction() as writer:
-            known = writer.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone()
-            return 0 if known else remove()
+        """Call `remove`, unless some repository has the blob again; the bytes that it freed."""
+        with self.transaction():
+            return 0 if self.is_known(digest) else remove()
 
     def put_manifest(self, repository: RepositoryName, push: Push, now: int) -> None:
         """Store a manifest and point its tags at it.
@@ -296,9 +298,8 @@ class Index:
             home = _made_repository(writer, repository)
             for tag in push.tags:
                 push.condition.check(_tagged(writer, home, tag))
-            if push.check_blobs:
+            if push.is_checked:
                 _check(writer, home, push.manifest.blobs, "SELECT size FROM links JOIN blobs USING (digest)")
-            if push.check_manifests:
                 _check(writer, home, push.manifest.manifests, "SELECT size FROM manifests")
             key = _stored(writer, home, push, now)
             parts = (*push.manifest.blobs, *push.manifest.manifests)

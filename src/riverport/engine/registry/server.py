@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from riverport.base.http.exchange import Limits as HttpLimits
 from riverport.base.http.server import Listener, Server, serve
+from riverport.base.metrics import Registry as Metrics
 from riverport.engine.registry.access import Access, Open
 from riverport.engine.registry.application import Application
 from riverport.engine.registry.calls import Registry
@@ -25,7 +26,9 @@ class RegistryServer:
         cls, settings: Settings, listeners: Iterable[Listener], access: Access | None = None
     ) -> "RegistryServer":
         """Raises OSError: an address that is taken, a directory in which another server works."""
-        application = Application(Registry(settings, Store(settings.root, settings.limits), access or Open()))
+        application = Application(
+            Registry(settings, Store(settings.root, settings.limits), access or Open(), Metrics())
+        )
         try:
             await application.start()
             return cls(application, await serve(application.handle, listeners, _HTTP_LIMITS))

@@ -17,6 +17,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     manifest_bytes: int = MANIFEST_BYTES_MAX
     delete: bool = True
-    sparse_indexes: bool = False
-    """Take an index some of whose manifests are not there: copies of a few platforms only."""
+    sparse: bool = False
+    """Take manifests some of whose parts are not there, such as copies of a few platforms only."""
     metrics: bool = False
+    collect_every_s: float = 0.0
+    """How often garbage is collected by the server itself; 0: only by `riverport registry garbage-collect`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from riverport.engine.registry.blobs import BlobFiles, disk_failures, sync_file
+from riverport.engine.registry.collector import Collected, Collector
 from riverport.engine.registry.digests import Digest, algorithm_of
 from riverport.engine.registry.errors import BlobUnknown, BlobUploadUnknown, DigestInvalid
 from riverport.engine.registry.index import Index, Link, Push
@@ -116,6 +117,14 @@ class Store:
         finally:
             if not upload.is_over:
                 self.uploads.end(upload)
+
+    async def collect(self, *, untagged: bool = False) -> Collected:
+        """Free what nothing names; other deeds come in between its steps."""
+        collector = Collector(self.index, self.files, self.now)
+        steps = collector.steps(untagged=untagged)
+        while await self.write(next, steps, self) is not self:
+            pass
+        return collector.collected
 
     # --- manifests
 

@@ -1,4 +1,4 @@
-"""What there is: the base, the catalog, tags, referrers (OCI distribution 1.1, "Content Discovery")."""
+"""What there is: the catalog, tags, referrers (OCI distribution 1.1, "Content Discovery")."""
 
 from urllib.parse import urlencode
 
@@ -12,11 +12,6 @@ PAGE_MAX = 10_000
 """Names in one answer, also where a client asks for more or for all."""
 REFERRERS_MAX = 1_000
 """Descriptors in one answer; their annotations make them long."""
-
-
-async def base(registry: Registry, call: Call) -> Response:
-    """Clients ask it whether this is a registry, and which credentials it wants."""
-    return json_response({})
 
 
 async def catalog(registry: Registry, call: Call) -> Response:
@@ -71,8 +66,6 @@ ROUTES = [
     route
     for method in ("GET", "HEAD")
     for route in (
-        Route(method, "/v2/", base, "none"),
-        Route(method, "/v2", base, "none"),
         Route(method, "/v2/_catalog", catalog, "catalog"),
         Route(method, "/v2/{name:path}/tags/list", tags, "pull"),
         Route(method, "/v2/{name:path}/referrers/{reference}", referrers, "pull"),

@@ -37,7 +37,7 @@ async def put(registry: Registry, call: Call) -> Response:
     digest = _digest(reference, content)
     manifest = parse_manifest(content, request.headers.get("Content-Type") or None)
     condition = Condition(_etags(request, "If-Match"), _etags(request, "If-None-Match"))
-    push = Push(digest, content, manifest, tags, condition, check_manifests=not settings.sparse_indexes)
+    push = Push(digest, content, manifest, tags, condition, is_checked=not settings.sparse)
     await registry.store.put_manifest(call.repository, push)
     headers = {"Location": f"/v2/{call.repository}/manifests/{reference}", "Docker-Content-Digest": digest}
     if manifest.subject:
