@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "chaos": ("chaos", "stop, kill, pause, cut off or slow nodes of a cluster that `up` runs"),
     "simulate": ("simulate", "run clusters in simulated time, break them, and check every promise"),
     "log": ("log", "show what log files hold"),
+    "engine": ("engine", "run containers for the docker command, docker-py, Compose"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
 }
 """First word -> (module of riverport.cli, one line for the help)."""

@@ -1,14 +1,58 @@
 """The engine as a whole: what it is made of, the order in which it starts, recovers and stops."""
 
+from pathlib import Path
+
+from riverport.base.logging import get_logger
 from riverport.engine.events import Events
+from riverport.engine.lock import DirectoryLock
 from riverport.engine.settings import Settings
 from riverport.engine.state import State
+from riverport.engine.volumes.volumes import Volumes
+
+log = get_logger(__name__)
 
 
 class Engine:
-    """Made once per process; handlers of the API get it as their first argument."""
+    """Made once per process; handlers of the API get it as their first argument.
+
+    Parts are started from the bottom up, so that each finds those below it recovered: layers before images, all of them
+    before containers. They stop in the opposite order.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        """Raises ConfigError when another daemon has these directories."""
         self.settings = settings
+        _make(settings.data_root, 0o711)
+        _make(settings.exec_root, 0o711)
+        self._locks = [DirectoryLock(root) for root in dict.fromkeys((settings.data_root, settings.exec_root))]
         self.state = State(settings.data_root / "engine.db")
         self.events = Events()
+        self.id = self._own_id()
+        self.volumes = Volumes(settings.data_root / "volumes", settings.exec_root / "volumes", self.state, self.events)
+        self._parts = [self.volumes]
+
+    async def start(self) -> None:
+        for part in self._parts:
+            await part.start()
+
+    async def stop(self) -> None:
+        for part in reversed(self._parts):
+            try:
+                await part.stop()
+            except Exception:
+                log.exception("a part did not stop", part=type(part).__name__)
+        self.state.close()
+        for lock in self._locks:
+            lock.release()
+
+    def _own_id(self) -> str:
+        """A name for this data root that stays, as /info shows it."""
+        known = self.state.load("engine")
+        if "id" not in known:
+            known["id"] = {"value": Path("/proc/sys/kernel/random/uuid").read_text().strip()}
+            self.state.save("engine", "id", known["id"])
+        return str(known["id"]["value"])
+
+
+def _make(path: Path, mode: int) -> None:
+    path.mkdir(parents=True, exist_ok=True, mode=mode)

@@ -85,6 +85,10 @@ class Events:
         finally:
             self._subscribers.discard(subscriber)
 
+    @property
+    def listeners(self) -> int:
+        return len(self._subscribers)
+
     def _left_s(self, until_ns: int | None) -> float | None:
         return None if until_ns is None else (until_ns - self._clock_ns()) / 1e9
 
