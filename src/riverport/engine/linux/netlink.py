@@ -1,6 +1,6 @@
 """Links, addresses and routes by rtnetlink (RFC 3549, rtnetlink(7), linux/if_link.h), with `struct` and one socket.
 
-A socket belongs to the network namespace in which it was opened; `namespace.py` opens one elsewhere. Messages are built
+A socket belongs to the network namespace in which it was opened; `netns.py` opens one elsewhere. Messages are built
 by pure functions and sent in one datagram: the kernel works through them in order and acknowledges each, so that a
 container's whole side (loopback, address, routes) costs one system call. A veth pair with the peer's namespace, name,
 address and the bridge of our end is one message too.
