@@ -1,10 +1,30 @@
 """The zygote and the shims: making them, finding them again."""
 
+import asyncio
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from riverport.engine.runtime.handle import Shim
+import riverport
+from riverport.engine.errors import SystemFailure
+from riverport.engine.linux import cgroups
+from riverport.engine.runtime.driver import Driver, find_driver
+from riverport.engine.runtime.handle import KILLED, Shim, read_exit_file
+from riverport.engine.runtime.link import ShimGone, adopt_socket, connect
 from riverport.engine.runtime.model import ExitStatus, RootfsLike
+from riverport.engine.runtime.shim import PID_FILE
+
+_RECORD = "shim.json"
+_SEND_PAUSE = 0.001
+_ZYGOTE = "import sys; sys.path.insert(0, sys.argv[1]); from riverport.engine.runtime.zygote import main; main({fd})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,21 +40,144 @@ class RuntimeSettings:
 
 
 class Runtime:
+    """Makes shims by way of the zygote. Its methods may be called for many containers at once."""
+
     def __init__(self, settings: RuntimeSettings) -> None:
         self.settings = settings
+        self.layout = cgroups.detect()
+        self._zygote: socket.socket | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        """Start the zygote."""
-        raise NotImplementedError
+        """Start the zygote. It is started again by `prepare` if it has died."""
+        async with self._starting:
+            if self._zygote is None or (self._process is not None and self._process.returncode is not None):
+                await self._start_zygote()
 
     async def stop(self) -> None:
         """End the zygote. Shims, and the containers on them, stay."""
-        raise NotImplementedError
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.close()
+        if self._process is not None:
+            await self._process.wait()
+            self._process = None
 
-    async def prepare(self, container_id: str, rootfs: RootfsLike, private_network: bool) -> Shim:
+    def driver(self, name: str = "") -> Driver:
+        """Raises InvalidParameter for a name that is not known."""
+        return find_driver(name or self.settings.driver)
+
+    async def prepare(
+        self, container_id: str, rootfs: RootfsLike, private_network: bool, runtime_name: str = ""
+    ) -> Shim:
         """A shim with the root file system mounted and its network namespace made (loopback is up)."""
-        raise NotImplementedError
+        driver = self.driver(runtime_name)
+        directory = self.settings.exec_root / container_id
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(mode=0o700, parents=True)
+        merged = str(rootfs.merged)
+        job = {
+            "directory": str(directory),
+            "private_network": private_network,
+            "rootfs": {
+                "lowers": [str(lower) for lower in rootfs.lowers],
+                "upper": str(rootfs.upper),
+                "work": str(rootfs.work),
+                "merged": merged,
+                "options": [],
+            },
+        }
+        shim = Shim(container_id, directory, driver, self.layout)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        with theirs:
+            await self._send(json.dumps(job).encode(), theirs.fileno())
+        shim.connected(await adopt_socket(ours))
+        try:
+            await shim.ready(merged, private_network)
+        except BaseException:
+            await shim.discard()
+            raise
+        record = {
+            "pid": shim.pid,
+            "merged": merged,
+            "private_network": private_network,
+            "driver": driver.name,
+        }
+        (directory / _RECORD).write_text(json.dumps(record))
+        return shim
 
     async def recover(self, container_id: str) -> Shim | ExitStatus | None:
-        """What became of a container that was started before: its shim, how it ended, or None if never started."""
-        raise NotImplementedError
+        """What became of a container that was started before: its shim, how it ended, or None if never started.
+
+        For None and ExitStatus nothing is left of it in the kernel or the exec root.
+        """
+        directory = self.settings.exec_root / container_id
+        if not directory.exists():
+            return None
+        with suppress(OSError, ShimGone, KeyError, ValueError):
+            record = json.loads((directory / _RECORD).read_text())
+            shim = Shim(container_id, directory, self.driver(record["driver"]), self.layout)
+            shim.connected(await connect(directory))
+            await shim.recovered(record)
+            return shim
+        return await self._clear_up_after(directory)
+
+    def known(self) -> Sequence[str]:
+        """Ids of all containers that have left something in the exec root."""
+        root = self.settings.exec_root
+        return sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.exists() else []
+
+    async def _clear_up_after(self, directory: Path) -> ExitStatus | None:
+        """The shim has gone. Either it wrote the exit file, or somebody has killed it and its container lives on."""
+        status = read_exit_file(directory)
+        started = (directory / PID_FILE).exists()
+        with suppress(OSError, ValueError, KeyError):
+            path = json.loads((directory / "config.json").read_text())["linux"]["cgroupsPath"]
+            await asyncio.to_thread(cgroups.remove, self.layout.directories(path))
+        if status is None and started:
+            status = ExitStatus(KILLED, False, time.time())
+        shutil.rmtree(directory, ignore_errors=True)
+        return status
+
+    async def _send(self, job: bytes, descriptor: int) -> None:
+        for attempt in range(2):
+            await self.start()
+            assert self._zygote is not None
+            try:
+                while True:
+                    try:
+                        socket.send_fds(self._zygote, [job], [descriptor])
+                        return
+                    except BlockingIOError:
+                        await asyncio.sleep(_SEND_PAUSE)
+            except OSError as error:
+                if attempt:
+                    raise SystemFailure(f"the zygote does not answer: {error.strerror}") from error
+                await self.stop()  # it has died: the next round starts another one
+
+    async def _start_zygote(self) -> None:
+        self.settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        ours.setblocking(False)
+        source = str(Path(riverport.__file__).parent.parent)
+        code = _ZYGOTE.format(fd=theirs.fileno())
+        # Its stderr is a file: shims inherit it, and would hold on to a terminal or a pipe of the daemon's.
+        errors = os.open(self.settings.exec_root / "zygote.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", code, source, str(self.settings.exec_root)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+                pass_fds=(theirs.fileno(),),
+            )
+        finally:
+            theirs.close()
+            os.close(errors)
+        ready: Any = await asyncio.get_running_loop().sock_recv(ours, 16)
+        if ready != b"ready":
+            ours.close()
+            raise SystemFailure(f"the zygote does not start: see {self.settings.exec_root / 'zygote.log'}")
+        self._zygote = ours

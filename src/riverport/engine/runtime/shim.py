@@ -1,0 +1,458 @@
+"""The shim: one process per started container, the parent of the container's first process and of its execs.
+
+    forked ─ prepare ─▶ ready ─ run ─▶ running ─ first process ends ─▶ draining ─▶ ended ─ discard | no daemon ─▶ gone
+                          └────────────── discard, or no daemon ──────────────────────────────────────────────────┘
+
+It listens on `shim.sock` in its directory. The first line of a connection says what the connection is:
+
+    {"attach": "<exec id or empty>", "stdin": …, "stdout": …, "stderr": …}    stdio from here on (stdio.Client)
+    anything else                                                             control: a JSON object a line
+
+Requests carry `id` and `do` (hello, run, exec, resize, discard); answers carry the `id`; events carry `event`: ready,
+failed, exit, exec_exit, oom. Whoever is connected for control counts as the daemon. Without one, an ended container's
+shim writes the exit file and goes.
+
+The exit file is written (fsynced) before anybody is told of the exit, so that a daemon that dies in between finds it.
+Everything here is single-threaded and waits in one place, `Loop.turn`.
+"""
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+
+from riverport.engine.linux import cgroups, mounts, namespaces, syscalls
+from riverport.engine.runtime.logs import LogWriter, open_log
+from riverport.engine.runtime.stdio import Client, Loop, Stdio
+
+TYPE_CHECKING = False  # `typing` would cost the shim memory
+if TYPE_CHECKING:
+    from typing import Any
+
+SOCKET = "shim.sock"
+EXIT_FILE = "exit.json"
+PID_FILE = "init.pid"
+MAIN = ""  # the key of the container's own process among the execs
+
+_LINE_BYTES = 1 << 20
+_ERROR_BYTES = 65536
+_FLUSH_SECONDS = 5.0
+_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+_DEFAULTED = (*_IGNORED, signal.SIGXFSZ, signal.SIGCHLD)
+
+
+class Launch:
+    """A run of crun or runc that is under way."""
+
+    def __init__(self, key: str, request: "dict[str, Any]", control: "Control", stdio: Stdio) -> None:
+        self.key = key
+        self.request = request
+        self.control = control
+        self.stdio = stdio
+        self.stdin = -1
+        self.outputs: dict[int, int] = {}
+        self.console: socket.socket | None = None
+        self.theirs: list[int] = []  # descriptors for the process; ours to close after the spawn
+
+    def close(self) -> None:
+        for fd in {self.stdin, *self.outputs} - {-1}:
+            os.close(fd)
+        self.stdin, self.outputs = -1, {}
+        if self.console is not None:
+            self.console.close()
+
+    def open_stdio(self) -> None:
+        """Pipes, or a socket on which the runtime hands over the terminal."""
+        io = self.request["io"]
+        if io["tty"]:
+            path = self.request["console"]
+            if os.path.exists(path):
+                os.unlink(path)
+            self.console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            self.console.bind(path)
+            self.console.listen(1)
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            self.theirs = [null, null, null]
+            return
+        if io["open_stdin"]:
+            theirs, self.stdin = os.pipe2(os.O_CLOEXEC)
+        else:
+            theirs = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.theirs.append(theirs)
+        for stream in (1, 2):
+            ours, theirs = os.pipe2(os.O_CLOEXEC)
+            self.outputs[ours] = stream
+            self.theirs.append(theirs)
+
+    def take_terminal(self) -> None:
+        if self.console is None:
+            return
+        self.console.setblocking(False)
+        connection, _ = self.console.accept()
+        with connection:
+            connection.setblocking(False)
+            _, fds, _, _ = socket.recv_fds(connection, 4096, 1)
+        self.console.close()
+        self.console = None
+        os.set_inheritable(fds[0], False)
+        self.outputs, self.stdin = {fds[0]: 1}, fds[0]
+
+
+class Control:
+    """A control connection; requests and answers are lines of JSON."""
+
+    def __init__(self, shim: "Shim", connection: socket.socket) -> None:
+        self._shim = shim
+        self._socket = connection
+        self._received = b""
+        self._queue = b""
+        self.closed = False
+        self.is_daemon = False  # once it has asked for anything
+        connection.setblocking(False)
+        self._arm()
+
+    def send(self, message: "dict[str, Any]") -> None:
+        if not self.closed:
+            self._queue += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+            self._flush()
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self._shim.loop.forget(self._socket.fileno())
+            self._socket.close()
+            self._shim.control_gone(self)
+
+    def _arm(self) -> None:
+        events = select.EPOLLIN | (select.EPOLLOUT if self._queue else 0)
+        self._shim.loop.watch(self._socket.fileno(), events, self._ready)
+
+    def _ready(self, events: int) -> None:
+        if events & select.EPOLLOUT:
+            self._flush()
+        if not self.closed and events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            self._read()
+
+    def _flush(self) -> None:
+        try:
+            sent = self._socket.send(self._queue)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        self._queue = self._queue[sent:]
+        self._arm()
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data or len(self._received) > _LINE_BYTES:
+            self.close()
+            return
+        self._received += data
+        while not self.closed and b"\n" in self._received:
+            line, self._received = self._received.split(b"\n", 1)
+            request = json.loads(line)
+            if "attach" in request:
+                self._become_client(request)
+                return
+            self.is_daemon = True
+            self._shim.request(self, request)
+
+    def _become_client(self, request: "dict[str, Any]") -> None:
+        self.closed = True
+        self._shim.loop.forget(self._socket.fileno())
+        self._shim.controls.remove(self)
+        streams = frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if request[name])
+        # The confirmation is one byte: the daemon may start the process as soon as it has it.
+        self._socket.send(b"\n")
+        client = Client(self._shim.loop, self._socket, request["stdin"], streams)
+        self._shim.stdio_of(request["attach"]).attach(client)
+
+
+class Shim:
+    def __init__(self, listener: socket.socket) -> None:
+        self.loop = Loop()
+        self.controls: list[Control] = []
+        self._listener = listener
+        self._launches: dict[int, Launch] = {}  # by pid of the runtime
+        self._statuses: dict[int, int] = {}  # exit codes of children whose role is not known yet
+        self._pids: dict[str, int] = {}  # by exec id; MAIN is the container
+        self._stdio: dict[str, Stdio] = {}
+        self._codes: dict[str, tuple[int, float]] = {}  # of processes that have ended but still drain
+        self._groups: list[str] = []
+        self._memory: str | None = None  # the group that counts oom kills
+        self._oom_fds: list[int] = []
+        self._oom_kills = 0
+        self._leave_at = 0.0  # monotonic; 0 while the shim is to stay
+        self.end: dict[str, Any] | None = None
+        self.started = False
+        self._listen_for_children()
+        self.loop.watch(listener.fileno(), select.EPOLLIN, self._accept)
+
+    def serve(self) -> None:
+        while not self._leave_at:
+            self.loop.turn()
+        # What attached clients have not taken yet: the daemon takes all at once when it discards.
+        while any(self._stdio_busy()) and (left := self._leave_at - time.monotonic()) > 0:
+            self.loop.turn(left)
+
+    def adopt(self, connection: socket.socket) -> Control:
+        control = Control(self, connection)
+        self.controls.append(control)
+        return control
+
+    def stdio_of(self, key: str) -> Stdio:
+        if key not in self._stdio:
+            self._stdio[key] = Stdio(self.loop, lambda: self._drained(key))
+        return self._stdio[key]
+
+    def control_gone(self, control: Control) -> None:
+        self.controls.remove(control)
+        if not self.controls and not self._launches and (not self.started or self.end is not None):
+            self._leave_at = self._leave_at or time.monotonic() + _FLUSH_SECONDS
+
+    def request(self, control: Control, request: "dict[str, Any]") -> None:
+        try:
+            match request["do"]:
+                case "hello":
+                    control.send({"id": request["id"], "pid": self._pids.get(MAIN), "end": self.end})
+                case "run":
+                    self._groups = request["cgroups"]
+                    self._memory = request["memory"]
+                    self._launch(MAIN, request, control)
+                case "exec":
+                    self._launch(request["exec"], request, control)
+                case "resize":
+                    self.stdio_of(request["exec"]).resize(request["height"], request["width"])
+                    control.send({"id": request["id"]})
+                case "discard":
+                    self._discard()
+        except (OSError, ValueError) as error:
+            control.send({"id": request["id"], "error": str(error)})
+
+    # ---- processes
+
+    def _listen_for_children(self) -> None:
+        read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+
+        def woken(events: int) -> None:
+            os.read(read, 4096)
+            self._reap()
+
+        self.loop.watch(read, select.EPOLLIN, woken)
+
+    def _launch(self, key: str, request: "dict[str, Any]", control: Control) -> None:
+        launch = Launch(key, request, control, self.stdio_of(key))
+        try:
+            if key == MAIN:
+                self._open_log(request["io"]["log"])
+            launch.open_stdio()
+            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(launch.theirs)]
+            pid = os.posix_spawn(
+                request["argv"][0], request["argv"], request["env"], file_actions=actions, setsigdef=_DEFAULTED
+            )
+        except BaseException:
+            launch.close()
+            raise
+        finally:
+            for fd in set(launch.theirs):
+                os.close(fd)
+        self._launches[pid] = launch
+
+    def _open_log(self, log: "dict[str, Any] | None") -> None:
+        self._log: LogWriter | None = None
+        if log is not None:
+            self._log = open_log(log["driver"], log["path"], log["options"], log["attributes"])
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            code = os.waitstatus_to_exitcode(status)
+            self._statuses[pid] = 128 - code if code < 0 else code
+        for pid in [pid for pid in self._statuses if pid in self._launches]:
+            self._launched(self._launches.pop(pid), self._statuses.pop(pid))
+        for key, pid in list(self._pids.items()):
+            if pid in self._statuses:
+                self._ended(key, self._statuses.pop(pid))
+        if not self._launches:
+            self._statuses.clear()  # orphans that came to us as to a subreaper
+
+    def _launched(self, launch: Launch, code: int) -> None:
+        """The runtime has done its work: the process runs, or it does not and the runtime's log says why."""
+        request = launch.request
+        try:
+            if code != 0:
+                raise ChildProcessError(_tail(request["log"]))
+            with open(request["pid_file"]) as file:
+                pid = int(file.read())
+            launch.take_terminal()
+        except (OSError, ValueError) as error:
+            launch.close()
+            launch.control.send({"id": request["id"], "error": str(error) or f"the runtime ended with {code}"})
+            if launch.key != MAIN:
+                self._forget_exec(launch.key)
+            return
+        self._pids[launch.key] = pid
+        io = request["io"]
+        log = None
+        if launch.key == MAIN:
+            self.started = True
+            log = self._log
+            self._watch_oom()
+        launch.stdio.start(launch.stdin, launch.outputs, io["tty"], io["stdin_once"], log)
+        launch.control.send({"id": request["id"], "pid": pid})
+
+    def _ended(self, key: str, code: int) -> None:
+        self._codes[key] = (code, time.time())
+        if key == MAIN:
+            self._note_oom()
+            # Without a PID namespace of its own the container's other processes outlive the first one.
+            cgroups.kill([group for group in self._groups if cgroups.processes(group)])
+        self._stdio[key].process_ended()
+
+    def _drained(self, key: str) -> None:
+        """The last byte is in the log and on its way to the attached: now the end may be told."""
+        if key not in self._codes:
+            return
+        code, at = self._codes.pop(key)
+        del self._pids[key]
+        if key != MAIN:
+            self._tell({"event": "exec_exit", "exec": key, "code": code})
+            self._forget_exec(key)
+            return
+        self.end = {"code": code, "oom": self._oom_kills > 0, "finished_at": at}
+        write_durably(EXIT_FILE, json.dumps(self.end))
+        self._tell({"event": "exit", **self.end})
+        cgroups.remove(self._groups)
+        if not self.controls:
+            self._leave_at = time.monotonic() + _FLUSH_SECONDS
+
+    def _forget_exec(self, key: str) -> None:
+        stdio = self._stdio.pop(key, None)
+        if stdio is not None and not stdio.ended:
+            stdio.close()
+
+    def _tell(self, event: "dict[str, Any]") -> None:
+        for control in list(self.controls):
+            if control.is_daemon:
+                control.send(event)
+
+    def _discard(self) -> None:
+        for pid in self._launches:
+            os.kill(pid, signal.SIGKILL)
+        cgroups.remove(self._groups)
+        self._listener.close()
+        self._leave_at = time.monotonic() + _FLUSH_SECONDS
+
+    def _stdio_busy(self) -> "list[bool]":
+        return [stdio.busy for stdio in self._stdio.values()]
+
+    # ---- connections
+
+    def _accept(self, events: int) -> None:
+        connection, _ = self._listener.accept()
+        self.adopt(connection)
+
+    # ---- out of memory
+
+    def _watch_oom(self) -> None:
+        """Be woken when the kernel kills for want of memory: cgroups-v1/memory.rst §10, cgroup-v2.rst memory.events."""
+        if self._memory is None:
+            return
+        try:
+            if os.path.exists(f"{self._memory}/memory.events"):
+                fd = os.open(f"{self._memory}/memory.events", os.O_RDONLY | os.O_CLOEXEC)
+                self._oom_fds = [fd]
+                self.loop.watch(fd, select.EPOLLPRI, lambda events: self._oom_woken(fd))
+                return
+            counter = syscalls.eventfd()
+            file = os.open(f"{self._memory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            self._oom_fds = [counter, file]
+            with open(f"{self._memory}/cgroup.event_control", "w") as control:
+                control.write(f"{counter} {file}")
+            self.loop.watch(counter, select.EPOLLIN, lambda events: self._oom_woken(counter))
+        except OSError:
+            return  # the exit still finds the count
+
+    def _oom_woken(self, fd: int) -> None:
+        os.read(fd, 4096)
+        os.lseek(fd, 0, os.SEEK_SET) if len(self._oom_fds) == 1 else None
+        self._note_oom()
+        if self._memory is not None and not os.path.exists(self._memory):
+            self.loop.forget(fd)
+
+    def _note_oom(self) -> None:
+        if self._memory is None:
+            return
+        kills = cgroups.oom_kills(self._memory)
+        if kills > self._oom_kills:
+            self._oom_kills = kills
+            self._tell({"event": "oom"})
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_ERROR_BYTES).decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def write_durably(path: str, text: str) -> None:
+    fd = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, text.encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(f"{path}.tmp", path)
+
+
+def prepare(job: "dict[str, Any]") -> socket.socket:
+    """Namespaces, the root file system, the socket: everything that hangs on this process from now on."""
+    os.setsid()
+    syscalls.set_process_name("riverport-shim")
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    os.umask(0o022)
+    os.chdir(job["directory"])
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    mounts.make_slave()
+    if job["private_network"]:
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+        namespaces.bring_loopback_up()
+    rootfs = job["rootfs"]
+    mounts.mount_overlay(rootfs["lowers"], rootfs["upper"], rootfs["work"], rootfs["merged"], rootfs["options"])
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    listener.bind(SOCKET)  # relative: a unix socket's path has 107 bytes at the most
+    listener.listen(64)
+    return listener
+
+
+def main(job: "dict[str, Any]", connection: socket.socket) -> None:
+    """In the child of the zygote. `connection` is the daemon's first control connection."""
+    try:
+        shim = Shim(prepare(job))
+    except OSError as error:
+        connection.send(json.dumps({"event": "failed", "error": str(error)}).encode() + b"\n")
+        return
+    control = shim.adopt(connection)
+    control.is_daemon = True
+    control.send({"event": "ready", "pid": os.getpid()})
+    shim.serve()
