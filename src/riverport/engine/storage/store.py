@@ -1,0 +1,241 @@
+"""`Storage`: the layers, and the root file systems of containers on top of them."""
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from riverport.engine.errors import NotFound
+from riverport.engine.state import State
+from riverport.engine.storage import overlay, trees
+from riverport.engine.storage.changes import Change, changes
+from riverport.engine.storage.compression import Hashed
+from riverport.engine.storage.layers import ChainId, Directories, Layer, LayerStore
+from riverport.engine.storage.pack import Packer, Pieces
+from riverport.engine.storage.recipe import RecipeWriter
+from riverport.engine.storage.rootfs import Rootfs, make_places
+from riverport.engine.storage.unpack import Unpacked, unpack
+
+log = logging.getLogger(__name__)
+
+DRIVER: Final = "overlay2"
+_KIND: Final = "rootfs"
+_READ: Final = 1 << 20
+
+
+class Storage:
+    """Call `start` first, then let every user of layers say what it uses, then `layers.sweep()`."""
+
+    def __init__(self, data_root: Path, state: State) -> None:
+        self._directories = Directories(data_root / DRIVER)
+        self._state = state
+        self._roots: dict[str, Rootfs] = {}
+        self.layers = LayerStore(self._directories, state)
+
+    async def start(self) -> None:
+        """Compare the tables with the directories: what is in one of them only is removed."""
+        self._directories.prepare()
+        self.layers.load()
+        lost = []
+        for container_id, document in self._state.load(_KIND).items():
+            chain = ChainId(document["chain"]) if document["chain"] else None
+            directory = self._directories.root / document["directory"]
+            if not directory.is_dir() or (chain is not None and self.layers.get(chain) is None):
+                log.error("a container's files are gone", extra={"container": container_id})
+                lost.append(container_id)
+                continue
+            if chain is not None:
+                self.layers.use(chain)
+            self._roots[container_id] = self._rootfs(container_id, chain, directory)
+        self._state.delete(_KIND, lost)
+        known = [layer.directory for layer in self.layers] + [rootfs.directory for rootfs in self._roots.values()]
+        removed = await asyncio.to_thread(self._directories.remove_others, known)
+        if removed:
+            log.warning("removed directories that nothing refers to", extra={"count": len(removed)})
+
+    async def stop(self) -> None:
+        """Nothing is held: mounts of containers hang on their shims, others on descriptors."""
+
+    # ---- containers
+
+    async def create_rootfs(self, container_id: str, chain: ChainId | None) -> Rootfs:
+        """A new root on an image's chain (`Image.chain`, not its id), which it uses until it is removed."""
+        assert container_id not in self._roots, f"container {container_id} has a root already"
+        diffs = self.layers.diffs(chain)
+        if chain is not None:
+            self.layers.use(chain)
+        try:
+            directory = await asyncio.to_thread(self._make_root, diffs)
+        except BaseException:
+            if chain is not None:
+                await self.layers.release(chain)
+            raise
+        rootfs = self._roots[container_id] = self._rootfs(container_id, chain, directory)
+        self._state.save(_KIND, container_id, {"chain": chain, "directory": directory.name})
+        return rootfs
+
+    def _make_root(self, diffs: list[Path]) -> Path:
+        directory = self._directories.make()
+        try:
+            for name in ("work", "merged"):
+                (directory / name).mkdir(mode=0o700)
+            make_places(directory / "places", diffs)
+        except BaseException:
+            self._directories.remove(directory)
+            raise
+        return directory
+
+    def rootfs(self, container_id: str) -> Rootfs:
+        rootfs = self._roots.get(container_id)
+        if rootfs is None:
+            raise NotFound(f"container {container_id} has no root file system")
+        return rootfs
+
+    async def remove_rootfs(self, container_id: str) -> None:
+        """Nothing may be mounted on it any more; absent is fine."""
+        rootfs = self._roots.pop(container_id, None)
+        if rootfs is None:
+            return
+        self._state.delete(_KIND, [container_id])
+        await asyncio.to_thread(self._directories.remove, rootfs.directory)
+        if rootfs.chain is not None:
+            await self.layers.release(rootfs.chain)
+
+    async def changes(self, container_id: str) -> list[Change]:
+        rootfs = self.rootfs(container_id)
+        return await asyncio.to_thread(changes, rootfs.upper, rootfs.lowers)
+
+    def diff_tar(self, container_id: str) -> Iterator[bytes]:
+        """What the container has changed, in the form of a layer; a thread iterates."""
+        rootfs = self.rootfs(container_id)
+        return iter(Packer(rootfs.upper, self.layers.diffs(rootfs.chain)))
+
+    async def size(self, container_id: str) -> int:
+        """Bytes that the container itself holds (`SizeRw`)."""
+        return await asyncio.to_thread(_size_of, self.rootfs(container_id).upper)
+
+    def base_size(self, container_id: str) -> int:
+        """Bytes of the layers it stands on; with `size` that is `SizeRootFs`."""
+        return sum(layer.size for layer in self.layers.stack(self.rootfs(container_id).chain))
+
+    async def commit(self, container_id: str, *, consume: bool = False) -> Layer:
+        """The container's changes as a layer on its image's; the caller has one use of it.
+
+        With `consume` the files themselves become the layer, which costs no copy: the container (stopped, nothing
+        mounted) has no root afterwards.
+        """
+        rootfs = self.rootfs(container_id)
+        below = self.layers.diffs(rootfs.chain)
+        if not consume:
+            staged = self.layers.stage()
+            try:
+                diff_id, unpacked = await asyncio.to_thread(_copy, rootfs.upper, below, staged.diff, staged.recipe)
+            except BaseException:
+                await self.layers.discard(staged)
+                raise
+            return await self.layers.register(rootfs.chain, staged, diff_id, unpacked)
+        diff_id, unpacked = await asyncio.to_thread(_describe, rootfs.upper, below, rootfs.directory / "recipe")
+        for leftover in (rootfs.work, rootfs.merged, rootfs.places):
+            await asyncio.to_thread(trees.remove, leftover)
+        with self._state.together():
+            self._state.delete(_KIND, [container_id])
+            del self._roots[container_id]
+        layer = await self.layers.register(rootfs.chain, self.layers.adopt(rootfs.directory), diff_id, unpacked)
+        if rootfs.chain is not None:
+            await self.layers.release(rootfs.chain)
+        return layer
+
+    @asynccontextmanager
+    async def mounted(self, container_id: str) -> AsyncIterator[Path]:
+        """A stopped container's root, readable and writable below the path; gone afterwards, whatever happens."""
+        rootfs = self.rootfs(container_id)
+        fd = await asyncio.to_thread(_open, rootfs.lowers, rootfs.upper, rootfs.work, rootfs.merged)
+        try:
+            yield Path(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+
+    @asynccontextmanager
+    async def viewed(self, chain: ChainId | None) -> AsyncIterator[Path]:
+        """An image's files, read-only."""
+        diffs = self.layers.diffs(chain)
+        staged = self.layers.stage()  # overlayfs wants two lowers, or an upper; and an image may have no layer
+        try:
+            lowers = [*diffs, staged.diff]
+            place = staged.directory / "merged"
+            place.mkdir()
+            fd = await asyncio.to_thread(_open, lowers, None, None, place)
+            try:
+                yield Path(f"/proc/self/fd/{fd}")
+            finally:
+                os.close(fd)
+        finally:
+            await self.layers.discard(staged)
+
+    def _rootfs(self, container_id: str, chain: ChainId | None, directory: Path) -> Rootfs:
+        lowers = (directory / "places", *self.layers.diffs(chain))
+        return Rootfs(container_id, chain, lowers, directory)
+
+
+def _open(lowers: "list[Path] | tuple[Path, ...]", upper: Path | None, work: Path | None, place: Path) -> int:
+    try:
+        return overlay.detached(lowers, upper, work)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS):
+            raise
+        return overlay.attached_for_a_moment(lowers, upper, work, place)
+
+
+def _copy(upper: Path, below: list[Path], target: Path, recipe: Path) -> tuple[str, Unpacked]:
+    """Pack and unpack in one pass."""
+    writer = RecipeWriter(recipe)
+    try:
+        source = Hashed(Pieces(iter(Packer(upper, below))))
+        unpacked = unpack(source, target, writer)
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+    return source.digest, unpacked
+
+
+def _describe(upper: Path, below: list[Path], recipe: Path) -> tuple[str, Unpacked]:
+    """The digest and the recipe of what lies in `upper`."""
+    writer = RecipeWriter(recipe)
+    try:
+        packer = Packer(upper, below, writer)
+        source = Hashed(Pieces(iter(packer)))
+        while source.read(_READ):
+            pass
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+    return source.digest, Unpacked(packer.size)
+
+
+def _size_of(directory: Path) -> int:
+    """Bytes of regular files, each counted once."""
+    total = 0
+    linked: set[tuple[int, int]] = set()
+    waiting = [os.fsencode(directory)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        status = entry.stat(follow_symlinks=False)
+                        key = (status.st_dev, status.st_ino)
+                        if status.st_nlink == 1 or key not in linked:
+                            total += status.st_size
+                        if status.st_nlink > 1:
+                            linked.add(key)
+        except FileNotFoundError:
+            continue  # of a running container
+    return total
