@@ -39,7 +39,7 @@ async def inspect(engine: "Engine", request: Request) -> Answer:
 
 
 async def list_all(engine: "Engine", request: Request) -> Answer:
-    found = engine.volumes.list(Filters.parse(request.one("filters"), _LIST_FILTERS))
+    found = engine.volumes.find(Filters.parse(request.one("filters"), _LIST_FILTERS))
     return json_response({"Volumes": [engine.volumes.document(volume) for volume in found], "Warnings": None})
 
 

@@ -35,9 +35,8 @@ def parse_bind(text: str, driver: str = "") -> MountPoint:
     kind = BIND if source.startswith("/") else VOLUME
     problem = destination_problem(target) or _option_problem(kind, words)
     if problem:
-        raise InvalidParameter(
-            f"invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {problem}"
-        )
+        why = f'invalid mount config for type "{kind}": {problem}'
+        raise InvalidParameter(f"invalid volume specification: '{text}': {why}")
     return MountPoint(
         type=kind,
         destination=normal(target),

@@ -53,7 +53,7 @@ class Mounting:
         ]
 
     def resume(self, container_id: str, points: Sequence[MountPoint], root: Path) -> None:
-        self._users[container_id] = _User(_pid_of(root), points)
+        self._users[container_id] = _User(pid_of(root), points)
 
     def forget(self, container_id: str) -> Sequence[MountPoint]:
         """Mounts are the shim's; here only directories are left."""
@@ -67,8 +67,8 @@ class Mounting:
         self, container_id: str, points: Sequence[MountPoint], root: Path, volumes: Mapping[str, Volume]
     ) -> list[dict[str, Any]]:
         """Raises InvalidParameter, NotFound, SystemFailure; nothing stays then but what the shim takes with it."""
-        pid = _pid_of(root)
-        found = []
+        pid = pid_of(root)
+        found: list[dict[str, Any]] = []
         try:
             for point in sorted(points, key=depth):
                 if point.type == VOLUME:
@@ -189,7 +189,7 @@ def _check_propagation(point: MountPoint) -> None:
     raise SystemFailure(f"path {point.source} is mounted on {found.place} but it is not a {kind}")
 
 
-def _pid_of(root: Path) -> int:
+def pid_of(root: Path) -> int:
     """The process whose mounts a path of the form /proc/<pid>/root/… goes through."""
     assert root.parts[:2] == ("/", "proc"), root
     return int(root.parts[2])

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from riverport.engine.api.filters import Filters
-from riverport.engine.errors import Conflict, EngineError, NotFound
+from riverport.engine.errors import Conflict, EngineError, NotFound, SystemFailure
 from riverport.engine.events import Events
 from riverport.engine.state import State
 from riverport.engine.volumes.copy_up import copy_up
-from riverport.engine.volumes.local import ANONYMOUS_LABEL, LOCAL, Volume, check_new
+from riverport.engine.volumes.local import ANONYMOUS_LABEL, LOCAL, Volume, check_new, mount_call
 from riverport.engine.volumes.mount_point import VOLUME, MountPoint
-from riverport.engine.volumes.mounted import Mounting
+from riverport.engine.volumes.mounted import Mounting, pid_of
 
 KIND: Final = "volumes"
 _DATA: Final = "_data"
@@ -48,42 +48,34 @@ class Volumes:
         self._volumes: dict[str, Volume] = {}
         self._claims: dict[str, list[str]] = {}  # volume -> containers that have it, in the order they came
         self._mounting = Mounting(scratch, self.source, image_layers)
+        self._filling: dict[str, asyncio.Lock] = {}
         self._prune_lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Read what there is, and clear away what a killed daemon was at."""
         self._place.mkdir(parents=True, exist_ok=True, mode=0o701)
         self._volumes = {name: Volume.from_document(name, found) for name, found in self._state.load(KIND).items()}
-        await asyncio.to_thread(self._clear_away)
+        for volume in await asyncio.to_thread(self._clear_away):
+            self._volumes[volume.name] = volume
+            self._state.save(KIND, volume.name, volume.document())
 
     async def stop(self) -> None:
         """Nothing is held: mounts are the shims'."""
 
-    def _clear_away(self) -> None:
+    def _clear_away(self) -> list[Volume]:
+        """Volumes that are on the disk only."""
+        found = []
         for directory in self._place.iterdir():
-            if directory.name.startswith(_GOING):
-                _remove_tree(directory)
-            elif directory.name not in self._volumes:
-                self._adopt(directory)
-            else:
+            if directory.name in self._volumes:
                 _remove_tree(directory / _FILLING)
+            elif not directory.name.startswith(_GOING) and _has_files(directory):
+                created_at = _rfc3339((directory / _DATA).stat().st_mtime)
+                found.append(Volume(directory.name, LOCAL, created_at, None, None))
+            else:
+                _remove_tree(directory)
         for name in self._volumes:
             self._data(name).mkdir(parents=True, exist_ok=True)
-
-    def _adopt(self, directory: Path) -> None:
-        """A directory without a document: debris of a creation, or files that somebody has put back."""
-        data = directory / _DATA
-        try:
-            check_new(directory.name, LOCAL, {})
-            is_filled = any(data.iterdir())
-        except (EngineError, OSError):
-            is_filled = False
-        if not is_filled:
-            _remove_tree(directory)
-            return
-        volume = Volume(directory.name, LOCAL, _rfc3339(data.stat().st_mtime), None, None)
-        self._volumes[volume.name] = volume
-        self._state.save(KIND, volume.name, volume.document())
+        return found
 
     # --- the noun
 
@@ -122,7 +114,7 @@ class Volumes:
         except KeyError:
             raise NotFound(f"get {name}: no such volume") from None
 
-    def list(self, filters: Filters | None = None) -> list[Volume]:
+    def find(self, filters: Filters | None = None) -> list[Volume]:
         """Filters: name (a pattern), driver, label, dangling."""
         wanted = filters or Filters()
         dangling = wanted.flag("dangling", False) if "dangling" in wanted else None
@@ -146,6 +138,7 @@ class Volumes:
             raise Conflict(f"remove {name}: volume is in use - [{', '.join(users)}]")
         going = self._place / f"{_GOING}{secrets.token_hex(8)}"
         volume = self._volumes.pop(name)
+        self._filling.pop(name, None)
         # From here to the thread nothing waits: a new volume of this name finds the place empty.
         self._state.delete(KIND, [name])
         if self._data(name).parent.exists():
@@ -177,7 +170,7 @@ class Volumes:
 
     async def usage(self) -> list[Usage]:
         """For `docker system df`."""
-        volumes = self.list()
+        volumes = self.find()
         sizes = await asyncio.to_thread(lambda: [_tree_size(self._data(volume.name)) for volume in volumes])
         return [Usage(v, size, len(self._claims.get(v.name, ()))) for v, size in zip(volumes, sizes)]
 
@@ -249,38 +242,34 @@ class Volumes:
         return any(point.copies and self._is_empty_directory(point) for point in points)
 
     async def fill(self, container_id: str, points: Iterable[MountPoint], root: Path) -> None:
-        """Copy the image's files, below `root`, into those of the container's volumes that are empty.
+        """Copy the image's files, below `root`, into those of the container's volumes that are empty directories.
 
-        Raises OSError.
+        Raises SystemFailure.
         """
         for point in points:
-            if not point.copies or not self._is_empty_directory(point):
-                continue
-            others = [user for user in self._mounting.users(point.name) if user != container_id]
-            work = self._fill_in_place if others else self._fill_aside
-            await asyncio.to_thread(work, point, root)
+            if point.type == VOLUME:
+                # Also who copies nothing waits: the directory may be about to be replaced by a full one.
+                async with self._filling.setdefault(point.name, asyncio.Lock()):
+                    await self._fill(container_id, point, root)
+
+    async def _fill(self, container_id: str, point: MountPoint, root: Path) -> None:
+        if not point.copies or not self._is_empty_directory(point):
+            return
+        others = [user for user in self._mounting.users(point.name) if user != container_id]
+        # What somebody has mounted must stay the same directory.
+        copy = _copy_in_place if others else _copy_aside
+        await _copied(copy, point, root, self._data(point.name))
+
+    async def _fill_mounted(self, points: Iterable[MountPoint], root: Path) -> None:
+        """The same for volumes with options, which only the container's shim has mounted."""
+        for point in points:
+            if point.copies and mount_call(self.get(point.name).options) is not None:
+                data = Path(f"/proc/{pid_of(root)}/root{self._data(point.name)}")
+                await _copied(_copy_in_place, point, root, data)
 
     def _is_empty_directory(self, point: MountPoint) -> bool:
-        if point.type != VOLUME or not point.name or self.get(point.name).options:
-            return False
-        with os.scandir(self._data(point.name)) as entries:
-            return next(entries, None) is None
-
-    def _fill_aside(self, point: MountPoint, root: Path) -> None:
-        """Whole or not at all, also if the daemon is killed: the full directory takes the place of the empty one."""
-        data = self._data(point.name)
-        filling = data.parent / _FILLING
-        _remove_tree(filling)
-        filling.mkdir(mode=0o755)
-        try:
-            if copy_up(root, point.destination, filling):
-                filling.rename(data)
-        finally:
-            _remove_tree(filling)
-
-    def _fill_in_place(self, point: MountPoint, root: Path) -> None:
-        """Somebody has the directory mounted, so it must stay the same one."""
-        copy_up(root, point.destination, self._data(point.name))
+        is_plain = point.type == VOLUME and bool(point.name) and mount_call(self.get(point.name).options) is None
+        return is_plain and _is_empty(self._data(point.name))
 
     async def acquire(self, container_id: str, points: Sequence[MountPoint], root: Path) -> list[dict[str, Any]]:
         """At a container's start: the OCI mounts of claimed points, parents first.
@@ -290,6 +279,7 @@ class Volumes:
         """
         mounted = await self._mounting.mount(container_id, points, root, self._volumes)
         await self.fill(container_id, points, root)
+        await self._fill_mounted(points, root)
         for point in points:
             if point.type == VOLUME:
                 self._events.publish(
@@ -328,6 +318,44 @@ class Volumes:
 
     def _data(self, name: str) -> Path:
         return self._place / name / _DATA
+
+
+async def _copied(copy: Callable[[MountPoint, Path, Path], None], point: MountPoint, root: Path, data: Path) -> None:
+    try:
+        await asyncio.to_thread(copy, point, root, data)
+    except OSError as error:
+        raise SystemFailure(f"failed to populate volume {point.name}: {error}") from error
+
+
+def _copy_aside(point: MountPoint, root: Path, data: Path) -> None:
+    """Whole or not at all, also if the daemon is killed: the full directory takes the place of the empty one."""
+    filling = data.parent / _FILLING
+    _remove_tree(filling)
+    filling.mkdir(mode=0o755)
+    try:
+        if copy_up(root, point.destination, filling):
+            filling.rename(data)
+    finally:
+        _remove_tree(filling)
+
+
+def _copy_in_place(point: MountPoint, root: Path, data: Path) -> None:
+    if _is_empty(data):
+        copy_up(root, point.destination, data)
+
+
+def _is_empty(directory: Path) -> bool:
+    with os.scandir(directory) as entries:
+        return next(entries, None) is None
+
+
+def _has_files(directory: Path) -> bool:
+    """Whether a directory without a document is a volume that somebody has put back; else it is debris."""
+    try:
+        check_new(directory.name, LOCAL, {})
+        return not _is_empty(directory / _DATA)
+    except (EngineError, OSError):
+        return False
 
 
 def _remove_tree(path: Path) -> None:
