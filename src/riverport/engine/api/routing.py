@@ -1,6 +1,6 @@
 """What every API module imports: the request as the Docker API sees it, routes, and the usual shapes of answers.
 
-    ROUTES = [Route("POST", "/containers/{id}/start", start), Route("GET", "/containers/json", list_all)]
+ROUTES = [Route("POST", "/containers/{id}/start", start), Route("GET", "/containers/json", list_all)]
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from riverport.base.http.messages import (
     JSON_LIMIT,
     Answer,
+    ClientGone,
     Duplex,
     Hijack,
     HttpError,
@@ -18,7 +19,9 @@ from riverport.base.http.messages import (
     json_response,
 )
 from riverport.base.http.messages import Request as HttpRequest
+from riverport.base.logging import get_logger
 from riverport.engine.errors import EngineError, InvalidParameter
+from riverport.engine.release import API_NEWEST, API_OLDEST
 
 if TYPE_CHECKING:
     from riverport.engine.daemon import Engine
@@ -36,10 +39,12 @@ __all__ = [
     "progress",
 ]
 
+log = get_logger(__name__)
+
 Version = tuple[int, int]
 
-OLDEST: Final[Version] = (1, 24)
-NEWEST: Final[Version] = (1, 50)
+OLDEST: Final[Version] = API_OLDEST
+NEWEST: Final[Version] = API_NEWEST
 
 _FALSE: Final = frozenset({"", "0", "no", "false", "none"})
 
@@ -125,8 +130,13 @@ async def _lines(first: dict[str, Any], items: AsyncIterator[dict[str, Any]]) ->
     try:
         async for item in items:
             yield _line(item)
-    except (EngineError, HttpError, OSError) as error:
-        yield _line({"errorDetail": {"message": str(error)}, "error": str(error)})
+    except ClientGone:
+        raise
+    except Exception as error:
+        if not isinstance(error, EngineError | HttpError | OSError):
+            log.exception("an answer broke off")
+        text = str(error) or type(error).__name__
+        yield _line({"errorDetail": {"message": text}, "error": text})
     finally:
         close = getattr(items, "aclose", None)
         if close is not None:
