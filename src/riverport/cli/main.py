@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulate", "run clusters in simulated time, break them, and check every promise"),
     "log": ("log", "show what log files hold"),
     "engine": ("engine", "run containers for the docker command, docker-py, Compose"),
+    "registry": ("registry", "keep container images and other OCI artifacts, or a cache of another registry"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
 }
 """First word -> (module of riverport.cli, one line for the help)."""

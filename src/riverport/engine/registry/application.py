@@ -11,6 +11,7 @@ from riverport.engine.registry.api import blobs, listings, manifests, service, u
 from riverport.engine.registry.calls import Call, Registry, Route
 from riverport.engine.registry.errors import NotFound, NotSupported, RegistryError
 from riverport.engine.registry.names import RepositoryName, parse_name
+from riverport.engine.registry.proxy import Proxy
 
 log = get_logger(__name__)
 
@@ -22,8 +23,9 @@ _EXPIRE_EVERY_S = 60.0
 class Application:
     """Serve `handle`; `start` and `stop` frame the time in which it is called."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, proxy: Proxy | None = None) -> None:
         self._registry = registry
+        self._proxy = proxy
         self._router = Router((route.method, route.path, route) for route in ROUTES)
         self._chores: list[asyncio.Task[None]] = []
         self._answers = registry.metrics.counter(
@@ -40,6 +42,8 @@ class Application:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._proxy is not None:
+            await self._proxy.close()
         self._registry.store.close()
 
     async def _expire(self) -> None:
@@ -76,6 +80,8 @@ class Application:
                 raise NotSupported({"method": request.method}, headers={"Allow": ", ".join(methods)})
             raise NotFound({"path": request.path[:1000]})
         route = found.target
+        if route.action == "push" and self._proxy is not None:
+            raise NotSupported(message="this registry is a cache of another one: push to that")
         request.params = found.params
         repository = parse_name(found.params["name"]) if "name" in found.params else RepositoryName("")
         if route.action == "anybody":

@@ -2,14 +2,27 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from riverport.base.http.messages import Request, Response
 from riverport.base.metrics import Registry as Metrics
 from riverport.engine.registry.access import Access, Action, Caller
-from riverport.engine.registry.names import RepositoryName
+from riverport.engine.registry.digests import Digest
+from riverport.engine.registry.index import StoredManifest
+from riverport.engine.registry.names import Reference, RepositoryName
 from riverport.engine.registry.settings import Settings
-from riverport.engine.registry.store import Store
+from riverport.engine.registry.store import Content, Page, Store
+
+
+class Source(Protocol):
+    """What is read: the store, or a proxy that fills it."""
+
+    async def manifest(self, repository: RepositoryName, reference: Reference) -> StoredManifest: ...
+    async def blob(self, repository: RepositoryName, digest: Digest, *, is_read: bool) -> Content: ...
+    async def tags(self, repository: RepositoryName, page: Page) -> list[str]: ...
+    async def referrers(
+        self, repository: RepositoryName, subject: Digest, artifact_type: str, page: Page
+    ) -> list[dict[str, Any]]: ...
 
 
 @dataclass(slots=True)
@@ -18,6 +31,7 @@ class Registry:
 
     settings: Settings
     store: Store
+    source: Source
     access: Access
     metrics: Metrics
 

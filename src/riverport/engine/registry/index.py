@@ -196,6 +196,15 @@ class Index:
             raise ManifestUnknown({"name": repository, "reference": reference})
         return StoredManifest(*row)
 
+    def is_named(self, repository: RepositoryName, digest: Digest) -> bool:
+        """Whether a manifest of the repository names this blob or manifest."""
+        row = self._reader.execute(
+            "SELECT 1 FROM parts"
+            " WHERE repository = (SELECT id FROM repositories WHERE name = ?) AND digest = ? LIMIT 1",
+            (repository, digest),
+        ).fetchone()
+        return row is not None
+
     def has_repository(self, repository: RepositoryName) -> bool:
         return _repository_id(self._reader, repository) is not None
 

@@ -1,5 +1,6 @@
 """A registry that listens: made from settings, stopped as a whole."""
 
+import time
 from collections.abc import Iterable
 
 from riverport.base.http.exchange import Limits as HttpLimits
@@ -8,6 +9,7 @@ from riverport.base.metrics import Registry as Metrics
 from riverport.engine.registry.access import Access, Open
 from riverport.engine.registry.application import Application
 from riverport.engine.registry.calls import Registry
+from riverport.engine.registry.proxy import Proxy, Upstream
 from riverport.engine.registry.settings import Settings
 from riverport.engine.registry.store import Store
 
@@ -23,12 +25,16 @@ class RegistryServer:
 
     @classmethod
     async def start(
-        cls, settings: Settings, listeners: Iterable[Listener], access: Access | None = None
+        cls,
+        settings: Settings,
+        listeners: Iterable[Listener],
+        access: Access | None = None,
+        upstream: Upstream | None = None,
     ) -> "RegistryServer":
-        """Raises OSError: an address that is taken, a directory in which another server works."""
-        application = Application(
-            Registry(settings, Store(settings.root, settings.limits), access or Open(), Metrics())
-        )
+        """With an upstream it is a cache of that. Raises OSError: an address that is taken, a directory in use."""
+        store = Store(settings.root, settings.limits)
+        proxy = Proxy(store, upstream, settings.proxy_ttl_s, time.monotonic) if upstream else None
+        application = Application(Registry(settings, store, proxy or store, access or Open(), Metrics()), proxy)
         try:
             await application.start()
             return cls(application, await serve(application.handle, listeners, _HTTP_LIMITS))

@@ -22,3 +22,5 @@ class Settings:
     metrics: bool = False
     collect_every_s: float = 0.0
     """How often garbage is collected by the server itself; 0: only by `riverport registry garbage-collect`."""
+    proxy_ttl_s: float = 60.0
+    """How long a cache believes what a tag pointed at."""

@@ -10,16 +10,19 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+from riverport.base.http.messages import FileRange
 from riverport.engine.registry.blobs import BlobFiles, disk_failures, sync_file
 from riverport.engine.registry.collector import Collected, Collector
 from riverport.engine.registry.digests import Digest, algorithm_of
 from riverport.engine.registry.errors import BlobUnknown, BlobUploadUnknown, DigestInvalid
-from riverport.engine.registry.index import Index, Link, Push
-from riverport.engine.registry.names import RepositoryName, Tag
+from riverport.engine.registry.index import Index, Push, StoredManifest
+from riverport.engine.registry.names import Reference, RepositoryName, Tag
+from riverport.engine.registry.ranges import Span
 from riverport.engine.registry.uploads import Limits, Upload, Uploads
 
 P = ParamSpec("P")
@@ -27,6 +30,22 @@ T = TypeVar("T")
 
 REFRESH_S = 600
 """A blob of which a client is told is touched if it has not been for so long; the collector's grace is longer."""
+
+
+class Page(NamedTuple):
+    """Of a list: at most `limit` entries behind the one that is called `after`."""
+
+    after: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A blob that can be read. `read` may be called once."""
+
+    digest: Digest
+    size: int
+    read: Callable[[Span], FileRange | AsyncIterator[bytes]]
 
 
 class Store:
@@ -57,14 +76,30 @@ class Store:
         with disk_failures():
             return await asyncio.shield(running)
 
-    # --- blobs
+    # --- reading
 
-    async def blob(self, repository: RepositoryName, digest: Digest) -> Link:
+    async def manifest(self, repository: RepositoryName, reference: Reference) -> StoredManifest:
+        """Raises ManifestUnknown."""
+        return self.index.manifest(repository, reference)
+
+    async def tags(self, repository: RepositoryName, page: Page) -> list[str]:
+        """Raises NameUnknown."""
+        return self.index.tags(repository, page.after, page.limit)
+
+    async def referrers(
+        self, repository: RepositoryName, subject: Digest, artifact_type: str, page: Page
+    ) -> list[dict[str, Any]]:
+        return self.index.referrers(repository, subject, artifact_type, page.after, page.limit)
+
+    async def blob(self, repository: RepositoryName, digest: Digest, *, is_read: bool) -> Content:
         """A blob that stays for as long as a client may take to push a manifest with it. Raises BlobUnknown."""
         link = self.index.link(repository, digest)
         if link.touched < self.now - REFRESH_S and not await self.write(self.index.touch, repository, digest, self.now):
             raise BlobUnknown({"name": repository, "digest": digest})
-        return link
+        path = self.files.path(digest)
+        return Content(digest, link.size, lambda span: FileRange(path, span.start, span.length))
+
+    # --- blobs
 
     async def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName | None) -> bool:
         return await self.write(self.index.mount, repository, digest, source, self.now)

@@ -1,17 +1,19 @@
 """Blobs, whole and in ranges (OCI distribution 1.1, "Pulling blobs"; RFC 9110, section 14)."""
 
-from riverport.base.http.messages import FileRange, Response
+from riverport.base.http.messages import Response
 from riverport.engine.registry.api.manifests import etag, is_unchanged
 from riverport.engine.registry.calls import Call, Registry, Route
 from riverport.engine.registry.digests import parse_digest
 from riverport.engine.registry.errors import NotSupported
-from riverport.engine.registry.ranges import parse_range
+from riverport.engine.registry.ranges import Span, parse_range
 
 
 async def get(registry: Registry, call: Call) -> Response:
     """Sent by the kernel from the file; HEAD says the same of it."""
     digest = parse_digest(call.reference)
-    link = await registry.store.blob(call.repository, digest)
+    asked = call.request.headers
+    is_read = call.request.method == "GET" and not is_unchanged(call.request, digest)
+    found = await registry.source.blob(call.repository, digest, is_read=is_read)
     headers = {
         "Content-Type": "application/octet-stream",
         "Docker-Content-Digest": digest,
@@ -21,16 +23,16 @@ async def get(registry: Registry, call: Call) -> Response:
         # What somebody has pushed is never a page of this host.
         "X-Content-Type-Options": "nosniff",
     }
-    if is_unchanged(call.request, digest):
-        return Response(304, headers)
-    asked = call.request.headers
+    if not is_read:
+        is_head = call.request.method == "HEAD"
+        return Response(200, {**headers, "Content-Length": str(found.size)}) if is_head else Response(304, headers)
     is_same = asked.get("If-Range", etag(digest)) == etag(digest)
-    span = parse_range(asked.get("Range") or None, link.size) if is_same and call.request.method == "GET" else None
-    path = registry.store.files.path(digest)
-    if span is None:
-        return Response(200, headers, FileRange(path, 0, link.size))
-    headers["Content-Range"] = f"bytes {span.start}-{span.last}/{link.size}"
-    return Response(206, headers, FileRange(path, span.start, span.length))
+    span = parse_range(asked.get("Range") or None, found.size) if is_same else None
+    if span is not None:
+        headers["Content-Range"] = f"bytes {span.start}-{span.last}/{found.size}"
+    wanted = span or Span(0, found.size)
+    headers["Content-Length"] = str(wanted.length)
+    return Response(206 if span else 200, headers, found.read(wanted))
 
 
 async def delete(registry: Registry, call: Call) -> Response:

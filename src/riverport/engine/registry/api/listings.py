@@ -7,6 +7,7 @@ from riverport.engine.registry.calls import Call, Registry, Route
 from riverport.engine.registry.digests import parse_digest
 from riverport.engine.registry.errors import PageInvalid
 from riverport.engine.registry.manifests import OCI_INDEX
+from riverport.engine.registry.store import Page
 
 PAGE_MAX = 10_000
 """Names in one answer, also where a client asks for more or for all."""
@@ -24,7 +25,7 @@ async def catalog(registry: Registry, call: Call) -> Response:
 async def tags(registry: Registry, call: Call) -> Response:
     request = call.request
     limit = _limit(request)
-    names = registry.store.index.tags(call.repository, request.one("last"), limit + 1)
+    names = await registry.source.tags(call.repository, Page(request.one("last"), limit + 1))
     return _page(request, {"name": call.repository, "tags": names[:limit]}, names, limit)
 
 
@@ -34,7 +35,7 @@ async def referrers(registry: Registry, call: Call) -> Response:
     subject = parse_digest(call.reference)
     kind = request.one("artifactType")
     limit = min(_limit(request), REFERRERS_MAX) or REFERRERS_MAX
-    found = registry.store.index.referrers(call.repository, subject, kind, request.one("last"), limit + 1)
+    found = await registry.source.referrers(call.repository, subject, kind, Page(request.one("last"), limit + 1))
     document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": found[:limit]}
     response = _page(request, document, [entry["digest"] for entry in found], limit)
     response.headers["Content-Type"] = OCI_INDEX

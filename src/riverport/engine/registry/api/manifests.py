@@ -17,7 +17,7 @@ TAGS_MAX = 100
 
 async def get(registry: Registry, call: Call) -> Response:
     """As it was pushed, whatever the client accepts: a manifest that is made over has another digest."""
-    found = registry.store.index.manifest(call.repository, parse_reference(call.reference))
+    found = await registry.source.manifest(call.repository, parse_reference(call.reference))
     headers = {"Docker-Content-Digest": found.digest, "ETag": etag(found.digest)}
     if is_unchanged(call.request, found.digest):
         return Response(304, headers)
