@@ -27,6 +27,11 @@ class Ignore:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [_compiled(pattern) for pattern in map(str.strip, patterns) if pattern]
 
+    @property
+    def takes_back(self) -> bool:
+        """Something below an ignored directory may be wanted after all."""
+        return any(pattern.takes_back for pattern in self._patterns)
+
     def __bool__(self) -> bool:
         return bool(self._patterns)
 
@@ -39,6 +44,9 @@ class Ignore:
             if pattern.takes_back == ignored and any(map(pattern.expression.fullmatch, candidates)):
                 ignored = not pattern.takes_back
         return ignored
+
+
+NOTHING = Ignore(())
 
 
 def read_patterns(text: str) -> list[str]:
