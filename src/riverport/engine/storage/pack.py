@@ -37,7 +37,8 @@ class Packer:
     """Iterate over it once, for the archive in pieces.
 
     `lowers` are the layers below, topmost first: given, whiteouts and opaque directories are written in the form of
-    layers; None: the directory is packed as it is. `recipe` is told how to write the same archive again.
+    layers; None: the directory is packed as it is, below `prefix`. `recipe` is told how to write the same archive
+    again.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Packer:
         lowers: Sequence[Path] | None = None,
         recipe: RecipeWriter | None = None,
         skip: Callable[[bytes], bool] | None = None,
+        prefix: bytes = b"",
     ) -> None:
         self.size = 0
         """Bytes of regular files, each counted once."""
@@ -53,10 +55,11 @@ class Packer:
         self._lowers = Lowers.of(lowers) if lowers is not None else None
         self._recipe = recipe
         self._skip = skip
+        self._prefix = prefix
         self._linked: dict[tuple[int, int], bytes] = {}
 
     def __iter__(self) -> Iterator[bytes]:
-        levels = [_Level(os.open(self._root, _DIRECTORY), b"", self._lowers)]
+        levels = [_Level(os.open(self._root, _DIRECTORY), self._prefix, self._lowers)]
         try:
             while levels:
                 name = levels[-1].next()
