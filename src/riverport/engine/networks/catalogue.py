@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, Final
 
-from riverport.engine.errors import InvalidParameter, NotFound
+from riverport.engine.errors import Forbidden, InvalidParameter, NotFound
 from riverport.engine.networks import ipam, options
 from riverport.engine.networks.network import Network
 from riverport.engine.networks.settings import NetworkSettings
@@ -45,8 +45,12 @@ class Catalogue:
             raise NotFound(f"network {reference} not found")
         return matches[0]
 
-    def add(self, network: Network) -> None:
+    def record(self, network: Network) -> None:
+        """Write its document, and show it to nobody yet."""
         self._state.save(_KIND, network.id, network.document)
+
+    def add(self, network: Network) -> None:
+        self.record(network)
         self._networks[network.id] = network
 
     def hide(self, network: Network) -> None:
@@ -91,7 +95,7 @@ def make_document(
         raise NotFound(f'plugin "{ipam_driver}" not found')
     enabled = options.enabled(request, given)
     asked = [entry for entry in options.read_ipam(ipam_request.get("Config")) if enabled[entry.version == 6]]
-    subnets = _choose_subnets(asked, enabled, network_id, catalogue, routed, settings)
+    subnets = _choose_subnets(asked, enabled, name, network_id, catalogue, routed, settings)
     return {
         "Name": name,
         "Id": network_id,
@@ -139,6 +143,7 @@ def predefined_document(name: str, network_id: str, created: str, subnets: list[
 def _choose_subnets(
     asked: list[options.Asked],
     enabled: tuple[bool, bool],
+    name: str,
     network_id: str,
     catalogue: Catalogue,
     routed: list[IpNetwork],
@@ -158,7 +163,7 @@ def _choose_subnets(
         elif subnet is None:
             subnet = ipam.free_pool(settings.pools, used, routed)
         ipam.check_overlap(subnet, used)
-        used = {**used, "": [*used.get("", []), subnet]}
+        used = {**used, name: [*used.get(name, []), subnet]}
         chosen.append(ipam.make_subnet(subnet, entry.ip_range, entry.gateway, entry.auxiliary))
     return chosen
 
@@ -166,7 +171,7 @@ def _choose_subnets(
 def _check_bridge_name(bridge: str, name: str, catalogue: Catalogue) -> None:
     for network in catalogue:
         if network.driver == "bridge" and network.options.bridge == bridge:
-            raise InvalidParameter(
+            raise Forbidden(
                 f"cannot create network {name} ({bridge}): conflicts with network {network.id} ({bridge}): "
                 "networks have same bridge name"
             )

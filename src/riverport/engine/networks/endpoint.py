@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from riverport.engine.errors import InvalidParameter
 from riverport.engine.networks.member import Member
-from riverport.engine.networks.options import PREDEFINED
+from riverport.engine.networks.options import IFNAME_OPTION, PREDEFINED
 
 Json = dict[str, Any]
 SYSCTLS_OPTION: Final = "com.docker.network.endpoint.sysctls"
@@ -37,6 +37,26 @@ class Endpoint:
 
     def addresses(self) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
         return [interface for interface in (self.v4, self.v6) if interface is not None]
+
+    @classmethod
+    def place(
+        cls,
+        endpoint_id: str,
+        network: str,
+        interface: str,
+        mac: str,
+        addresses: Iterable[ipaddress.IPv4Interface | ipaddress.IPv6Interface],
+        settings: Json,
+    ) -> "Endpoint":
+        """At most one address of each version."""
+        v4: ipaddress.IPv4Interface | None = None
+        v6: ipaddress.IPv6Interface | None = None
+        for address in addresses:
+            if isinstance(address, ipaddress.IPv4Interface):
+                v4 = address
+            else:
+                v6 = address
+        return cls(endpoint_id, network, interface, mac.lower().replace("-", ":"), v4, v6, settings)
 
     def document(self) -> Json:
         return {
@@ -129,6 +149,11 @@ def told(
         "GlobalIPv6PrefixLen": v6.network.prefixlen if v6 else 0,
         "DNSNames": dns_names(member, settings) if has_names else None,
     }
+
+
+def wished_interface(settings: Json) -> str:
+    """The interface's name that a driver option asks for; "" if none does."""
+    return str((settings.get("DriverOpts") or {}).get(IFNAME_OPTION) or "")
 
 
 def next_interface(prefix: str, taken: Iterable[str]) -> str:

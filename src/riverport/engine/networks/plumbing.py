@@ -115,6 +115,19 @@ def remove_link(name: str) -> None:
         here.do([netlink.delete_link(name)])
 
 
+def bridge_ports(bridges: Sequence[str]) -> list[str]:
+    """The names of all links that are plugged into these bridges."""
+    with Netlink() as here:
+        links = here.links()
+    indexes = {link.index for link in links if link.name in bridges}
+    return [link.name for link in links if link.master in indexes]
+
+
+def visit(namespace: int, work: Callable[[], None]) -> None:
+    """`work` inside the namespace."""
+    inside(namespace, work)
+
+
 def link_addresses(name: str) -> list[IpInterface] | None:
     """Of a link of the host; None if there is no such link."""
     with Netlink() as here:

@@ -1,0 +1,483 @@
+"""Containers that join, leave, connect and disconnect.
+
+Decisions are in `membership.py`; here they are carried out in the order that a kill at any point forgives: document,
+then kernel, on the way in; kernel, then document, on the way out. What the kernel does to links takes a thread, because
+it may wait for locks; elements of the firewall (0.3 ms) are set on the event loop.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from riverport.base.logging import get_logger
+from riverport.engine.errors import Conflict, EngineError, Forbidden, InvalidParameter, SystemFailure
+from riverport.engine.events import Events
+from riverport.engine.networks import endpoint as endpoints
+from riverport.engine.networks import plumbing
+from riverport.engine.networks.catalogue import Catalogue, new_id
+from riverport.engine.networks.endpoint import Endpoint
+from riverport.engine.networks.gate import Gate
+from riverport.engine.networks.ipam import mac_of
+from riverport.engine.networks.member import Joined, Json, Member, network_settings
+from riverport.engine.networks.membership import (
+    Membership,
+    asker,
+    cable,
+    default_routes,
+    directory_entry,
+    publish_target,
+    wanted_networks,
+)
+from riverport.engine.networks.name_server import NameServer, Sockets
+from riverport.engine.networks.names import Directory
+from riverport.engine.networks.network import Network
+from riverport.engine.networks.ports import Ports
+from riverport.engine.networks.publish import Binding, exposed_ports, ports_told, wanted_bindings
+from riverport.engine.networks.settings import NetworkSettings
+from riverport.engine.networks.texts import Texts
+from riverport.engine.state import State
+
+log = get_logger(__name__)
+
+_KIND: Final = "memberships"
+_ANNOUNCE_AFTER_S: Final = 0.005
+"""A new link carries frames about a millisecond after it is up; the container's process starts later than this."""
+_LINGER_S: Final = 1.0
+"""When links of a container that left should have gone with its namespace."""
+
+T = TypeVar("T")
+
+
+class Members:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        state: State,
+        events: Events,
+        catalogue: Catalogue,
+        gate: Gate,
+        ports: Ports,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._events = events
+        self._catalogue = catalogue
+        self._gate = gate
+        self._ports = ports
+        self._threads = threads
+        self._directory = Directory()
+        self._texts = Texts(settings, catalogue)
+        self._memberships: dict[str, Membership] = {}
+        self._servers: dict[str, NameServer] = {}
+        self._hairpin = False
+
+    # --- what is known ----------------------------------------------------------------------------------------------
+
+    def bindings(self) -> list[Binding]:
+        return [binding for membership in self._memberships.values() for binding in membership.bindings]
+
+    def veths(self) -> set[str]:
+        """Our ends of every link that there should be."""
+        return {endpoint.veth for entry in self._memberships.values() for endpoint in entry.endpoints.values()}
+
+    def member(self, container_id: str) -> Member | None:
+        membership = self._memberships.get(container_id)
+        return membership.member if membership else None
+
+    def joined(self, container_id: str) -> Joined | None:
+        """What a container that has joined is told; None for others."""
+        membership = self._memberships.get(container_id)
+        return self._joined(membership) if membership else None
+
+    def planned(self, member: Member) -> Json:
+        """NetworkSettings of `inspect` for a container that does not run: what it will join, without addresses."""
+        networks: dict[str, Json] = {}
+        for reference, settings in wanted_networks(member):
+            try:
+                network = self._catalogue.find(reference)
+            except EngineError:
+                networks[reference] = endpoints.told(None, settings, "", member, {}, has_names=False)
+            else:
+                networks[network.name] = endpoints.told(
+                    None, settings, network.id, member, {}, has_names=network.has_names
+                )
+        return network_settings(networks, {})
+
+    # --- joining ------------------------------------------------------------------------------------------------------
+
+    async def join(self, member: Member, netns_path: str | None) -> Joined:
+        if member.id in self._memberships:
+            await self.leave(member.id)
+        targets = self._targets(member)
+        if not targets:
+            return Joined({}, {}, "", "", "", "")
+        membership = Membership(member, netns_path, new_id())
+        try:
+            for network, settings in targets:
+                self._place(membership, network, settings)
+            self._reserve_ports(membership)
+            self._memberships[member.id] = membership
+            self._save(membership)
+            await self._plug(membership, list(membership.endpoints.values()))
+            self._gate.publish(membership.bindings)
+        except BaseException:
+            await self._retreat(membership)
+            raise
+        for network, _ in targets:
+            self._tell("connect", network, member.id)
+        return self._joined(membership)
+
+    async def leave(self, container_id: str) -> None:
+        """The container has ended; its links go with its namespace."""
+        membership = self._memberships.pop(container_id, None)
+        if membership is None:
+            return
+        self._gate.unpublish(membership.bindings)
+        self._release(membership)
+        self._state.delete(_KIND, [container_id])
+        for key in membership.endpoints:
+            network = self._catalogue.get(key)
+            if network is not None:
+                self._tell("disconnect", network, container_id)
+        veths = [endpoint.veth for endpoint in membership.endpoints.values() if endpoint.addresses()]
+        if veths:
+            asyncio.get_running_loop().call_later(_LINGER_S, self._sweep, veths)
+
+    async def connect(self, member: Member, netns_path: str | None, reference: str, settings: Json) -> Joined:
+        """One more network for a container that runs."""
+        membership = self._running(member.id)
+        network = self._catalogue.find(reference)
+        check_connection(member, network, settings)
+        if network.id in membership.endpoints:
+            raise Forbidden(f"endpoint with name {member.name} already exists in network {network.name}")
+        membership.member = member
+        endpoint = self._place(membership, network, settings)
+        try:
+            self._save(membership)
+            await self._plug(membership, [endpoint])
+            self._republish(membership)
+        except BaseException:
+            await self._unplug(membership, network)
+            raise
+        self._tell("connect", network, member.id)
+        return self._joined(membership)
+
+    async def disconnect(self, container_id: str, reference: str) -> Joined:
+        membership = self._running(container_id)
+        network = self._catalogue.find(reference)
+        if network.id not in membership.endpoints:
+            raise Forbidden(f"container {container_id} is not connected to network {network.name}")
+        if network.driver == "host":
+            raise InvalidParameter(
+                "cannot disconnect container from host network - container was created in host network mode"
+            )
+        await self._unplug(membership, network)
+        self._republish(membership)
+        self._tell("disconnect", network, container_id)
+        return self._joined(membership)
+
+    def rename(self, container_id: str, name: str) -> None:
+        """Its new name is answered at once, its old one no longer."""
+        membership = self._memberships.get(container_id)
+        if membership is None:
+            return
+        old = membership.member
+        membership.member = Member(old.id, name, old.config, old.host_config, old.endpoints)
+        for endpoint in membership.endpoints.values():
+            self._enter(membership, endpoint)
+
+    async def recover(self, living: Iterable[tuple[Member, str | None]]) -> None:
+        """After a start: those who live keep what they have; of the others nothing is left."""
+        documents = self._state.load(_KIND)
+        for member, netns_path in living:
+            document = documents.pop(member.id, None)
+            if document is None:
+                continue
+            membership = Membership.read(document, member, netns_path)
+            for key in [key for key in membership.endpoints if self._catalogue.get(key) is None]:
+                del membership.endpoints[key]
+            self._memberships[member.id] = membership
+            for endpoint in membership.endpoints.values():
+                self._network(endpoint).readmit(member.id, endpoint)
+                self._enter(membership, endpoint)
+            self._ports.hold_again(membership.bindings)
+        self._state.delete(_KIND, documents)
+        self._hairpin = plumbing.needs_hairpin()
+        for membership in list(self._memberships.values()):
+            await self._serve_again(membership)
+
+    def close(self) -> None:
+        """The daemon ends; containers keep their networks, published ports included."""
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        self._ports.close()
+
+    # --- deeds ----------------------------------------------------------------------------------------------------
+
+    def _targets(self, member: Member) -> list[tuple[Network, Json]]:
+        """Each network once; raises before anything is taken."""
+        found: dict[str, tuple[Network, Json]] = {}
+        for reference, settings in wanted_networks(member):
+            network = self._catalogue.find(reference)
+            endpoints.check_settings(network.name, settings)
+            network.check_wishes(settings)
+            if (
+                not found
+                and network.has_addresses
+                and not settings.get("MacAddress")
+                and member.config.get("MacAddress")
+            ):
+                settings = {**settings, "MacAddress": member.config["MacAddress"]}
+            if network.id not in found or settings:
+                found[network.id] = (network, settings)
+        if len(found) > 1 and any(network.driver in ("host", "null") for network, _ in found.values()):
+            raise InvalidParameter(
+                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+            )
+        return list(found.values())
+
+    def _place(self, membership: Membership, network: Network, settings: Json) -> Endpoint:
+        """Addresses, an interface's name, an entry in the network."""
+        interface = mac = ""
+        addresses = network.take_addresses(settings) if network.has_addresses else []
+        if network.has_addresses:
+            taken = [endpoint.interface for endpoint in membership.endpoints.values()]
+            interface = endpoints.wished_interface(settings) or endpoints.next_interface(
+                network.options.interface_prefix, taken
+            )
+            mac = str(settings.get("MacAddress") or "") or mac_of(addresses[0].ip)
+        endpoint = Endpoint.place(new_id(), network.id, interface, mac, addresses, settings)
+        membership.endpoints[network.id] = endpoint
+        network.endpoints[membership.member.id] = endpoint
+        self._enter(membership, endpoint)
+        return endpoint
+
+    def _reserve_ports(self, membership: Membership) -> None:
+        member = membership.member
+        wanted = wanted_bindings(member.config, member.host_config)
+        target = publish_target(membership, self._networks(membership), self._settings.publish_address)
+        try:
+            membership.bindings = self._ports.reserve(wanted, target)
+        except SystemFailure as error:
+            first = next(iter(membership.endpoints.values()))
+            raise SystemFailure(
+                "failed to set up container networking: driver failed programming external connectivity on endpoint "
+                f"{member.name} ({first.id}): {error}"
+            ) from error
+
+    async def _plug(self, membership: Membership, new: Sequence[Endpoint]) -> None:
+        """Links for `new`, routes for all; a name server with the first network that has names."""
+        member = membership.member
+        with_links = [endpoint for endpoint in new if endpoint.addresses()]
+        cables = [cable(self._network(endpoint), endpoint, self._settings.mtu) for endpoint in with_links]
+        needs_server = member.id not in self._servers and self._has_names(membership)
+        if not cables:
+            return
+        assert membership.netns_path is not None, f"{member.id} has endpoints and no namespace"
+        routes = default_routes(membership, self._networks(membership))
+        sockets = Sockets() if needs_server else None
+        finish = sockets.open if sockets is not None else _nothing
+        path, hairpin = membership.netns_path, self._hairpin
+        announcements = await self._in_thread(
+            lambda: _with_namespace(
+                path, lambda namespace: plumbing.attach(cables, routes, namespace, finish, hairpin=hairpin)
+            )
+        )
+        for announcement in announcements:
+            asyncio.get_running_loop().call_later(_ANNOUNCE_AFTER_S, announcement.send)
+        if sockets is not None:
+            await self._serve(membership, sockets)
+        elif member.id in self._servers:
+            self._servers[member.id].asker = asker(membership, self._networks(membership))
+
+    async def _unplug(self, membership: Membership, network: Network) -> None:
+        endpoint = membership.endpoints.pop(network.id)
+        routes = default_routes(membership, self._networks(membership))
+        if endpoint.addresses() and membership.netns_path is not None:
+            veth = endpoint.veth if network.driver == "bridge" else ""
+            path = membership.netns_path
+            with suppress(FileNotFoundError):
+                await self._in_thread(
+                    lambda: _with_namespace(
+                        path, lambda namespace: plumbing.detach([(veth, endpoint.interface)], routes, namespace)
+                    )
+                )
+        self._withdraw(membership.member.id, network, endpoint)
+        server = self._servers.get(membership.member.id)
+        if server is not None:
+            server.asker = asker(membership, self._networks(membership))
+        self._save(membership)
+
+    def _republish(self, membership: Membership) -> None:
+        """The way out may lead through another network now; published ports follow it and keep their numbers."""
+        target = publish_target(membership, self._networks(membership), self._settings.publish_address)
+        old = membership.bindings
+        if not old:
+            self._reserve_ports(membership)
+            self._gate.publish(membership.bindings)
+        else:
+            new = [
+                Binding(entry.protocol, entry.port, entry.host_ip, entry.host_port, target.addresses[entry.version])
+                for entry in old
+                if entry.version in target.addresses
+            ]
+            if new == old:
+                return
+            gone = [entry for entry in old if entry.version not in target.addresses]
+            membership.bindings = new
+            self._gate.unpublish(old)
+            self._gate.publish(new)
+            self._ports.release(gone)
+        self._save(membership)
+
+    async def _retreat(self, membership: Membership) -> None:
+        """A join that failed: as if it had not been tried."""
+        self._memberships.pop(membership.member.id, None)
+        self._release(membership)
+        self._state.delete(_KIND, [membership.member.id])
+        veths = [endpoint.veth for endpoint in membership.endpoints.values() if endpoint.addresses()]
+        await self._in_thread(lambda: _remove_links(veths))
+
+    def _release(self, membership: Membership) -> None:
+        self._ports.release(membership.bindings)
+        for key, endpoint in membership.endpoints.items():
+            network = self._catalogue.get(key)
+            if network is not None:
+                self._withdraw(membership.member.id, network, endpoint)
+        server = self._servers.pop(membership.member.id, None)
+        if server is not None:
+            server.close()
+
+    def _withdraw(self, container_id: str, network: Network, endpoint: Endpoint) -> None:
+        network.endpoints.pop(container_id, None)
+        network.give_back(endpoint.addresses())
+        self._directory.remove(network.id, container_id)
+
+    # --- names ------------------------------------------------------------------------------------------------------
+
+    def _enter(self, membership: Membership, endpoint: Endpoint) -> None:
+        network = self._network(endpoint)
+        if network.has_names:
+            self._directory.add(network.id, network.name, directory_entry(membership, endpoint))
+
+    def _has_names(self, membership: Membership) -> bool:
+        return any(self._network(endpoint).has_names for endpoint in membership.endpoints.values())
+
+    async def _serve(self, membership: Membership, sockets: Sockets) -> None:
+        def upstream() -> Sequence[str]:
+            if all(self._network(endpoint).internal for endpoint in membership.endpoints.values()):
+                return ()  # nothing leads out of an internal network, questions included
+            return self._texts.upstream(membership.member)
+
+        server = NameServer(self._directory, asker(membership, self._networks(membership)), upstream)
+        await server.serve(sockets)
+        self._servers[membership.member.id] = server
+
+    async def _serve_again(self, membership: Membership) -> None:
+        """A container outlived the daemon whose event loop answered its questions."""
+        if not self._has_names(membership) or membership.netns_path is None:
+            return
+        sockets = Sockets()
+        path = membership.netns_path
+        try:
+            await self._in_thread(
+                lambda: _with_namespace(path, lambda namespace: plumbing.visit(namespace, sockets.open))
+            )
+        except OSError as error:
+            log.warning("a container has no name server", container=membership.member.id[:12], error=error)
+            return
+        await self._serve(membership, sockets)
+
+    # --- small things -----------------------------------------------------------------------------------------------
+
+    def _joined(self, membership: Membership) -> Joined:
+        member = membership.member
+        networks = {}
+        for endpoint in membership.endpoints.values():
+            network = self._network(endpoint)
+            networks[network.name] = endpoints.told(
+                endpoint, endpoint.settings, network.id, member, network.gateways(), has_names=network.has_names
+            )
+        has_ports = any(self._network(endpoint).has_addresses for endpoint in membership.endpoints.values())
+        exposed = exposed_ports(member.config, member.host_config) if has_ports else []
+        return Joined(
+            networks=networks,
+            ports=ports_told(exposed, membership.bindings),
+            hosts=self._texts.hosts(membership, self._memberships.values()),
+            resolv_conf=self._texts.resolv_conf(member, embedded=self._has_names(membership)),
+            sandbox_id=membership.sandbox_id,
+            sandbox_key=membership.netns_path or "/proc/1/ns/net",
+        )
+
+    def _running(self, container_id: str) -> Membership:
+        membership = self._memberships.get(container_id)
+        if membership is None:
+            raise Conflict(f"container {container_id} is not running")
+        return membership
+
+    def _network(self, endpoint: Endpoint) -> Network:
+        network = self._catalogue.get(endpoint.network)
+        assert network is not None, f"network {endpoint.network} was removed under endpoint {endpoint.id}"
+        return network
+
+    def _networks(self, membership: Membership) -> dict[str, Network]:
+        return {key: self._network(endpoint) for key, endpoint in membership.endpoints.items()}
+
+    def _save(self, membership: Membership) -> None:
+        self._state.save(_KIND, membership.member.id, membership.document())
+
+    def _tell(self, action: str, network: Network, container_id: str) -> None:
+        attributes = {"container": container_id, "name": network.name, "type": network.driver}
+        self._events.publish("network", action, network.id, attributes)
+
+    def _sweep(self, veths: list[str]) -> None:
+        """Something else may hold the namespace of a container that left; its links would be in the way."""
+        self._threads.submit(_remove_links, veths)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def check_connection(member: Member, network: Network, settings: Json) -> None:
+    """Whether a container may be connected to a network, running or not. Raises InvalidParameter."""
+    if not member.has_own_namespace:
+        if network.driver == "host":
+            raise InvalidParameter(
+                "cannot connect container to host network - container must be created in host network mode"
+            )
+        raise InvalidParameter(
+            "container sharing network namespace with another container or host cannot be connected to any other "
+            "network"
+        )
+    if network.driver == "host":
+        raise InvalidParameter(
+            "cannot connect container to host network - container must be created in host network mode"
+        )
+    if network.driver == "null" or member.mode == "none":
+        raise InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    endpoints.check_settings(network.name, settings)
+    network.check_wishes(settings)
+
+
+def _remove_links(names: list[str]) -> None:
+    for name in names:
+        plumbing.remove_link(name)
+
+
+def _with_namespace(path: str, work: Callable[[int], T]) -> T:
+    namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return work(namespace)
+    finally:
+        os.close(namespace)
+
+
+def _nothing() -> None:
+    pass
