@@ -4,15 +4,15 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from riverport.engine.errors import NotFound
 from riverport.engine.state import State
 from riverport.engine.storage import overlay, trees
-from riverport.engine.storage.changes import Change, changes
+from riverport.engine.storage.changes import changes
 from riverport.engine.storage.compression import Hashed
 from riverport.engine.storage.layers import ChainId, Directories, Layer, LayerStore
 from riverport.engine.storage.pack import Packer, Pieces
@@ -34,6 +34,8 @@ class Storage:
         self._directories = Directories(data_root / DRIVER)
         self._state = state
         self._roots: dict[str, Rootfs] = {}
+        self.chain_of_image: Callable[[str], ChainId | None] = _no_images
+        """Set by the images, which are made of layers and made later."""
         self.layers = LayerStore(self._directories, state)
 
     async def start(self) -> None:
@@ -62,9 +64,10 @@ class Storage:
 
     # ---- containers
 
-    async def create_rootfs(self, container_id: str, chain: ChainId | None) -> Rootfs:
-        """A new root on an image's chain (`Image.chain`, not its id), which it uses until it is removed."""
+    async def create_rootfs(self, container_id: str, image_id: str | None) -> Rootfs:
+        """A new root on an image, whose layers it uses until it is removed; on nothing without one."""
         assert container_id not in self._roots, f"container {container_id} has a root already"
+        chain = self.chain_of_image(image_id) if image_id is not None else None
         diffs = self.layers.diffs(chain)
         if chain is not None:
             self.layers.use(chain)
@@ -105,9 +108,11 @@ class Storage:
         if rootfs.chain is not None:
             await self.layers.release(rootfs.chain)
 
-    async def changes(self, container_id: str) -> list[Change]:
+    async def changes(self, container_id: str) -> list[dict[str, Any]]:
+        """As the API tells them: Path and Kind."""
         rootfs = self.rootfs(container_id)
-        return await asyncio.to_thread(changes, rootfs.upper, rootfs.lowers)
+        found = await asyncio.to_thread(changes, rootfs.upper, rootfs.lowers)
+        return [{"Path": os.fsdecode(change.path), "Kind": int(change.kind)} for change in found]
 
     def diff_tar(self, container_id: str) -> Iterator[bytes]:
         """What the container has changed, in the form of a layer; a thread iterates."""
@@ -160,9 +165,9 @@ class Storage:
             os.close(fd)
 
     @asynccontextmanager
-    async def viewed(self, chain: ChainId | None) -> AsyncIterator[Path]:
+    async def viewed(self, image_id: str) -> AsyncIterator[Path]:
         """An image's files, read-only."""
-        diffs = self.layers.diffs(chain)
+        diffs = self.layers.diffs(self.chain_of_image(image_id))
         staged = self.layers.stage()  # overlayfs wants two lowers, or an upper; and an image may have no layer
         try:
             lowers = [*diffs, staged.diff]
@@ -179,6 +184,10 @@ class Storage:
     def _rootfs(self, container_id: str, chain: ChainId | None, directory: Path) -> Rootfs:
         lowers = (directory / "places", *self.layers.diffs(chain))
         return Rootfs(container_id, chain, lowers, directory)
+
+
+def _no_images(image_id: str) -> ChainId | None:
+    raise NotFound(f"No such image: {image_id}")
 
 
 def _open(lowers: "list[Path] | tuple[Path, ...]", upper: Path | None, work: Path | None, place: Path) -> int:
