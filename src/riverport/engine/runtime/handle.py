@@ -50,7 +50,9 @@ class Shim:
         loop = asyncio.get_running_loop()
         # Done after the last byte of output is in the log and on its way to the attached.
         self.exited: asyncio.Future[ExitStatus] = loop.create_future()
-        self._driver = driver
+        self.driver = driver
+        self.merged = ""  # where the root file system is mounted, in the shim's mount namespace
+        self.spec: dict[str, Any] = {}  # what `run` was given
         self._layout = layout
         self._cgroup_path = ""
         self._pidfd = -1
@@ -84,9 +86,16 @@ class Shim:
         Raises CommandFailure with runc's words where the command cannot be run, SystemFailure for all else. The shim
         is then good for `discard` only.
         """
+        self.spec = spec
         self._cgroup_path = spec["linux"]["cgroupsPath"]
+        sysctls = spec["linux"].get("sysctl", {})
+        own = {key: value for key, value in sysctls.items() if self.has_private_network and key.startswith("net.")}
+        if own:
+            # The shim sets these: runc, started from the very namespace that it is to join, takes it for the host's.
+            rest = {key: value for key, value in sysctls.items() if key not in own}
+            spec = {**spec, "linux": {**spec["linux"], "sysctl": rest}}
         (self.directory / "config.json").write_text(json.dumps(spec))
-        argv = self._driver.run(self.container_id, tty=io.tty, log="run.log", pid_file=PID_FILE)
+        argv = self.driver.run(self.container_id, tty=io.tty, log="run.log", pid_file=PID_FILE)
         answer = await self._call(
             "run",
             argv=argv,
@@ -94,7 +103,8 @@ class Shim:
             io=_stdio(io),
             log="run.log",
             pid_file=PID_FILE,
-            console=self._driver.console,
+            sysctls=own,
+            console=self.driver.console,
             cgroups=self._groups(),
             memory=self._layout.directory("memory", self._cgroup_path),
         )
@@ -111,10 +121,10 @@ class Shim:
         file = self.directory / f"{name}.json"
         file.write_text(json.dumps(process))
         exited = self._execs[exec_id] = asyncio.get_running_loop().create_future()
-        argv = self._driver.exec(
+        argv = self.driver.exec(
             self.container_id, tty=io.tty, log=f"{name}.log", pid_file=f"{name}.pid", process=file.name
         )
-        request = {"argv": argv, "env": ENVIRONMENT, "io": _stdio(io), "console": self._driver.console}
+        request = {"argv": argv, "env": ENVIRONMENT, "io": _stdio(io), "console": self.driver.console}
         try:
             if io.tty:
                 async with self._console:
@@ -213,7 +223,8 @@ class Shim:
         self._prepared(record["pid"], record["merged"], record["private_network"])
         config = self.directory / "config.json"
         if config.exists():
-            self._cgroup_path = json.loads(config.read_text())["linux"]["cgroupsPath"]
+            self.spec = json.loads(config.read_text())
+            self._cgroup_path = self.spec["linux"]["cgroupsPath"]
         answer = await self._call("hello")
         if answer["end"] is not None:
             self._ended(ExitStatus(answer["end"]["code"], answer["end"]["oom"], answer["end"]["finished_at"]))
@@ -222,6 +233,7 @@ class Shim:
 
     def _prepared(self, pid: int, merged: str, private_network: bool) -> None:
         self.pid = pid
+        self.merged = merged
         self.root = Path(f"/proc/{pid}/root{merged}")
         self.netns_path = f"/proc/{pid}/ns/net" if private_network else "/proc/self/ns/net"
 

@@ -16,12 +16,17 @@ from typing import Any
 import riverport
 from riverport.engine.errors import SystemFailure
 from riverport.engine.linux import cgroups
-from riverport.engine.runtime.driver import Driver, find_driver
+from riverport.engine.runtime import capabilities
+from riverport.engine.runtime.driver import ENVIRONMENT, Driver, find_driver
 from riverport.engine.runtime.handle import KILLED, Shim, read_exit_file
 from riverport.engine.runtime.link import ShimGone, adopt_socket, connect
 from riverport.engine.runtime.model import ExitStatus, RootfsLike
+from riverport.engine.runtime.seccomp import Filters
 from riverport.engine.runtime.shim import PID_FILE
+from riverport.engine.runtime.spec import Place, add_seccomp, build_spec, exec_process, host_limits, oom_score_floor
+from riverport.engine.runtime.users import User
 
+_INITS = ("docker-init", "tini-static", "tini", "catatonit")
 _RECORD = "shim.json"
 _SEND_PAUSE = 0.001
 _ZYGOTE = "import sys; sys.path.insert(0, sys.argv[1]); from riverport.engine.runtime.zygote import main; main({fd})"
@@ -45,6 +50,7 @@ class Runtime:
     def __init__(self, settings: RuntimeSettings) -> None:
         self.settings = settings
         self.layout = cgroups.detect()
+        self._filters = Filters(settings.cache)
         self._zygote: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
@@ -107,6 +113,63 @@ class Runtime:
         }
         (directory / _RECORD).write_text(json.dumps(record))
         return shim
+
+    def spec(
+        self,
+        shim: Shim,
+        config: dict[str, Any],
+        host_config: dict[str, Any],
+        user: User,
+        arguments: Sequence[str],
+        *,
+        hostname: str,
+        network: str | None,
+        mounts: Sequence[dict[str, Any]] = (),
+        ipc: str | None = None,
+        pid: str | None = None,
+        shm: str | None = None,
+    ) -> dict[str, Any]:
+        """What `Shim.run` takes, with everything filled in that this machine decides.
+
+        `network`, `ipc` and `pid` are paths of namespaces (/proc/<pid>/ns/…); None means the host's network, and one's
+        own of the others unless the HostConfig says `host`. `shm` is another container's /dev/shm.
+        Raises InvalidParameter for what the client cannot have.
+        """
+        held = capabilities.host_mask()
+        parent = host_config.get("CgroupParent") or self.settings.cgroup_parent
+        place = Place(
+            container_id=shim.container_id,
+            root=shim.merged,
+            cgroup_path=f"/{parent.strip('/')}/{shim.container_id}",
+            cgroup_version=self.layout.version,
+            hostname=hostname,
+            network=network,
+            ipc=ipc,
+            pid=pid,
+            mounts=mounts,
+            shm=shm,
+            init_path=self.init_path() if host_config.get("Init") else "",
+            allowed_capabilities=held,
+            allowed_limits=host_limits(held),
+            oom_score_floor=oom_score_floor(held),
+        )
+        made = build_spec(config, host_config, user, place, arguments)
+        add_seccomp(made, host_config, self._filters, held, shim.driver.takes_compiled_seccomp)
+        return made
+
+    def exec_process(
+        self, shim: Shim, host_config: dict[str, Any], given: dict[str, Any], user: User | None
+    ) -> dict[str, Any]:
+        """What `Shim.exec` takes, from Docker's ExecConfig; `user` is None where the exec names none."""
+        return exec_process(shim.spec, given, user, host_config, capabilities.host_mask())
+
+    def init_path(self) -> str:
+        """Of tini or its like on the host. Raises SystemFailure in Docker's words if there is none."""
+        candidates = [self.settings.init_path] if self.settings.init_path else _INITS
+        for candidate in candidates:
+            if found := shutil.which(candidate, path=ENVIRONMENT["PATH"]):
+                return found
+        raise SystemFailure(f"exec: {_INITS[0]!r}: executable file not found in $PATH".replace("'", '"'))
 
     async def recover(self, container_id: str) -> Shim | ExitStatus | None:
         """What became of a container that was started before: its shim, how it ended, or None if never started.

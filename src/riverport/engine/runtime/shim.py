@@ -255,6 +255,7 @@ class Shim:
         launch = Launch(key, request, control, self.stdio_of(key))
         try:
             if key == MAIN:
+                _set_sysctls(request["sysctls"])
                 self._open_log(request["io"]["log"])
             launch.open_stdio()
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(launch.theirs)]
@@ -403,6 +404,17 @@ class Shim:
         if kills > self._oom_kills:
             self._oom_kills = kills
             self._tell({"event": "oom"})
+
+
+def _set_sysctls(values: "dict[str, str]") -> None:
+    """Those of the network namespace, which is the shim's own."""
+    for key, value in values.items():
+        path = "/proc/sys/" + key.replace(".", "/")
+        try:
+            with open(path, "w") as file:
+                file.write(value)
+        except OSError as error:
+            raise OSError(error.errno, f"open {path}: {error.strerror}") from error
 
 
 def _tail(path: str) -> str:
