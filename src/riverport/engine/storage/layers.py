@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NewType
@@ -130,6 +130,8 @@ class LayerStore:
         self._directories = directories
         self._state = state
         self._layers: dict[ChainId, Layer] = {}
+        self.left_behind: Callable[[Layer], Sequence[Path]] = lambda layer: ()
+        """Told of each layer that goes; says which files elsewhere are of no use without it."""
 
     def load(self) -> None:
         """Read the table; a layer whose directory is gone goes, with all above it. Uses are counted by `use`."""
@@ -221,6 +223,9 @@ class LayerStore:
         await self._remove(gone)
         return gone
 
+    def has_diff(self, diff_id: str) -> bool:
+        return any(layer.diff_id == diff_id for layer in self._layers.values())
+
     async def sweep(self) -> None:
         """Remove what nobody uses, once everybody has said at the start what they use."""
         gone = []
@@ -246,7 +251,10 @@ class LayerStore:
 
     async def _remove(self, layers: list[Layer]) -> None:
         for layer in layers:
+            files = self.left_behind(layer)
             await asyncio.to_thread(self._directories.remove, layer.directory)
+            for file in files:
+                await asyncio.to_thread(file.unlink, missing_ok=True)
 
     # ---- being read
 
