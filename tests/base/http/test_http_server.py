@@ -325,6 +325,24 @@ def test_an_answer_that_breaks_off_has_no_last_chunk(run: Callable[..., None]) -
     run(handler, scenario)
 
 
+def test_a_body_that_turns_bad_during_its_answer_breaks_it_off_and_is_no_failure(
+    run: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(request: Request) -> Answer:
+        async def pieces() -> AsyncIterator[bytes]:
+            async for piece in request.stream():
+                yield piece
+
+        return Response(body=pieces())
+
+    async def scenario(client: Client) -> None:
+        answer = await client.exchange(get("/", "Transfer-Encoding: chunked", method="POST") + b"2\r\nok\r\nbad\r\n")
+        assert body_of(answer) == b"2\r\nok\r\n"
+        assert not caplog.records
+
+    run(handler, scenario)
+
+
 def test_a_handler_that_fails_is_a_500_and_the_connection_lives(run: Callable[..., None]) -> None:
     async def handler(request: Request) -> Answer:
         if request.path == "/bad":

@@ -238,6 +238,8 @@ class Connection:
                     await self._stream.write(self._piece(piece))
         except (ClientGone, asyncio.CancelledError):
             raise
+        except HttpError as error:  # its body turned bad while it was answered
+            raise ClientGone(str(error)) from error
         except Exception as error:
             log.exception("an answer broke off", method=self._request.method, path=self._request.path)
             raise ClientGone("the answer broke off") from error

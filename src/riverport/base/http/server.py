@@ -151,6 +151,7 @@ class Server:
         if self._open and grace_s > 0:
             await asyncio.wait(set(self._open), timeout=grace_s)
         await _ended(list(self._open))
+        await asyncio.sleep(0)  # sockets close a turn after their connections
 
     def _unbind(self) -> None:
         for listener, sock in self._listening:
@@ -186,27 +187,29 @@ class Server:
             log.error("a connection failed", reason=repr(error))
 
     async def _serve(self, client: socket.socket, address: str, tls: "ssl.SSLContext | None") -> None:
-        with contextlib.closing(client):
-            if client.family != socket.AF_UNIX:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain = SocketStream(client)
-            stream: Stream = plain
-            peer = Peer(address)
-            if tls is not None:
-                secured = TlsStream(plain, tls)
-                try:
-                    async with asyncio.timeout(_HANDSHAKE_S):
-                        await secured.handshake()
-                except (ClientGone, TimeoutError) as error:
-                    log.info("no TLS with a client", peer=address, reason=str(error) or "took too long")
-                    secured.close()
-                    return
-                stream, peer = secured, Peer(address, secured.certificate())
-            connection = Connection(stream, peer, self._handler, self._limits)
-            task = asyncio.current_task()
-            assert task is not None
-            self._open[task] = connection
-            await connection.run()
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain = SocketStream(client)
+        stream: Stream = plain
+        peer = Peer(address)
+        if tls is not None:
+            secured = TlsStream(plain, tls)
+            try:
+                async with asyncio.timeout(_HANDSHAKE_S):
+                    await secured.handshake()
+            except (ClientGone, TimeoutError) as error:
+                log.info("no TLS with a client", peer=address, reason=str(error) or "took too long")
+                secured.close()
+                return
+            except BaseException:
+                secured.close()
+                raise
+            stream, peer = secured, Peer(address, secured.certificate())
+        connection = Connection(stream, peer, self._handler, self._limits)
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = connection
+        await connection.run()
 
 
 def _text(address: object) -> str:

@@ -158,7 +158,9 @@ class SocketStream(Stream):
             self._loop.remove_writer(self._sock)
 
     def _close(self) -> None:
-        self._sock.close()
+        # A turn later: asyncio takes a cancelled read's descriptor out of its selector by a callback, and by then the
+        # number must not belong to another connection.
+        self._loop.call_soon(self._sock.close)
 
 
 def _resolve(ready: "asyncio.Future[None]") -> None:
