@@ -1,15 +1,28 @@
 """The engine as a whole: what it is made of, the order in which it starts, recovers and stops."""
 
 from pathlib import Path
+from typing import Final, Protocol
 
 from riverport.base.logging import get_logger
 from riverport.engine.events import Events
 from riverport.engine.lock import DirectoryLock
+from riverport.engine.networks.networks import Networks
+from riverport.engine.runtime.runtime import Runtime, RuntimeSettings
 from riverport.engine.settings import Settings
 from riverport.engine.state import State
+from riverport.engine.storage.store import Storage
 from riverport.engine.volumes.volumes import Volumes
 
 log = get_logger(__name__)
+
+_DIRECTORY_MODE: Final = 0o711
+"""Who may know a path below it may use it (bind mounts into containers of other users); nobody may look around."""
+
+
+class Part(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class Engine:
@@ -22,14 +35,26 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         """Raises ConfigError when another daemon has these directories."""
         self.settings = settings
-        _make(settings.data_root, 0o711)
-        _make(settings.exec_root, 0o711)
-        self._locks = [DirectoryLock(root) for root in dict.fromkeys((settings.data_root, settings.exec_root))]
+        roots = dict.fromkeys((settings.data_root, settings.exec_root))
+        for root in roots:
+            root.mkdir(parents=True, exist_ok=True, mode=_DIRECTORY_MODE)
+        self._locks = [DirectoryLock(root) for root in roots]
         self.state = State(settings.data_root / "engine.db")
         self.events = Events()
         self.id = self._own_id()
+        self.runtime = Runtime(
+            RuntimeSettings(
+                exec_root=settings.exec_root / "containers",
+                cache=settings.data_root / "seccomp",
+                cgroup_parent=settings.cgroup_parent,
+                driver=settings.runtime,
+                init_path=settings.init_path,
+            )
+        )
+        self.storage = Storage(settings.data_root, self.state)
         self.volumes = Volumes(settings.data_root / "volumes", settings.exec_root / "volumes", self.state, self.events)
-        self._parts = [self.volumes]
+        self.networks = Networks(settings.networks, self.state, self.events)
+        self._parts: list[Part] = [self.runtime, self.storage, self.volumes, self.networks]
 
     async def start(self) -> None:
         for part in self._parts:
@@ -52,7 +77,3 @@ class Engine:
             known["id"] = {"value": Path("/proc/sys/kernel/random/uuid").read_text().strip()}
             self.state.save("engine", "id", known["id"])
         return str(known["id"]["value"])
-
-
-def _make(path: Path, mode: int) -> None:
-    path.mkdir(parents=True, exist_ok=True, mode=mode)
