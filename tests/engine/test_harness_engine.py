@@ -5,17 +5,6 @@ from collections.abc import Callable
 import pytest
 from tests.engine import harness
 
-from riverport.engine.bootstrap import busybox
-
-
-def test_the_image_is_the_same_bytes_each_time() -> None:
-    first, second = (busybox.image_tar(b"program", ["cat", "sh"]) for _ in range(2))
-    assert first == second
-
-
-def test_a_program_with_an_interpreter_is_not_static() -> None:
-    assert not busybox.is_static(b"#!/bin/sh\n")
-
 
 def test_clients_reach_the_daemon_and_not_the_one_of_the_machine(engine: harness.Engine) -> None:
     assert engine.cli("run", "--rm", "busybox", "echo", "hi").stdout == "hi\n"

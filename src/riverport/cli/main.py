@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("log", "show what log files hold"),
     "engine": ("engine", "run containers for the docker command, docker-py, Compose"),
     "registry": ("registry", "keep container images and other OCI artifacts, or a cache of another registry"),
+    "image": ("image", "make base images out of what the machine has, without a registry"),
     "completion": ("completion", "print a completion script for bash, zsh or fish"),
 }
 """First word -> (module of riverport.cli, one line for the help)."""

@@ -12,7 +12,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from riverport.cli.engine_api import UnixConnection
 from riverport.testing.isolation import Isolation
 
 START_SECONDS = 30
@@ -80,19 +80,6 @@ def dockerd() -> EngineKind:
         return [*words, "--cgroup-parent", place.cgroup_parent, *options]
 
     return EngineKind("dockerd", "dockerd", command)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path, timeout: float = 60) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 class EngineProcess:
@@ -217,7 +204,7 @@ class EngineProcess:
         timeout: float = 60,
     ) -> tuple[int, Any]:
         """One request; returns status and answer: parsed if it is JSON, else bytes. Bytes are sent as they are."""
-        connection = UnixConnection(self.place.socket, timeout)
+        connection = UnixConnection(str(self.place.socket), timeout)
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
