@@ -1,9 +1,7 @@
 """The Docker API as commands need it: a few plain requests to whatever daemon DOCKER_HOST names."""
 
-import http.client
 import json
 import os
-import socket
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,23 +10,6 @@ from riverport.cli.command import Problem, UsageProblem
 
 DEFAULT_HOST = "unix:///run/riverport/docker.sock"
 HOST_VARIABLE = "DOCKER_HOST"
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str, timeout: float | None = 60) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        try:
-            self.sock.connect(self._path)
-        except OSError:
-            self.sock.close()
-            raise
 
 
 class EngineApi:
@@ -51,16 +32,18 @@ class EngineApi:
         timeout: float | None = 60,
     ) -> Any:
         """The answer: parsed if it is JSON, else bytes. Raises Problem with the daemon's words."""
+        from http.client import HTTPConnection, HTTPException
+
+        from riverport.cli.unix_http import UnixConnection
+
         connection = (
-            UnixConnection(self._address, timeout)
-            if self._is_unix
-            else http.client.HTTPConnection(self._address, timeout=timeout)
+            UnixConnection(self._address, timeout) if self._is_unix else HTTPConnection(self._address, timeout=timeout)
         )
         try:
             connection.request(method, path, body, dict(headers or {}), encode_chunked=not isinstance(body, bytes))
             answer = connection.getresponse()
             data = answer.read()
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPException) as error:
             hint = f"start one with `riverport engine start`, or name another: --host or {HOST_VARIABLE}"
             raise Problem(f"no engine answers at {self.host}: {_reason(error)}", hint) from error
         finally:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +48,8 @@ def run(words: list[str]) -> int:
 
 
 def _bootstrap(given: argparse.Namespace) -> None:
+    import tempfile
+
     began = time.monotonic()
     engine = None if given.output else EngineApi(given.host)
     if engine is not None:
@@ -94,6 +95,8 @@ def _busybox(given: argparse.Namespace, tar: IO[bytes]) -> tuple[list[str], tupl
 
 
 def _debian(given: argparse.Namespace, tar: IO[bytes]) -> tuple[list[str], tuple[str, ...]]:
+    import tempfile
+
     from riverport.engine.bootstrap import debian
 
     if os.geteuid() != 0:

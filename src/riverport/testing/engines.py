@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from riverport.cli.engine_api import UnixConnection
+from riverport.cli.unix_http import UnixConnection
 from riverport.testing.isolation import Isolation
 
 START_SECONDS = 30
