@@ -12,6 +12,7 @@ from riverport.engine.registry.calls import Call, Registry, Route
 from riverport.engine.registry.errors import NotFound, NotSupported, RegistryError
 from riverport.engine.registry.names import RepositoryName, parse_name
 from riverport.engine.registry.proxy import Proxy
+from riverport.engine.registry.settings import HTTP_LIMITS
 
 log = get_logger(__name__)
 
@@ -70,6 +71,9 @@ class Application:
             failed = RegistryError(message=str(error))
             response = Response(error.status, {"Content-Type": "application/json"}, failed.body())
         response.headers.update(API_VERSION)
+        if response.status >= 400 and _is_long(request):
+            # What is left of the body is not read: a client must not send its next request behind it.
+            response.headers["Connection"] = "close"
         self._answers.of(request.method, _resource(request.path), str(response.status)).add()
         return response
 
@@ -99,6 +103,12 @@ def _wanted(route: Route, repository: RepositoryName) -> Scope | None:
             return CATALOG
         case action:
             return Scope("repository", repository, action)
+
+
+def _is_long(request: Request) -> bool:
+    """Whether a body may be longer than what the server reads of one that nobody wants."""
+    length = request.headers.get("Content-Length", "0")
+    return "Transfer-Encoding" in request.headers or int(length) > HTTP_LIMITS.drain_bytes
 
 
 def _resource(path: str) -> str:

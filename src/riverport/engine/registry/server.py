@@ -3,17 +3,14 @@
 import time
 from collections.abc import Iterable
 
-from riverport.base.http.exchange import Limits as HttpLimits
 from riverport.base.http.server import Listener, Server, serve
 from riverport.base.metrics import Registry as Metrics
 from riverport.engine.registry.access import Access, Open
 from riverport.engine.registry.application import Application
 from riverport.engine.registry.calls import Registry
 from riverport.engine.registry.proxy import Proxy, Upstream
-from riverport.engine.registry.settings import Settings
+from riverport.engine.registry.settings import HTTP_LIMITS, Settings
 from riverport.engine.registry.store import Store
-
-_HTTP_LIMITS = HttpLimits(head_bytes=64 << 10, idle_s=120.0, body_stall_s=60.0)
 
 
 class RegistryServer:
@@ -37,7 +34,7 @@ class RegistryServer:
         application = Application(Registry(settings, store, proxy or store, access or Open(), Metrics()), proxy)
         try:
             await application.start()
-            return cls(application, await serve(application.handle, listeners, _HTTP_LIMITS))
+            return cls(application, await serve(application.handle, listeners, HTTP_LIMITS))
         except BaseException:
             await application.stop()
             raise

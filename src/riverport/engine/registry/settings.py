@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from riverport.base.http.exchange import Limits as HttpLimits
 from riverport.engine.registry.uploads import Limits
 
+HTTP_LIMITS = HttpLimits(head_bytes=64 << 10, idle_s=120.0, body_stall_s=60.0)
+"""Of one connection: an upload that stands still for a minute has lost its client."""
 MANIFEST_BYTES_MAX = 4 << 20
 """What the specification asks registries to take at least."""
 
