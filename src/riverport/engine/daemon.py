@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from riverport.base.logging import get_logger
 from riverport.engine.events import Events
+from riverport.engine.images.store import ImageStore
 from riverport.engine.lock import DirectoryLock
 from riverport.engine.networks.networks import Networks
 from riverport.engine.runtime.runtime import Runtime, RuntimeSettings
@@ -52,9 +53,10 @@ class Engine:
             )
         )
         self.storage = Storage(settings.data_root, self.state)
+        self.images = ImageStore(settings, self.state, self.storage, self.events)
         self.volumes = Volumes(settings.data_root / "volumes", settings.exec_root / "volumes", self.state, self.events)
         self.networks = Networks(settings.networks, self.state, self.events)
-        self._parts: list[Part] = [self.runtime, self.storage, self.volumes, self.networks]
+        self._parts: list[Part] = [self.runtime, self.storage, self.images, self.volumes, self.networks]
 
     async def start(self) -> None:
         for part in self._parts:

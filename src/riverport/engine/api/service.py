@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-MODULES: Final = ("system", "absent", "volumes")
+MODULES: Final = ("system", "absent", "volumes", "images", "transfers")
 """The modules of this package that have `ROUTES`."""
 
 COMMON_HEADERS: Final = {

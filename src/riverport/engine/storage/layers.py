@@ -10,7 +10,6 @@ killed is in no table and is removed at the next start.
 
 import asyncio
 import hashlib
-import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NewType
 
+from riverport.base.logging import get_logger
 from riverport.engine.errors import NotFound, SystemFailure
 from riverport.engine.state import State
 from riverport.engine.storage import trees
@@ -25,7 +25,7 @@ from riverport.engine.storage.lowers import Lowers
 from riverport.engine.storage.recipe import RecipeReader
 from riverport.engine.storage.unpack import Unpacked
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ChainId = NewType("ChainId", str)
 """`sha256:…` of a layer and all below it; not the id of an image, which looks alike."""
@@ -141,7 +141,7 @@ class LayerStore:
             if layer.diff.is_dir():
                 self._layers[layer.chain] = layer
             else:
-                log.error("a layer's directory is gone", extra={"chain": chain, "directory": str(layer.directory)})
+                log.error("a layer's directory is gone", chain=chain, directory=layer.directory)
         while orphans := [one for one in self._layers.values() if one.parent and one.parent not in self._layers]:
             for layer in orphans:
                 del self._layers[layer.chain]

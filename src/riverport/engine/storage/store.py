@@ -2,13 +2,13 @@
 
 import asyncio
 import errno
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from riverport.base.logging import get_logger
 from riverport.engine.errors import NotFound
 from riverport.engine.state import State
 from riverport.engine.storage import overlay, trees
@@ -20,7 +20,7 @@ from riverport.engine.storage.recipe import RecipeWriter
 from riverport.engine.storage.rootfs import Rootfs, make_places
 from riverport.engine.storage.unpack import Unpacked, unpack
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 DRIVER: Final = "overlay2"
 _KIND: Final = "rootfs"
@@ -47,7 +47,7 @@ class Storage:
             chain = ChainId(document["chain"]) if document["chain"] else None
             directory = self._directories.root / document["directory"]
             if not directory.is_dir() or (chain is not None and self.layers.get(chain) is None):
-                log.error("a container's files are gone", extra={"container": container_id})
+                log.error("a container's files are gone", container=container_id)
                 lost.append(container_id)
                 continue
             if chain is not None:
@@ -57,7 +57,7 @@ class Storage:
         known = [layer.directory for layer in self.layers] + [rootfs.directory for rootfs in self._roots.values()]
         removed = await asyncio.to_thread(self._directories.remove_others, known)
         if removed:
-            log.warning("removed directories that nothing refers to", extra={"count": len(removed)})
+            log.warning("removed directories that nothing refers to", count=len(removed))
 
     async def stop(self) -> None:
         """Nothing is held: mounts of containers hang on their shims, others on descriptors."""
