@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from riverport.base.logging import get_logger
+from riverport.engine.containers.collaborators import Collaborators
+from riverport.engine.containers.containers import Containers
+from riverport.engine.containers.machine import read_machine
 from riverport.engine.events import Events
 from riverport.engine.images.store import ImageStore
 from riverport.engine.lock import DirectoryLock
@@ -56,7 +59,27 @@ class Engine:
         self.images = ImageStore(settings, self.state, self.storage, self.events)
         self.volumes = Volumes(settings.data_root / "volumes", settings.exec_root / "volumes", self.state, self.events)
         self.networks = Networks(settings.networks, self.state, self.events)
-        self._parts: list[Part] = [self.runtime, self.storage, self.images, self.volumes, self.networks]
+        self.containers = Containers(
+            Collaborators(
+                settings,
+                self.state,
+                self.events,
+                self.storage,
+                self.images,
+                self.networks,
+                self.volumes,
+                self.runtime,
+                read_machine(settings),
+            )
+        )
+        self._parts: list[Part] = [
+            self.runtime,
+            self.storage,
+            self.images,
+            self.volumes,
+            self.networks,
+            self.containers,
+        ]
 
     async def start(self) -> None:
         for part in self._parts:

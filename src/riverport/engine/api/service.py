@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-MODULES: Final = ("system", "absent", "volumes", "images", "transfers")
+MODULES: Final = (
+    "system",
+    "absent",
+    "volumes",
+    "images",
+    "transfers",
+    "containers",
+    "container_streams",
+    "container_files",
+    "execs",
+)
 """The modules of this package that have `ROUTES`."""
 
 COMMON_HEADERS: Final = {

@@ -65,6 +65,9 @@ class Catalogue:
             **(container.config["Labels"] or {}),
             "image": container.config["Image"], "name": container.name, **(attributes or {})})  # fmt: skip
 
+    def publish_prune(self, reclaimed_bytes: int) -> None:
+        self._events.publish("container", "prune", "", {"reclaimed": str(reclaimed_bytes)})
+
     def _enter(self, container: Container) -> None:
         self._containers[container.id] = container
         self.names.add(container.id)

@@ -6,7 +6,7 @@ The texts are those of the original: clients match on them.
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from riverport.engine.containers.signals import parse_signal
@@ -28,7 +28,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)i?b?", re.IGNORECASE)
 
 @dataclass(slots=True, frozen=True)
 class Machine:
-    """What decides whether a wish can be granted here."""
+    """What decides whether a wish can be granted here, and what stands for a wish that nobody had."""
 
     hostname: str
     cpus: int
@@ -38,6 +38,10 @@ class Machine:
     runtimes: tuple[str, ...]
     runtime: str = "runc"
     log_driver: str = "json-file"
+    log_options: Mapping[str, str] = field(default_factory=dict)
+    shm_bytes: int = 64 << 20
+    cgroupns_mode: str = ""
+    ulimits: tuple[Mapping[str, Any], ...] = ()
 
 
 def port_name(port: str) -> str:

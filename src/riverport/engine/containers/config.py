@@ -15,7 +15,6 @@ from riverport.engine.errors import InvalidParameter
 
 Version = tuple[int, int]
 
-DEFAULT_SHM_BYTES = 64 << 20
 MASKED_PATHS = [
     "/proc/asound",
     "/proc/acpi",
@@ -204,13 +203,17 @@ def complete(config: dict[str, Any], host_config: dict[str, Any], container_id: 
         config["WorkingDir"] = posixpath.normpath(config["WorkingDir"])
     if host_config["Memory"] > 0 and host_config["MemorySwap"] == 0:
         host_config["MemorySwap"] = 2 * host_config["Memory"]
-    host_config["ShmSize"] = host_config["ShmSize"] or DEFAULT_SHM_BYTES
+    host_config["ShmSize"] = host_config["ShmSize"] or machine.shm_bytes
     host_config["IpcMode"] = host_config["IpcMode"] or "private"
     if not host_config["CgroupnsMode"]:
-        host_config["CgroupnsMode"] = "private" if machine.unified else "host"
+        privileged_v1 = host_config["Privileged"] and not machine.unified
+        mode = "" if privileged_v1 else machine.cgroupns_mode
+        host_config["CgroupnsMode"] = mode or ("private" if machine.unified else "host")
     if host_config["OomKillDisable"] is None and not machine.unified:
         host_config["OomKillDisable"] = False
-    host_config["LogConfig"]["Type"] = host_config["LogConfig"]["Type"] or machine.log_driver
+    log = host_config["LogConfig"]
+    if not log["Type"]:
+        log["Type"], log["Config"] = machine.log_driver, {**machine.log_options, **log["Config"]}
     host_config["Runtime"] = host_config["Runtime"] or machine.runtime
     if not host_config["Privileged"]:
         unconfined = "systempaths=unconfined" in (host_config["SecurityOpt"] or [])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from riverport.engine.containers.restart import Backoff
 from riverport.engine.containers.times import human_duration
 from riverport.engine.errors import Conflict
+from riverport.engine.volumes.mount_point import MountPoint
 
 if TYPE_CHECKING:
     from riverport.engine.runtime.attach import AttachStream
@@ -145,12 +146,15 @@ def _resolve(waiters: "set[asyncio.Future[Outcome]]", outcome: Outcome) -> None:
 
 @dataclass(slots=True, frozen=True)
 class AttachOrder:
-    """A client that has attached before the start: `streams` is done when the shim is there to give them."""
+    """A client that has attached before the start: `streams` is done when the shim is there to give them.
+
+    None instead of streams: the container is not going to start.
+    """
 
     stdin: bool
     stdout: bool
     stderr: bool
-    streams: "asyncio.Future[AttachStream]"
+    streams: "asyncio.Future[AttachStream | None]"
 
 
 @dataclass(slots=True, eq=False)
@@ -166,7 +170,7 @@ class Container:
     config: Json
     host_config: Json
     endpoints: Json  # EndpointSettings by network, as they were asked for
-    mounts: list[Json]  # the mount points, as `volumes` plans and reads them
+    mounts: list[MountPoint]
     network: Json = field(default_factory=dict)  # NetworkSettings of the last run
     state: ContainerState = field(default_factory=ContainerState)
     restart_count: int = 0
@@ -183,15 +187,21 @@ class Container:
     restarting_by_hand: bool = field(default=False, repr=False)
 
     _DOCUMENT = ("id", "name", "created_at_ns", "path", "args", "image_id", "config", "host_config", "endpoints",
-                 "mounts", "network", "restart_count", "stopped_by_hand")  # fmt: skip
+                 "network", "restart_count", "stopped_by_hand")  # fmt: skip
 
     def document(self) -> Json:
-        return {name: getattr(self, name) for name in self._DOCUMENT} | {"state": asdict(self.state)}
+        return {name: getattr(self, name) for name in self._DOCUMENT} | {
+            "mounts": [point.document() for point in self.mounts],
+            "state": asdict(self.state),
+        }
 
     @classmethod
     def of(cls, document: Json) -> "Container":
-        state = ContainerState(**document["state"])
-        return cls(**{name: document[name] for name in cls._DOCUMENT}, state=state)
+        return cls(
+            **{name: document[name] for name in cls._DOCUMENT},
+            mounts=[MountPoint.from_document(point) for point in document["mounts"]],
+            state=ContainerState(**document["state"]),
+        )
 
     @property
     def tty(self) -> bool:

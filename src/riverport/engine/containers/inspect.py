@@ -62,9 +62,7 @@ def show(
         "ExecIDs": list(container.exec_ids) or None,
         "HostConfig": host_config,
         "GraphDriver": graph_driver,
-        "Mounts": [
-            show_mount(mount) for mount in container.mounts if mount.get("Type") != "tmpfs" or mount.get("Asked")
-        ],
+        "Mounts": show_mounts(container),
         "Config": config,
         "NetworkSettings": network,
     }
@@ -75,13 +73,5 @@ def _main_mac_address(container: Container) -> str:
     return str(endpoint.get("MacAddress") or "")
 
 
-_MOUNT_FIELDS = ("Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation")
-
-
-def show_mount(mount: Mapping[str, Any]) -> Json:
-    """A mount point as clients see it: Name and Driver only where there is a volume."""
-    return {
-        name: mount[name]
-        for name in _MOUNT_FIELDS
-        if name in mount and not (name in ("Name", "Driver") and not mount[name])
-    }
+def show_mounts(container: Container) -> list[Json]:
+    return [point.inspected() for point in container.mounts if point.is_listed]

@@ -11,7 +11,7 @@ from typing import Any
 
 from riverport.engine.api.filters import Filters
 from riverport.engine.containers.container import Container, Status
-from riverport.engine.containers.inspect import show_mount
+from riverport.engine.containers.inspect import show_mounts
 from riverport.engine.errors import InvalidParameter
 
 Json = dict[str, Any]
@@ -105,7 +105,7 @@ class Listing:
         )
 
     def _has_volume(self, container: Container) -> bool:
-        known = {mount.get(key) for mount in container.mounts for key in ("Name", "Source", "Destination")}
+        known = {text for point in container.mounts for text in (point.name, point.source, point.destination)}
         return "volume" not in self.filters or any(wanted in known for wanted in self.filters.get("volume"))
 
     def _has_port(self, container: Container, ports: Callable[[Container], list[Json]]) -> bool:
@@ -141,27 +141,25 @@ def list_ports(network: Mapping[str, Any]) -> list[Json]:
     return sorted(rows, key=lambda row: (row["PrivatePort"], row.get("PublicPort", 0), row["Type"], row.get("IP", "")))
 
 
-def row(container: Container, image: str, now_ns: int, version: tuple[int, int], links: Iterable[str] = ()) -> Json:
+def row(container: Container, image: str, network: Mapping[str, Any], now_ns: int, version: tuple[int, int]) -> Json:
     """`image` is the name as it was given, or the id where that name means something else by now."""
     host_config: Json = {"NetworkMode": container.host_config["NetworkMode"]}
     if version >= (1, 46) and container.host_config["Annotations"]:
         host_config["Annotations"] = container.host_config["Annotations"]
     return {
         "Id": container.id,
-        "Names": ["/" + container.name, *links],
+        "Names": ["/" + container.name],
         "Image": image,
         "ImageID": container.image_id,
         "Command": _command_text(container),
         "Created": container.created_at_ns // 1_000_000_000,
-        "Ports": list_ports(container.network) if container.state.running else [],
+        "Ports": list_ports(network) if container.state.running else [],
         "Labels": container.config["Labels"] or {},
         "State": container.state.status.value,
         "Status": container.state.text(now_ns),
         "HostConfig": host_config,
-        "NetworkSettings": {"Networks": container.network.get("Networks") or container.endpoints},
-        "Mounts": [
-            show_mount(mount) for mount in container.mounts if mount.get("Type") != "tmpfs" or mount.get("Asked")
-        ],
+        "NetworkSettings": {"Networks": network.get("Networks") or {}},
+        "Mounts": show_mounts(container),
     }
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from riverport.engine.containers.file_watch import DirectoryWatch
 from riverport.engine.containers.log_records import LogQuery, LogRecord, decoder, tail_of_json, tail_of_local
@@ -162,7 +162,7 @@ def _inode(path: Path) -> int:
 
 
 async def read_log(
-    path: Path, driver: str, query: LogQuery, ended: "asyncio.Future[object] | None" = None
+    path: Path, driver: str, query: LogQuery, ended: "asyncio.Future[Any] | None" = None
 ) -> AsyncIterator[list[LogRecord]]:
     """Batches of records. `ended` is done when nothing more will be written; without it nothing is followed."""
     if query.follow and ended is not None:
@@ -175,7 +175,7 @@ async def read_log(
 
 
 async def _read(
-    path: Path, driver: str, query: LogQuery, watch: DirectoryWatch | None, ended: "asyncio.Future[object] | None"
+    path: Path, driver: str, query: LogQuery, watch: DirectoryWatch | None, ended: "asyncio.Future[Any] | None"
 ) -> AsyncIterator[list[LogRecord]]:
     past = await asyncio.to_thread(_Past, path, driver, query)
     try:

@@ -1,0 +1,79 @@
+"""A container becomes an image: its changes a layer, its configuration the image's."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from riverport.engine.build.config import apply_changes
+from riverport.engine.containers.catalogue import Catalogue
+from riverport.engine.containers.collaborators import Collaborators
+from riverport.engine.containers.config import merge_image
+from riverport.engine.containers.container import Container
+from riverport.engine.containers.fields import CONFIG
+from riverport.engine.errors import Conflict
+from riverport.engine.images.compose import composed
+from riverport.engine.images.image import Image
+from riverport.engine.images.reference import Reference
+
+if TYPE_CHECKING:
+    from riverport.engine.containers.lifecycle import Lifecycle
+
+Json = dict[str, Any]
+
+_OF_IMAGES = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal",
+              "Healthcheck", "Shell", "OnBuild", "ArgsEscaped")  # fmt: skip
+"""What of a container's configuration says how others like it run, rather than how this one does."""
+
+
+class Committer:
+    def __init__(self, catalogue: Catalogue, collaborators: Collaborators, lifecycle: "Lifecycle") -> None:
+        self._catalogue = catalogue
+        self._with = collaborators
+        self._lifecycle = lifecycle
+
+    async def commit(
+        self,
+        container: Container,
+        *,
+        reference: Reference | None,
+        config: Json | None,
+        changes: Sequence[str],
+        comment: str,
+        author: str,
+        pause: bool,
+    ) -> Image:
+        """Raises InvalidParameter for changes that are no instructions, Conflict for what is being removed."""
+        if container.state.dead or container.state.removing:
+            raise Conflict(f"You cannot commit container {container.id} which is being removed")
+        merged = merge_image(CONFIG.read(apply_changes(config or container.config, changes)), container.config)
+        paused = pause and container.state.running and not container.state.paused and not container.state.restarting
+        if paused:
+            await self._lifecycle.pause(container)
+        try:
+            image = await self._make(container, {name: merged[name] for name in _OF_IMAGES}, comment, author)
+        finally:
+            if paused and container.state.paused:
+                await asyncio.shield(self._lifecycle.unpause(container))
+        if reference is not None:
+            self._with.images.name(image, reference.or_latest())
+        named = reference.or_latest().familiar if reference is not None else ""
+        self._catalogue.publish(container, "commit", {"comment": comment, "imageID": image.id, "imageRef": named})
+        return image
+
+    async def _make(self, container: Container, config: Json, comment: str, author: str) -> Image:
+        images = self._with.images
+        parent = images.resolve(container.image_id) if container.image_id else None
+        layer = await self._with.storage.commit(container.id)
+        try:
+            raw = composed(
+                parent,
+                config,
+                created_ns=self._catalogue.clock_ns(),
+                diff_id=layer.diff_id,
+                created_by=container.command,
+                comment=comment,
+                author=author,
+            )
+            return images.create(raw, parent.id if parent is not None else None)
+        finally:
+            await images.layers.release(layer.chain)

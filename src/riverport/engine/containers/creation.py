@@ -1,0 +1,137 @@
+"""Making containers: from a create request to a document, a root file system, and claims on volumes."""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from riverport.engine.containers import config as configs
+from riverport.engine.containers.catalogue import Catalogue
+from riverport.engine.containers.collaborators import Collaborators
+from riverport.engine.containers.config import Version
+from riverport.engine.containers.container import Container
+from riverport.engine.containers.directory import ContainerDirectory
+from riverport.engine.containers.launch import member_of
+from riverport.engine.containers.names import check_name, generate_name
+from riverport.engine.containers.removal import Removal
+from riverport.engine.errors import Conflict, InvalidParameter, NotFound
+from riverport.engine.runtime import capabilities
+from riverport.engine.runtime.logs import BadLogOption, Rotation
+from riverport.engine.volumes.mount_point import MountPoint
+from riverport.engine.volumes.plan import plan_mounts
+
+Json = dict[str, Any]
+_SHARED_MODES = ("NetworkMode", "IpcMode", "PidMode")
+
+
+class Creator:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        collaborators: Collaborators,
+        removal: Removal,
+        choose: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
+        self._catalogue = catalogue
+        self._with = collaborators
+        self._removal = removal
+        self._choose = choose
+
+    async def create(self, body: Json, version: Version, name: str = "", platform: str = "") -> tuple[Container, Json]:
+        """The container and its warnings' answer. Raises InvalidParameter, NotFound, Conflict; nothing stays then."""
+        machine = self._with.machine
+        creation = configs.read_creation(body, version, machine)
+        _check_log_options(creation.host_config["LogConfig"])
+        capabilities.effective(creation.host_config, 0)
+        if name:
+            check_name(name)
+        image = self._image(creation.config["Image"], platform)
+        config = configs.merge_image(creation.config, image.config if image is not None else {})
+        path, args = configs.command(config)
+        container_id = secrets.token_hex(32)
+        if container_id[:12].isdigit():  # a hostname of digits only would read as a number
+            container_id = "a" + container_id[1:]
+        configs.complete(config, creation.host_config, container_id, machine)
+        self._name_donors(creation.host_config)
+        points = plan_mounts(config, creation.host_config, self._points_of)
+        given = name or generate_name(self._choose, lambda name: self._catalogue.names.owner(name) is not None)
+        container = Container(
+            container_id,
+            self._catalogue.names.reserve(given, container_id),
+            self._catalogue.clock_ns(),
+            path,
+            args,
+            image.id if image is not None else "",
+            config,
+            creation.host_config,
+            creation.endpoints,
+            points,
+        )
+        try:
+            await self._make(container)
+        except BaseException:
+            await asyncio.shield(self._removal.clear(container, True))
+            self._catalogue.names.release(container.name, container.id)
+            raise
+        return container, {"Id": container.id, "Warnings": creation.warnings}
+
+    async def _make(self, container: Container) -> None:
+        ContainerDirectory(self._with.settings.data_root, container.id).make()
+        await self._with.storage.create_rootfs(container.id, container.image_id or None)
+        container.mounts = await self._with.volumes.claim(container.id, container.mounts)
+        container.network = self._with.networks.planned(member_of(container))
+        self._catalogue.add(container)
+        self._catalogue.publish(container, "create")
+
+    def _image(self, reference: str, platform: str) -> Any:
+        """None: a container without an image, which is what an empty reference means. Raises NotFound."""
+        if not reference:
+            return None
+        image = self._with.images.resolve(reference)
+        if platform and not _fits(image.document, platform):
+            raise NotFound(
+                f"image with reference {reference} was found but does not provide the specified platform ({platform})"
+            )
+        return image
+
+    def _name_donors(self, host_config: Json) -> None:
+        """A container whose namespace is to be shared is remembered by its id, since names change."""
+        for mode in _SHARED_MODES:
+            kind, colon, reference = host_config[mode].partition(":")
+            if kind == "container" and colon:
+                host_config[mode] = f"container:{self._catalogue.get(reference).id}"
+
+    def _points_of(self, reference: str) -> Sequence[MountPoint]:
+        return self._catalogue.get(reference).mounts
+
+    def rename(self, container: Container, name: str) -> None:
+        """Raises InvalidParameter and Conflict."""
+        if not name:
+            raise InvalidParameter("Neither old nor new names may be empty")
+        if container.name == name.removeprefix("/"):
+            raise InvalidParameter("Renaming a container with the same name as its current name")
+        if container.state.removing or container.state.dead:
+            raise Conflict(f"container {container.id} is marked for removal and cannot be renamed")
+        old = container.name
+        self._catalogue.rename(container, self._catalogue.names.reserve(name, container.id))
+        self._with.networks.rename(container.id, container.name)
+        self._catalogue.publish(container, "rename", {"oldName": f"/{old}"})
+
+
+def _check_log_options(log: Mapping[str, Any]) -> None:
+    if log["Type"] in ("json-file", "local") or not log["Type"]:
+        try:
+            Rotation.from_options(log["Type"] or "json-file", dict(log["Config"]))
+        except BadLogOption as error:
+            raise InvalidParameter(str(error)) from error
+
+
+def _fits(document: Mapping[str, Any], platform: str) -> bool:
+    """Whether an image is for `os[/architecture[/variant]]`."""
+    system, _, rest = platform.lower().partition("/")
+    architecture, _, variant = rest.partition("/")
+    return (
+        system == (document.get("os") or "linux")
+        and architecture in ("", document.get("architecture"))
+        and variant in ("", document.get("variant") or variant)
+    )
