@@ -23,6 +23,7 @@ from riverport.engine.runtime.shim import EXIT_FILE, MAIN, PID_FILE
 
 KILLED = 128 + signal.SIGKILL
 _DISCARD_SECONDS = 10.0
+_CLEARING_PAUSE = 0.002
 _FREEZE_TRIES = 2000
 _FREEZE_PAUSE = 0.001
 
@@ -61,7 +62,7 @@ class Shim:
         self._execs: dict[str, asyncio.Future[int]] = {}
         self._streams: set[AttachStream] = set()
         self._console = asyncio.Lock()  # one terminal is handed over at a time
-        self._discarded = False
+        self._discarded = False  # or left to another daemon: no end of the connection is a surprise any more
 
     # ---- stdio
 
@@ -204,10 +205,17 @@ class Shim:
                 with suppress(ProcessLookupError):
                     os.kill(self.pid, signal.SIGKILL)
                 await self._link.ended.wait()
+                await asyncio.to_thread(clear_up, self.directory, self._groups())
             if ahead:
                 await asyncio.wait(ahead)
         self._streams.clear()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def leave(self) -> None:
+        """This daemon stops; the shim, and the container on it, go on."""
+        if self._link is not None:
+            self._discarded = True
+            self._link.close()
 
     # ---- for Runtime
 
@@ -220,6 +228,7 @@ class Shim:
 
     async def recovered(self, record: dict[str, Any]) -> None:
         """After `connected`: learn what goes on. `record` is what `prepare` left in the directory."""
+        self._ready.set_result(record["pid"])
         self._prepared(record["pid"], record["merged"], record["private_network"])
         config = self.directory / "config.json"
         if config.exists():
@@ -264,9 +273,9 @@ class Shim:
         if not self._ready.done():
             self._ready.set_exception(SystemFailure("the container's shim ended before it was ready"))
         if not self.exited.done() and not self._discarded and self._cgroup_path:
-            cgroups.kill(self._groups())
-            asyncio.get_running_loop().run_in_executor(None, cgroups.remove, self._groups())
-            self._ended(read_exit_file(self.directory) or ExitStatus(KILLED, False, time.time()))
+            status = read_exit_file(self.directory) or ExitStatus(KILLED, False, time.time())
+            clearing = asyncio.get_running_loop().run_in_executor(None, clear_up, self.directory, self._groups())
+            clearing.add_done_callback(lambda _: self._ended(status))
         elif not self.exited.done():
             self.exited.cancel()
         for exited in self._execs.values():
@@ -304,6 +313,29 @@ class Shim:
         if self._link is None:
             raise ShimGone("the container's shim has gone")
         return await self._link.call(do, **fields)
+
+
+def clear_up(directory: Path, groups: list[str]) -> None:
+    """End what a killed shim has left: its container, and a runtime that may be just making one. Blocks.
+
+    The runtime's working directory is the container's directory, as the shim's was; what it has made by then is in the
+    groups. (Ids of namespaces would be no sign: the kernel gives them out again.)
+    """
+    while left := _working_in(str(directory)):
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_CLEARING_PAUSE)
+    cgroups.remove(groups)
+
+
+def _working_in(directory: str) -> list[int]:
+    found = []
+    for name in os.listdir("/proc"):
+        with suppress(OSError):  # it has ended since
+            if name.isdecimal() and os.readlink(f"/proc/{name}/cwd") == directory:
+                found.append(int(name))
+    return found
 
 
 def read_exit_file(directory: Path) -> ExitStatus | None:

@@ -12,13 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import riverport
 from riverport.engine.errors import SystemFailure
 from riverport.engine.linux import cgroups
 from riverport.engine.runtime import capabilities
 from riverport.engine.runtime.driver import ENVIRONMENT, Driver, find_driver
-from riverport.engine.runtime.handle import KILLED, Shim, read_exit_file
+from riverport.engine.runtime.handle import KILLED, Shim, clear_up, read_exit_file
 from riverport.engine.runtime.link import ShimGone, adopt_socket, connect
 from riverport.engine.runtime.model import ExitStatus, RootfsLike
 from riverport.engine.runtime.seccomp import Filters
@@ -51,6 +52,7 @@ class Runtime:
         self.settings = settings
         self.layout = cgroups.detect()
         self._filters = Filters(settings.cache)
+        self._shims: WeakSet[Shim] = WeakSet()
         self._zygote: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
@@ -62,7 +64,12 @@ class Runtime:
                 await self._start_zygote()
 
     async def stop(self) -> None:
-        """End the zygote. Shims, and the containers on them, stay."""
+        """End the zygote, let go of the shims. They, and the containers on them, stay."""
+        for shim in self._shims:
+            shim.leave()
+        await self._stop_zygote()
+
+    async def _stop_zygote(self) -> None:
         zygote, self._zygote = self._zygote, None
         if zygote is not None:
             zygote.close()
@@ -96,6 +103,7 @@ class Runtime:
             },
         }
         shim = Shim(container_id, directory, driver, self.layout)
+        self._shims.add(shim)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         with theirs:
             await self._send(json.dumps(job).encode(), theirs.fileno())
@@ -183,6 +191,7 @@ class Runtime:
             record = json.loads((directory / _RECORD).read_text())
             shim = Shim(container_id, directory, self.driver(record["driver"]), self.layout)
             shim.connected(await connect(directory))
+            self._shims.add(shim)
             await shim.recovered(record)
             return shim
         return await self._clear_up_after(directory)
@@ -198,7 +207,7 @@ class Runtime:
         started = (directory / PID_FILE).exists()
         with suppress(OSError, ValueError, KeyError):
             path = json.loads((directory / "config.json").read_text())["linux"]["cgroupsPath"]
-            await asyncio.to_thread(cgroups.remove, self.layout.directories(path))
+            await asyncio.to_thread(clear_up, directory, self.layout.directories(path))
         if status is None and started:
             status = ExitStatus(KILLED, False, time.time())
         shutil.rmtree(directory, ignore_errors=True)
@@ -218,7 +227,7 @@ class Runtime:
             except OSError as error:
                 if attempt:
                     raise SystemFailure(f"the zygote does not answer: {error.strerror}") from error
-                await self.stop()  # it has died: the next round starts another one
+                await self._stop_zygote()  # it has died: the next round starts another one
 
     async def _start_zygote(self) -> None:
         self.settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)

@@ -159,20 +159,27 @@ class Control:
         self._received += data
         while not self.closed and b"\n" in self._received:
             line, self._received = self._received.split(b"\n", 1)
-            request = json.loads(line)
-            if "attach" in request:
-                self._become_client(request)
-                return
-            self.is_daemon = True
-            self._shim.request(self, request)
+            try:
+                request = json.loads(line)
+                if "attach" in request:
+                    self._become_client(request)
+                    return
+                self.is_daemon = True
+                self._shim.request(self, request)
+            except (ValueError, TypeError, KeyError):  # not what a daemon writes
+                self.close()
 
     def _become_client(self, request: "dict[str, Any]") -> None:
         self.closed = True
         self._shim.loop.forget(self._socket.fileno())
-        self._shim.controls.remove(self)
+        self._shim.control_gone(self)
         streams = frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if request[name])
         # The confirmation is one byte: the daemon may start the process as soon as it has it.
-        self._socket.send(b"\n")
+        try:
+            self._socket.send(b"\n")
+        except OSError:
+            self._socket.close()
+            return
         client = Client(self._shim.loop, self._socket, request["stdin"], streams)
         self._shim.stdio_of(request["attach"]).attach(client)
 
@@ -354,8 +361,12 @@ class Shim:
                 control.send(event)
 
     def _discard(self) -> None:
-        for pid in self._launches:
-            os.kill(pid, signal.SIGKILL)
+        # Whatever descends from us is ours, as we are a subreaper: also a runtime that is just making a container.
+        cgroups.kill(self._groups)
+        while children := _children():
+            for pid in children:
+                os.kill(pid, signal.SIGKILL)
+            os.waitpid(-1, 0)
         cgroups.remove(self._groups)
         self._listener.close()
         self._leave_at = time.monotonic() + _FLUSH_SECONDS
@@ -415,6 +426,11 @@ def _set_sysctls(values: "dict[str, str]") -> None:
                 file.write(value)
         except OSError as error:
             raise OSError(error.errno, f"open {path}: {error.strerror}") from error
+
+
+def _children() -> list[int]:
+    with open("/proc/thread-self/children") as file:
+        return [int(word) for word in file.read().split()]
 
 
 def _tail(path: str) -> str:

@@ -15,6 +15,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import termios
 import time
 
@@ -53,8 +54,14 @@ class Loop:
     def turn(self, timeout: float = -1) -> None:
         for fd, events in self._epoll.poll(timeout):
             handler = self._handlers.get(fd)  # an earlier handler of this turn may have closed it
-            if handler is not None:
+            if handler is None:
+                continue
+            try:
                 handler(events)
+            except Exception:
+                # A mistake of ours costs one connection or stream: the end of the shim would be the container's.
+                sys.excepthook(*sys.exc_info())
+                self.forget(fd)
 
 
 class Client:
