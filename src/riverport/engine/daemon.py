@@ -57,7 +57,13 @@ class Engine:
         )
         self.storage = Storage(settings.data_root, self.state)
         self.images = ImageStore(settings, self.state, self.storage, self.events)
-        self.volumes = Volumes(settings.data_root / "volumes", settings.exec_root / "volumes", self.state, self.events)
+        self.volumes = Volumes(
+            settings.data_root / "volumes",
+            settings.exec_root / "volumes",
+            self.state,
+            self.events,
+            self.images.image_layers,
+        )
         self.networks = Networks(settings.networks, self.state, self.events)
         self.containers = Containers(
             Collaborators(

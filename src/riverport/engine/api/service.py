@@ -20,14 +20,14 @@ log = get_logger(__name__)
 
 MODULES: Final = (
     "system",
-    "absent",
-    "volumes",
+    "containers",
+    "container_files",
+    "container_streams",
+    "execs",
     "images",
     "transfers",
-    "containers",
-    "container_streams",
-    "container_files",
-    "execs",
+    "volumes",
+    "absent",
 )
 """The modules of this package that have `ROUTES`."""
 
