@@ -8,6 +8,7 @@
     bench       a run: both brokers warmed up, every figure several times, the brokers taking turns
     results     values, medians, ratios; as a table, as JSON
     plots       a picture of all ratios and one per figure (matplotlib, extra `bench`)
+    engines     container engines: `python -m benchmarks engine`; engine_stage and engine_figures say of what
     document    docs/guides/benchmarks.md, filled from results
     machine     the machine described, and made ready
     progress    what a run is doing and how long it will take

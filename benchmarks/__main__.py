@@ -1,4 +1,4 @@
-"""The command: `python -m benchmarks kafka | cluster | churn | report`."""
+"""The command: `python -m benchmarks kafka | cluster | engine | churn | report`."""
 
 import argparse
 import json
@@ -23,9 +23,13 @@ OUT = Path(__file__).parent / "out"
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast, beside Apache Kafka.")
+    made = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast, beside the originals.")
     verbs = made.add_subparsers(dest="verb", required=True)
-    for verb, what in (("kafka", "both brokers in one run"), ("cluster", "three brokers of each kind in one run")):
+    for verb, what in (
+        ("kafka", "both brokers in one run"),
+        ("cluster", "three brokers of each kind in one run"),
+        ("engine", "container engines beside dockerd and podman, in namespaces of their own; needs root"),
+    ):
         run = verbs.add_parser(verb, help=f"measure {what}")
         run.add_argument("--only", nargs="+", default=[], metavar="FIGURE", help="these figures; --list names them")
         run.add_argument("--list", action="store_true", help="name the figures")
@@ -33,8 +37,8 @@ def parser() -> argparse.ArgumentParser:
         size.add_argument("--fast", action="store_true", help="less of everything, in about a third of the time")
         size.add_argument("--quick", action="store_true", help="only shows that it works; the numbers mean nothing")
         run.add_argument("--repeat", type=int, metavar="N", help="rounds")
-        run.add_argument("--alone", action="store_true", help="Riverport without Apache Kafka")
-        run.add_argument("--work", type=Path, metavar="DIR", help="where the brokers keep their data while they run")
+        run.add_argument("--alone", action="store_true", help="Riverport without the others")
+        run.add_argument("--work", type=Path, metavar="DIR", help="where data is kept during the run")
         run.add_argument("--out", type=Path, metavar="DIR", help="where the results go")
         run.add_argument("--no-plots", action="store_true")
     churn = verbs.add_parser("churn", help="memory of Riverport under load and reconnecting clients")
@@ -53,7 +57,8 @@ def main(words: list[str] | None = None) -> int:
             return _report(given)
         if given.verb == "churn":
             return _churn(given)
-        return _measure(given, sys.argv[1:] if words is None else words)
+        measure = _measure_engines if given.verb == "engine" else _measure
+        return measure(given, sys.argv[1:] if words is None else words)
     except (NoClient, NodeFailed, LoadFailed, ValueError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
@@ -81,8 +86,7 @@ def _measure(given: argparse.Namespace, words: list[str]) -> int:
     kind = KINDS[given.verb]
     chosen = figures.chosen(given.only, kind.figures)
     if given.list:
-        print("\n".join(f"{figure.name:<18}{figure.title}" for figure in chosen))
-        return 0
+        return _list(chosen)
     scale = stage.QUICK if given.quick else kind.fast if given.fast else kind.full
     scale = bench.with_rounds(scale, given.repeat)
     started = datetime.now(UTC)
@@ -112,9 +116,49 @@ def _measure(given: argparse.Namespace, words: list[str]) -> int:
     return 1 if findings.failures else 0
 
 
+def _measure_engines(given: argparse.Namespace, words: list[str]) -> int:
+    from benchmarks import engine_figures, engine_stage, engines
+
+    chosen = figures.chosen(given.only, engine_figures.ENGINE_FIGURES)
+    if given.list:
+        return _list(chosen)
+    if lacking := engines.missing():
+        raise NodeFailed(lacking)
+    scale = engine_stage.QUICK if given.quick else engine_stage.FAST if given.fast else engine_stage.FULL
+    scale = bench.with_rounds(scale, given.repeat)
+    started = datetime.now(UTC)
+    out: Path = given.out or OUT / started.strftime("%Y%m%d-%H%M%S")
+    out.mkdir(parents=True, exist_ok=True)
+    products = engines.products(alone=given.alone)
+    findings = bench.Findings()
+    about = {"command": _command(words), "verb": given.verb, "started": started.isoformat(timespec="seconds")}
+    about["products"] = {product.key: product.title for product in products}
+    work = Path(tempfile.mkdtemp(prefix="rp-bench-", dir=given.work))
+    try:
+        about["machine"] = machine.describe(work)
+        print(machine.in_words(about["machine"]), file=sys.stderr)
+        progress = Progress(bench.expected_seconds(chosen, scale, len(products)))
+        with engine_stage.EngineStage(products, scale, work) as ready:
+            bench.run(ready, chosen, findings, lambda: _save(out, about, findings), progress)
+        progress.end()
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    _show(out, findings, given.verb, plots=not given.no_plots)
+    return 1 if findings.failures else 0
+
+
+def _list(chosen: list[figures.Figure]) -> int:
+    print("\n".join(f"{figure.name:<18}{figure.title}" for figure in chosen))
+    return 0
+
+
+def _command(words: list[str]) -> str:
+    return shlex.join(["python", "-m", "benchmarks", *_what_matters(words)])
+
+
 def _about(given: argparse.Namespace, words: list[str], started: datetime) -> dict[str, Any]:
     return {
-        "command": shlex.join(["python", "-m", "benchmarks", *_what_matters(words)]),
+        "command": _command(words),
         "verb": given.verb,
         "started": started.isoformat(timespec="seconds"),
         "settings": KINDS[given.verb].settings,

@@ -3,7 +3,7 @@
 A run of one broker and one of a cluster have each their place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def measured(content: dict[str, Any], plots: Sequence[Path], folder: Path) -> st
     outcomes = [results.Outcome.from_json(item) for item in content["outcomes"]]
     rounds = max(len(values) for outcome in outcomes for values in outcome.values.values())
     paragraphs = [
-        f"{' and '.join(content['products'].values())}; {machine.in_words(content['machine'])}; "
+        f"{_and(content['products'].values())}; {machine.in_words(content['machine'])}; "
         f"`{content['command']}` of {content['started'][:10]}, medians of {rounds} rounds.",
         results.summary(outcomes),
         results.markdown(outcomes),
@@ -39,6 +39,12 @@ def measured(content: dict[str, Any], plots: Sequence[Path], folder: Path) -> st
         *(_picture(path, folder) for path in sorted(plots, key=lambda path: not path.stem.endswith(OVERVIEW))),
     ]
     return "\n\n".join(paragraphs)
+
+
+def _and(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _picture(path: Path, folder: Path) -> str:

@@ -8,10 +8,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results import KAFKA, RIVERPORT, Outcome, number
+from benchmarks.results import KAFKA, PEERS, RIVERPORT, Outcome, number, peers
 
-COLOURS = {KAFKA: "#9aa0a6", RIVERPORT: "#0b7285"}
-NAMES = {KAFKA: "Apache Kafka", RIVERPORT: "Riverport"}
+COLOURS = {KAFKA: "#9aa0a6", "dockerd": "#9aa0a6", "podman": "#c5b8d9", RIVERPORT: "#0b7285"}
+NAMES = {**PEERS, RIVERPORT: "Riverport"}
 
 
 OVERVIEW = "ratios"
@@ -32,7 +32,7 @@ def draw(outcomes: Iterable[Outcome], folder: Path, overview: str = OVERVIEW) ->
 
 
 def _draw_overview(outcomes: Sequence[Outcome], path: Path) -> Path:
-    """How many times better than Apache Kafka, a bar for each measure, and a mark where its target lies."""
+    """How many times better than the best of the others, a bar for each measure, and a mark where its target lies."""
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(7.5, 0.19 * len(outcomes) + 0.9))
@@ -47,7 +47,8 @@ def _draw_overview(outcomes: Sequence[Outcome], path: Path) -> Path:
     axis.set_xscale("log", base=2)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.axvline(1, color="black", linewidth=0.8)
-    axis.set_xlabel("times better than Apache Kafka (1 is equal; marks are targets)", fontsize=8)
+    others = " and ".join(NAMES[peer] for peer in peers(outcomes))
+    axis.set_xlabel(f"times better than {others} (1 is equal; marks are targets)", fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     return _saved(figure, path)
@@ -75,7 +76,7 @@ def _saved(figure: Any, path: Path) -> Path:
 
 
 def _draw_measure(axis: Any, outcome: Outcome) -> None:
-    products = [product for product in (KAFKA, RIVERPORT) if outcome.values.get(product)]
+    products = [product for product in NAMES if outcome.values.get(product)]
     for at, product in enumerate(products):
         values, median = outcome.values[product], outcome.median(product)
         axis.bar(at, median, width=0.6, color=COLOURS[product])

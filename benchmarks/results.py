@@ -6,11 +6,13 @@ from statistics import median
 from typing import Any
 
 KAFKA, RIVERPORT = "kafka", "riverport"
+PEERS = {KAFKA: "Apache Kafka", "dockerd": "dockerd", "podman": "podman"}
+"""What Riverport is measured beside, and what it is called."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number of a figure. `target` is the ratio to Apache Kafka that we want to reach, None where there is none."""
+    """One number of a figure. `target` is the ratio to the original that we want to reach, None where there is none."""
 
     key: str
     label: str
@@ -32,7 +34,7 @@ class Measure:
 
 @dataclass(slots=True)
 class Outcome:
-    """The values of one measure, by broker; one value per repetition."""
+    """The values of one measure, by product; one value per repetition."""
 
     figure: str
     title: str
@@ -50,15 +52,26 @@ class Outcome:
 
     @property
     def gain(self) -> float | None:
-        """How many times better than Apache Kafka, whichever side is better."""
+        """How many times better than the best of the others, whichever side is better."""
         ratio = self.ratio
         return ratio if ratio is None or self.measure.more_is_better else 1 / ratio if ratio else None
 
     @property
-    def ratio(self) -> float | None:
-        """Riverport's median by Apache Kafka's; None while one of them is missing."""
-        ours, theirs = self.median(RIVERPORT), self.median(KAFKA)
+    def peers(self) -> list[str]:
+        return [peer for peer in PEERS if self.values.get(peer)]
+
+    def ratio_to(self, peer: str) -> float | None:
+        """Riverport's median by another's; None while one of them is missing."""
+        ours, theirs = self.median(RIVERPORT), self.median(peer)
         return None if ours is None or not theirs else ours / theirs
+
+    @property
+    def ratio(self) -> float | None:
+        """That to the best of the others; None where there is nothing to compare."""
+        found = [ratio for peer in self.peers if (ratio := self.ratio_to(peer)) is not None]
+        if not found:
+            return None
+        return min(found) if self.measure.more_is_better else max(found)
 
     def as_json(self) -> dict[str, Any]:
         ratio = self.ratio
@@ -92,18 +105,17 @@ def number(value: float | None) -> str:
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """A row per measure: figure (once), measure, unit, both medians, ratio, target, whether it is met."""
-    made, last = [], ""
+    """A row per measure: figure (once), measure, unit, all medians, ratios, target, whether it is met."""
+    made, last, others = [], "", peers(outcomes)
     for outcome in outcomes:
-        measure, ratio = outcome.measure, outcome.ratio
+        measure = outcome.measure
         made.append(
             [
                 outcome.title if outcome.title != last else "",
                 measure.label,
                 measure.unit,
-                number(outcome.median(KAFKA)),
-                number(outcome.median(RIVERPORT)),
-                "-" if ratio is None else f"{ratio:.2f}",
+                *(number(outcome.median(product)) for product in (*others, RIVERPORT)),
+                *("-" if ratio is None else f"{ratio:.2f}" for ratio in map(outcome.ratio_to, others)),
                 measure.target_text,
                 {None: "", True: "met", False: "missed"}[outcome.met],
             ]
@@ -112,21 +124,34 @@ def rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     return made
 
 
-HEAD = ["figure", "measure", "unit", "Apache Kafka", "Riverport", "ratio", "target", ""]
-_NUMBERS = {3, 4, 5}
+def peers(outcomes: Sequence[Outcome]) -> list[str]:
+    """Whom the outcomes compare with; Apache Kafka where nobody is there."""
+    return [peer for peer in PEERS if any(peer in outcome.values for outcome in outcomes)] or [KAFKA]
+
+
+def head(outcomes: Sequence[Outcome]) -> list[str]:
+    others = [PEERS[peer] for peer in peers(outcomes)]
+    ratios = ["ratio"] if len(others) == 1 else [f"to {other}" for other in others]
+    return ["figure", "measure", "unit", *others, "Riverport", *ratios, "target", ""]
+
+
+def _number_columns(heads: Sequence[str]) -> range:
+    """All between the unit and the target."""
+    return range(3, len(heads) - 2)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Aligned columns for a terminal."""
-    lines = [HEAD, *rows(outcomes)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(HEAD))]
+    heads = head(outcomes)
+    lines = [heads, *rows(outcomes)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(heads))]
     rule = ["─" * width for width in widths]
-    return "\n".join(_aligned(line, widths) for line in (HEAD, rule, *lines[1:]))
+    return "\n".join(_aligned(line, widths) for line in (heads, rule, *lines[1:]))
 
 
 def _aligned(line: list[str], widths: list[int]) -> str:
     cells = [
-        cell.rjust(width) if at in _NUMBERS else cell.ljust(width)
+        cell.rjust(width) if at in _number_columns(line) else cell.ljust(width)
         for at, (cell, width) in enumerate(zip(line, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
@@ -139,5 +164,6 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
     """The same as a table in Markdown, for a report."""
-    rule = ["---:" if at in _NUMBERS else "---" for at in range(len(HEAD))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (HEAD, rule, *rows(outcomes)))
+    heads = head(outcomes)
+    rule = ["---:" if at in _number_columns(heads) else "---" for at in range(len(heads))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (heads, rule, *rows(outcomes)))
