@@ -40,8 +40,8 @@ _RTM_DELNEIGH = 29
 
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER = 1, 3, 4, 5, 10
-_IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 12, 18, 26, 28
-_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 18, 26, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_MACVLAN_MODE = 1
 _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 4, 33  # mode 1 = hairpin
@@ -130,7 +130,9 @@ def veth(
 def bridge_port(name: str, *, hairpin: bool, isolated: bool) -> Message:
     """Hairpin: a frame may leave by the port it came from. Isolated: never to another isolated port (icc=false)."""
     flags = _attribute(_IFLA_BRPORT_MODE, bytes([hairpin])) + _attribute(_IFLA_BRPORT_ISOLATED, bytes([isolated]))
-    body = _LINK.pack(socket.AF_BRIDGE, 0, 0, 0, 0) + _name(name) + _attribute(_IFLA_PROTINFO | _NLA_F_NESTED, flags)
+    data = _attribute(_IFLA_INFO_SLAVE_DATA | _NLA_F_NESTED, flags)
+    info = _attribute(_IFLA_LINKINFO | _NLA_F_NESTED, _attribute(_IFLA_INFO_SLAVE_KIND, b"bridge\0") + data)
+    body = _LINK.pack(0, 0, 0, 0, 0) + _name(name) + info
     return Message(_RTM_NEWLINK, 0, body, f"set bridge port {name}")
 
 
