@@ -110,7 +110,7 @@ def archive_path(root: Root, path: str) -> Iterator[bytes]:
         wanted = name.encode("utf-8", "surrogateescape")
         fd = _found(lambda: root.open(directory or "/", os.O_PATH | os.O_DIRECTORY))
         try:
-            yield from Packer(f"/proc/self/fd/{fd}", skip=lambda entry: entry != wanted)
+            yield from Packer(f"/proc/self/fd/{fd}/.", skip=lambda entry: entry != wanted)
         finally:
             os.close(fd)
         return
@@ -120,14 +120,14 @@ def archive_path(root: Root, path: str) -> Iterator[bytes]:
         status = os.fstat(fd)
         yield header(Entry(prefix or b"/", tar.DIRECTORY, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
                            mtime_ns=status.st_mtime_ns))  # fmt: skip
-        yield from Packer(f"/proc/self/fd/{fd}", prefix=prefix)
+        yield from Packer(f"/proc/self/fd/{fd}/.", prefix=prefix)
     finally:
         os.close(fd)
 
 
 def export_root(root: Root, skip: Callable[[bytes], bool]) -> Iterator[bytes]:
     """Everything the container has by itself."""
-    yield from Packer(f"/proc/self/fd/{root.fd}", skip=skip)
+    yield from Packer(f"/proc/self/fd/{root.fd}/.", skip=skip)
 
 
 def extract(
