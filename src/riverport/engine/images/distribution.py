@@ -1,0 +1,329 @@
+"""The client of a registry: one repository at one endpoint, for one transfer. All of it runs on threads.
+
+    connect()     finds the endpoints that answer and learns what they ask for (GET /v2/)
+    Repository    manifests, blobs and uploads; authenticates when it is told to, and again when a token has run out
+    BlobSource    a blob's bytes, going on where the network broke off
+
+Sources: OCI distribution specification 1.1, Docker "Token Authentication Specification".
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from riverport.engine.errors import EngineError, SystemFailure
+from riverport.engine.images.credentials import Challenge, Credentials
+from riverport.engine.images.endpoints import Endpoint
+from riverport.engine.images.manifests import ACCEPTED, MAX_MANIFEST_BYTES, InvalidManifest, digest_of, matches
+from riverport.engine.images.reference import is_digest
+from riverport.engine.images.session import (
+    ATTEMPTS,
+    USER_AGENT,
+    Content,
+    RegistryError,
+    RegistryUnreachable,
+    Session,
+    error_of,
+    json_of,
+    pause_seconds,
+    read_body,
+    reason,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_TOKEN_BYTES: Final = 1 << 20
+
+
+class Repository:
+    """Requests to `<endpoint>/v2/<path>/…`; to be closed. `actions` are "pull" or "pull,push"."""
+
+    def __init__(self, session: Session, path: str, credentials: Credentials, actions: str = "pull") -> None:
+        self.session = session
+        self.endpoint = session.endpoint
+        self.path = path
+        self._credentials = credentials
+        self._actions = actions
+
+    def close(self) -> None:
+        self.session.close()
+
+    def abort(self) -> None:
+        """End every request that is under way, from any thread; they raise Aborted."""
+        self.session.abort()
+
+    def manifest(self, reference: str) -> tuple[bytes, str, str]:
+        """The bytes, the media type and the digest of a tag or digest; the digest is that of the bytes."""
+        with self.request("GET", f"manifests/{reference}", {"Accept": ", ".join(ACCEPTED)}) as response:
+            body = read_body(response, MAX_MANIFEST_BYTES)
+            media_type = response.headers.get("Content-Type", "")
+            stated = response.headers.get("Docker-Content-Digest", "")
+        wanted = reference if is_digest(reference) else stated
+        if wanted and is_digest(wanted) and not matches(body, wanted):
+            raise InvalidManifest(f"manifest verification failed for digest {wanted}")
+        return body, media_type, wanted if wanted and is_digest(wanted) else digest_of(body)
+
+    def manifest_exists(self, reference: str) -> str | None:
+        """The digest of a manifest that is there, or None."""
+        try:
+            with self.request("HEAD", f"manifests/{reference}", {"Accept": ", ".join(ACCEPTED)}) as response:
+                return str(response.headers.get("Docker-Content-Digest", "")) or reference
+        except RegistryError as error:
+            if error.answer == 404:
+                return None
+            raise
+
+    def tags(self) -> list[str]:
+        found: list[str] = []
+        place: str | None = "tags/list?n=1000"
+        while place is not None:
+            with self.request("GET", place) as response:
+                document = json_of(read_body(response, MAX_MANIFEST_BYTES))
+                link = response.links.get("next", {}).get("url")
+            found += [tag for tag in document.get("tags") or () if isinstance(tag, str)]
+            place = urljoin(f"{self.endpoint.url}/v2/{self.path}/tags/list", link) if link else None
+        return found
+
+    def small_blob(self, digest: str, limit: int) -> bytes:
+        with self.request("GET", f"blobs/{digest}") as response:
+            body = read_body(response, limit)
+        if not matches(body, digest):
+            raise InvalidManifest(f"verification failed for digest {digest}")
+        return body
+
+    def blob(self, digest: str, size: int) -> "BlobSource":
+        return BlobSource(self, digest, size)
+
+    def has_blob(self, digest: str) -> bool:
+        try:
+            with self.request("HEAD", f"blobs/{digest}"):
+                return True
+        except RegistryError as error:
+            if error.answer == 404:
+                return False
+            raise
+
+    def put_manifest(self, reference: str, body: bytes, media_type: str) -> None:
+        with self.request("PUT", f"manifests/{reference}", {"Content-Type": media_type}, body):
+            return
+
+    # ---- uploads
+
+    def start_upload(self, mount: str = "", source: str = "") -> str | None:
+        """The place to send a blob to; None if the registry took `mount` over from the repository `source` instead."""
+        query = f"?mount={mount}&from={source}" if mount else ""
+        extra = f"repository:{source}:pull" if mount else ""
+        with self.request(
+            "POST", f"blobs/uploads/{query}", {"Content-Length": "0"}, b"", extra_scope=extra
+        ) as response:
+            if mount and response.status_code == 201:
+                return None
+            return self._location(response)
+
+    def send(self, location: str, content: Iterator[bytes] | bytes) -> str:
+        """A part of a blob, of a length that need not be known; returns the place for what follows."""
+        headers = {"Content-Type": "application/octet-stream"}
+        with self.request("PATCH", location, headers, content, repeat=False) as response:
+            return self._location(response)
+
+    def finish_upload(self, location: str, digest: str) -> None:
+        mark = "&" if urlsplit(location).query else "?"
+        with self.request("PUT", f"{location}{mark}digest={digest}", {"Content-Length": "0"}, b"", repeat=False):
+            return
+
+    def cancel_upload(self, location: str) -> None:
+        with self.request("DELETE", location, repeat=False):
+            return
+
+    def _location(self, response: "httpx.Response") -> str:
+        """May be relative, and may lie on another host."""
+        location = response.headers.get("Location", "")
+        if not location:
+            raise RegistryUnreachable("the registry did not say where to upload to")
+        return str(urljoin(str(response.request.url), location))
+
+    # ---- asking
+
+    def request(
+        self,
+        method: str,
+        place: str,
+        headers: Mapping[str, str] | None = None,
+        content: Content = None,
+        *,
+        repeat: bool = True,
+        extra_scope: str = "",
+    ) -> "AbstractContextManager[httpx.Response]":
+        """See `Session.request`; `place` is below the repository, or a whole URL."""
+        url = place if "://" in place else f"{self.endpoint.url}/v2/{self.path}/{place}"
+        scope = f"repository:{self.path}:{self._actions}" + (f" {extra_scope}" if extra_scope else "")
+
+        def answer(challenges: list[Challenge]) -> str:
+            return self._answer(challenges, scope)
+
+        return self.session.request(method, url, scope, answer, headers, content, repeat)
+
+    def _answer(self, challenges: Sequence[Challenge], scope: str) -> str:
+        """A value of the Authorization header, "" if we have none."""
+        for challenge in challenges:
+            if challenge.scheme == "bearer" and challenge.parameters.get("realm"):
+                return "Bearer " + self._token(challenge.parameters, scope)
+            if challenge.scheme == "basic" and self._credentials.username:
+                return self._credentials.basic()
+        return ""
+
+    def _token(self, parameters: Mapping[str, str], scope: str) -> str:
+        if self._credentials.registry_token:
+            return self._credentials.registry_token
+        import httpx
+
+        realm = parameters["realm"]
+        if urlsplit(realm).scheme == "http" and not self.endpoint.is_plain and self._credentials:
+            raise RegistryUnreachable(f"the registry wants the password to be sent in the clear to {realm}")
+        query: list[tuple[str, Any]] = [("service", parameters["service"])] if parameters.get("service") else []
+        query += [("scope", part) for part in scope.split(" ")]
+        if self._credentials.identity_token:
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": self._credentials.identity_token,
+                "client_id": USER_AGENT,
+                "service": parameters.get("service", ""),
+                "scope": scope,
+            }
+            request = self.session.client.build_request("POST", realm, data=form)
+        else:
+            headers = {"Authorization": self._credentials.basic()} if self._credentials.username else {}
+            if self._credentials.username:
+                query.append(("account", self._credentials.username))
+            request = self.session.client.build_request("GET", realm, params=httpx.QueryParams(query), headers=headers)
+        return self._fetch_token(request)
+
+    def _fetch_token(self, request: "httpx.Request") -> str:
+        import httpx
+
+        try:
+            response = self.session.client.send(request, stream=True)
+        except (httpx.TransportError, OSError) as error:
+            self.session.check()
+            raise RegistryUnreachable(f'Get "{request.url}": {reason(error)}') from error
+        try:
+            if response.status_code >= 400:
+                raise error_of(response)
+            document = json_of(read_body(response, MAX_TOKEN_BYTES))
+        finally:
+            response.close()
+        token = document.get("token") or document.get("access_token")
+        if not isinstance(token, str) or not token:
+            raise RegistryUnreachable("authorization server did not include a token in the response")
+        return token
+
+
+class BlobSource:
+    """A blob's bytes, going on where they broke off; exactly `size` of them, whose digest the reader compares."""
+
+    def __init__(self, repository: Repository, digest: str, size: int) -> None:
+        self._repository = repository
+        self._digest = digest
+        self._size = size
+        self._at = 0
+        self._failures = 0
+        self._pieces: Iterator[bytes] = iter(())
+        self._piece = memoryview(b"")
+        self._open: Any = None
+
+    def read(self, size: int) -> bytes:
+        while not self._piece:
+            if self._at == self._size:
+                self.close()
+                return b""
+            piece = self._next()
+            if self._at + len(piece) > self._size:
+                raise InvalidManifest(f"filesystem layer verification failed for digest {self._digest}")
+            self._at += len(piece)
+            self._piece = memoryview(piece)
+        data = bytes(self._piece[:size])
+        self._piece = self._piece[size:]
+        return data
+
+    def close(self) -> None:
+        if self._open is not None:
+            opened, self._open = self._open, None
+            opened.__exit__(None, None, None)
+
+    def _next(self) -> bytes:
+        import httpx
+
+        while True:
+            try:
+                if self._open is None:
+                    self._begin()
+                piece = next(self._pieces, None)
+                if piece is not None:
+                    self._failures = 0
+                    return piece
+                raise RegistryUnreachable("unexpected EOF")
+            except (httpx.TransportError, httpx.StreamError, OSError, RegistryUnreachable) as error:
+                self.close()
+                self._repository.session.check()
+                self._failures += 1
+                if self._failures >= ATTEMPTS:
+                    raise RegistryUnreachable(f"{reason(error)} (blob {self._digest})") from error
+                self._repository.session.pause(pause_seconds(self._failures))
+
+    def _begin(self) -> None:
+        headers = {"Range": f"bytes={self._at}-"} if self._at else {}
+        opened = self._repository.request("GET", f"blobs/{self._digest}", headers)
+        response = opened.__enter__()
+        self._open = opened
+        self._pieces = response.iter_raw()
+        if not self._at or response.status_code == 206:
+            stated = response.headers.get("Content-Range", "")
+            if self._at and not stated.startswith(f"bytes {self._at}-"):
+                raise RegistryUnreachable(f"the registry answered with another range: {stated}")
+            return
+        # It knows no ranges: what is known already goes by.
+        skipped = 0
+        for piece in self._pieces:
+            skipped += len(piece)
+            if skipped >= self._at:
+                rest = piece[len(piece) - (skipped - self._at) :]
+                self._pieces = _chain(rest, self._pieces)
+                return
+        raise RegistryUnreachable("unexpected EOF")
+
+
+def connect(
+    candidates: Sequence[Endpoint],
+    path: str,
+    credentials: Credentials,
+    actions: str = "pull",
+    pause: Callable[[float], None] | None = None,
+) -> Iterator[Repository]:
+    """Repositories at the endpoints that answer, in order; mirrors are asked as nobody in particular.
+
+    Raises the last endpoint's error if none answers at all.
+    """
+    answered = False
+    failure: EngineError | None = None
+    for endpoint in candidates:
+        own = Credentials() if endpoint.is_mirror else credentials
+        repository = Repository(Session(endpoint, pause), path, own, actions)
+        try:
+            repository.session.ping()
+        except EngineError as error:
+            repository.close()
+            # Of the two ways to an insecure registry the first error says more: nobody is there.
+            failure = failure if failure is not None and not endpoint.verify else error
+            continue
+        answered = True
+        yield repository
+    if not answered:
+        raise failure or SystemFailure("no endpoint of the registry is known")
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    if first:
+        yield first
+    yield from rest
