@@ -21,6 +21,7 @@ from riverport.engine.runtime.link import Link, ShimGone, connect
 from riverport.engine.runtime.model import ExitStatus, StdioSettings
 from riverport.engine.runtime.shim import EXIT_FILE, MAIN, PID_FILE
 
+GONE = ".gone-"
 KILLED = 128 + signal.SIGKILL
 _DISCARD_SECONDS = 10.0
 _CLEARING_PAUSE = 0.002
@@ -209,7 +210,7 @@ class Shim:
             if ahead:
                 await asyncio.wait(ahead)
         self._streams.clear()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        forget_directory(self.directory)
 
     def leave(self) -> None:
         """This daemon stops; the shim, and the container on it, go on."""
@@ -336,6 +337,14 @@ def _working_in(directory: str) -> list[int]:
             if name.isdecimal() and os.readlink(f"/proc/{name}/cwd") == directory:
                 found.append(int(name))
     return found
+
+
+def forget_directory(directory: Path) -> None:
+    """Gone by one rename, so that nobody waits; the files follow in a thread, or when the next daemon starts."""
+    grave = directory.parent / f"{GONE}{directory.name}-{time.monotonic_ns()}"
+    with suppress(FileNotFoundError):
+        directory.rename(grave)
+        asyncio.get_running_loop().run_in_executor(None, lambda: shutil.rmtree(grave, ignore_errors=True))
 
 
 def read_exit_file(directory: Path) -> ExitStatus | None:

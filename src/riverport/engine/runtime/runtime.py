@@ -19,7 +19,7 @@ from riverport.engine.errors import SystemFailure
 from riverport.engine.linux import cgroups
 from riverport.engine.runtime import capabilities
 from riverport.engine.runtime.driver import ENVIRONMENT, Driver, find_driver
-from riverport.engine.runtime.handle import KILLED, Shim, clear_up, read_exit_file
+from riverport.engine.runtime.handle import GONE, KILLED, Shim, clear_up, forget_directory, read_exit_file
 from riverport.engine.runtime.link import ShimGone, adopt_socket, connect
 from riverport.engine.runtime.model import ExitStatus, RootfsLike
 from riverport.engine.runtime.seccomp import Filters
@@ -87,8 +87,7 @@ class Runtime:
         """A shim with the root file system mounted and its network namespace made (loopback is up)."""
         driver = self.driver(runtime_name)
         directory = self.settings.exec_root / container_id
-        if directory.exists():
-            shutil.rmtree(directory)
+        forget_directory(directory)
         directory.mkdir(mode=0o700, parents=True)
         merged = str(rootfs.merged)
         job = {
@@ -199,7 +198,9 @@ class Runtime:
     def known(self) -> Sequence[str]:
         """Ids of all containers that have left something in the exec root."""
         root = self.settings.exec_root
-        return sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.exists() else []
+        if not root.exists():
+            return []
+        return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
     async def _clear_up_after(self, directory: Path) -> ExitStatus | None:
         """The shim has gone. Either it wrote the exit file, or somebody has killed it and its container lives on."""
@@ -210,7 +211,7 @@ class Runtime:
             await asyncio.to_thread(clear_up, directory, self.layout.directories(path))
         if status is None and started:
             status = ExitStatus(KILLED, False, time.time())
-        shutil.rmtree(directory, ignore_errors=True)
+        forget_directory(directory)
         return status
 
     async def _send(self, job: bytes, descriptor: int) -> None:
@@ -231,6 +232,8 @@ class Runtime:
 
     async def _start_zygote(self) -> None:
         self.settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for grave in self.settings.exec_root.glob(f"{GONE}*"):
+            shutil.rmtree(grave, ignore_errors=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         ours.setblocking(False)
         source = str(Path(riverport.__file__).parent.parent)

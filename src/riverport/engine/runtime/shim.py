@@ -22,6 +22,7 @@ import select
 import signal
 import socket
 import time
+from contextlib import suppress
 
 from riverport.engine.linux import cgroups, mounts, namespaces, syscalls
 from riverport.engine.runtime.logs import LogWriter, open_log
@@ -118,6 +119,11 @@ class Control:
             self._queue += json.dumps(message, separators=(",", ":")).encode() + b"\n"
             self._flush()
 
+    def hang_up(self) -> None:
+        """The other side sees the end now. By itself it would see it after the kernel has taken all mounts back."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         if not self.closed:
             self.closed = True
@@ -185,10 +191,11 @@ class Control:
 
 
 class Shim:
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, merged: str) -> None:
         self.loop = Loop()
         self.controls: list[Control] = []
         self._listener = listener
+        self._merged = merged
         self._launches: dict[int, Launch] = {}  # by pid of the runtime
         self._statuses: dict[int, int] = {}  # exit codes of children whose role is not known yet
         self._pids: dict[str, int] = {}  # by exec id; MAIN is the container
@@ -210,6 +217,8 @@ class Shim:
         # What attached clients have not taken yet: the daemon takes all at once when it discards.
         while any(self._stdio_busy()) and (left := self._leave_at - time.monotonic()) > 0:
             self.loop.turn(left)
+        for control in self.controls:
+            control.hang_up()
 
     def adopt(self, connection: socket.socket) -> Control:
         control = Control(self, connection)
@@ -369,6 +378,8 @@ class Shim:
             os.waitpid(-1, 0)
         cgroups.remove(self._groups)
         self._listener.close()
+        with suppress(OSError):  # so that the next shim of this container finds upper and work directory free
+            syscalls.umount(self._merged, syscalls.MNT_DETACH)
         self._leave_at = time.monotonic() + _FLUSH_SECONDS
 
     def _stdio_busy(self) -> "list[bool]":
@@ -476,7 +487,7 @@ def prepare(job: "dict[str, Any]") -> socket.socket:
 def main(job: "dict[str, Any]", connection: socket.socket) -> None:
     """In the child of the zygote. `connection` is the daemon's first control connection."""
     try:
-        shim = Shim(prepare(job))
+        shim = Shim(prepare(job), job["rootfs"]["merged"])
     except OSError as error:
         connection.send(json.dumps({"event": "failed", "error": str(error)}).encode() + b"\n")
         return
