@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from riverport.base.logging import get_logger
+from riverport.engine.build.builder import Builder
 from riverport.engine.containers.collaborators import Collaborators
 from riverport.engine.containers.containers import Containers
 from riverport.engine.containers.machine import read_machine
@@ -78,6 +79,16 @@ class Engine:
                 read_machine(settings),
             )
         )
+        self.builder = Builder(
+            settings.data_root,
+            self.state,
+            self.events,
+            self.images,
+            self.storage,
+            self.runtime,
+            self.networks,
+            self.volumes,
+        )
         self._parts: list[Part] = [
             self.runtime,
             self.storage,
@@ -85,6 +96,7 @@ class Engine:
             self.volumes,
             self.networks,
             self.containers,
+            self.builder,
         ]
 
     async def start(self) -> None:

@@ -60,7 +60,7 @@ def test_a_directory_gives_its_content_and_keeps_modes_not_owners(roots: Roots) 
     roots.directory("dir", "/new/deep")
     assert (roots.target / "new/deep/f").read_text() == "hi"
     assert [roots.mode(path) for path in ("new", "new/deep", "new/deep/sub", "new/deep/f")] == [
-        0o755, 0o755, 0o2750, 0o4640,
+        0o755, 0o755, 0o2750, 0o640,
     ]  # fmt: skip
     assert roots.owner("new/deep/f") == (0, 0)
     assert os.readlink(roots.target / "new/deep/l") == "/etc/passwd"
@@ -98,6 +98,12 @@ def test_new_parents_of_a_file_belong_to_the_given_owner(roots: Roots) -> None:
 def test_owners_are_kept_where_none_is_given(roots: Roots) -> None:
     roots.directory("dir", "/x", Manner(owner=None))
     assert roots.owner("x/f") == (5, 6)
+    assert roots.mode("x/f") == 0o4640
+
+
+def test_set_id_bits_can_be_asked_for(roots: Roots) -> None:
+    roots.file("file", "/s", Manner(mode=parse_mode("4755")))
+    assert roots.mode("s") == 0o4755
 
 
 def test_what_stands_in_the_way_is_replaced(roots: Roots) -> None:

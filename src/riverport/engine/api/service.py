@@ -20,6 +20,7 @@ log = get_logger(__name__)
 
 MODULES: Final = (
     "system",
+    "build",
     "containers",
     "container_files",
     "container_streams",

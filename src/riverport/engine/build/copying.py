@@ -1,7 +1,8 @@
 """Files from one tree into another: what COPY and ADD do in an image's root.
 
 Directories merge, all else replaces what is there; a directory as a source gives its content, never itself. Times are
-kept to the second, as they would be through a tar. New parents are made with 0755. Everything is done by directory
+kept to the second, as they would be through a tar. Set-uid and set-gid (with group execution) of files go unless each
+file keeps its owner. New parents are made with 0755. Everything is done by directory
 file descriptors inside the two roots, so that no link in an image leads out of it.
 """
 
@@ -160,6 +161,9 @@ class Copier:
     def _dress_file(self, fd: int, status: os.stat_result, mode: int) -> None:
         os.fchown(fd, *(self._manner.owner or (status.st_uid, status.st_gid)))
         os.fchmod(fd, self._mode(mode, False))
+        if self._manner.owner is not None and self._manner.mode is None:
+            # Docker's builder gives the file away when it has its mode, and so takes set-uid from it.
+            os.fchown(fd, *self._manner.owner)
 
     def _special(self, source: int, source_name: str, into: int, name: str, status: os.stat_result) -> None:
         if stat.S_ISLNK(status.st_mode):

@@ -1,0 +1,219 @@
+"""RUN: one command in a container of its own, whose changes become a layer.
+
+No document is kept of such a container: it lives as long as its step, and everything the kernel holds for it hangs on
+its shim, which goes with the step whatever happens.
+"""
+
+import asyncio
+import codecs
+import os
+import secrets
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from riverport.base.logging import get_logger
+from riverport.engine.build.run_mounts import Prepared
+from riverport.engine.errors import EngineError
+from riverport.engine.linux.inroot import Root
+from riverport.engine.networks.member import Member
+from riverport.engine.runtime.attach import STDERR, Frames
+from riverport.engine.runtime.model import ExitStatus, StdioSettings
+from riverport.engine.runtime.users import look_up
+from riverport.engine.storage import trees
+from riverport.engine.volumes.plan import plan_mounts
+
+if TYPE_CHECKING:
+    from riverport.engine.networks.networks import Networks
+    from riverport.engine.runtime.handle import Shim
+    from riverport.engine.runtime.runtime import Runtime
+    from riverport.engine.state import State
+    from riverport.engine.storage.layers import Layer
+    from riverport.engine.storage.store import Storage
+    from riverport.engine.volumes.mount_point import MountPoint
+    from riverport.engine.volumes.volumes import Volumes
+
+log = get_logger(__name__)
+
+Json = dict[str, Any]
+Say = Callable[[str], Awaitable[None]]
+
+KIND = "build_containers"
+_RED, _PLAIN = "\x1b[91m", "\x1b[0m"
+_LIMIT_DEFAULTS: Json = {"ShmSize": 0, "Privileged": False, "CgroupParent": ""}
+
+
+class StepFailed(EngineError):
+    """A command's exit code is not zero; `code` becomes the client's own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`config` and `host_config` are Docker's; `config` has the step's variables, user and working directory."""
+
+    words: tuple[str, ...]
+    config: Json
+    host_config: Json
+    container_id: str = field(default_factory=lambda: secrets.token_hex(32))
+
+    @property
+    def short_id(self) -> str:
+        return self.container_id[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Runs commands; `directory` is for the few files that a container has mounted into its /etc."""
+
+    directory: Path
+    state: "State"
+    storage: "Storage"
+    runtime: "Runtime"
+    networks: "Networks"
+    volumes: "Volumes"
+
+    async def recover(self) -> None:
+        """What steps of a killed daemon have left: ends their processes and removes their files."""
+        for container_id, document in self.state.load(KIND).items():
+            found = await self.runtime.recover(container_id)
+            if not isinstance(found, ExitStatus | None):
+                await found.discard()
+            await _in_peace(self.networks.leave, container_id)
+            await self.storage.remove_rootfs(container_id)
+            for name in document["volumes"]:
+                await _in_peace(self.volumes.remove, name, True)
+            self.state.delete(KIND, [container_id])
+
+    async def run(self, command: Command, image_id: str | None, mounts: Prepared, say: Say) -> "Layer | None":
+        """The layer, of which the caller has one use; None if the command changed nothing.
+
+        Raises StepFailed, or what keeps the command from starting.
+        """
+        async with AsyncExitStack() as stack:
+            self.state.save(KIND, command.container_id, {"volumes": []})
+            stack.callback(self.state.delete, KIND, [command.container_id])
+            rootfs = await self.storage.create_rootfs(command.container_id, image_id)
+            stack.push_async_callback(_in_peace, self.storage.remove_rootfs, command.container_id)
+            places = await self._run_in(command, mounts, say)
+            await asyncio.to_thread(_remove_places, rootfs.upper, places)
+            if not await asyncio.to_thread(_is_changed, rootfs.upper):
+                return None
+            return await self.storage.commit(command.container_id, consume=True)
+
+    async def _run_in(self, command: Command, mounts: Prepared, say: Say) -> list[str]:
+        """Run it to its end; what was made in the root only to mount something there."""
+        points = plan_mounts(command.config, command.host_config, _no_volumes_from)
+        member = Member(command.container_id, command.short_id, command.config, command.host_config)
+        async with AsyncExitStack() as stack:
+            if points:
+                points = await self.volumes.claim(command.container_id, points)
+                self.state.save(KIND, command.container_id, {"volumes": [p.name for p in points if p.anonymous]})
+                stack.push_async_callback(_in_peace, self._drop_volumes, command.container_id, points)
+                stack.push_async_callback(_in_peace, self.volumes.release, command.container_id)
+            rootfs = self.storage.rootfs(command.container_id)
+            shim = await self.runtime.prepare(command.container_id, rootfs, member.has_own_namespace)
+            stack.push_async_callback(_in_peace, shim.discard)
+            stack.push_async_callback(_in_peace, self.networks.leave, command.container_id)
+            files = await self._network_files(member, shim, stack)
+            volumes = await self.volumes.acquire(command.container_id, points, shim.root) if points else []
+            places = await asyncio.to_thread(_make_ready, shim.root, command.config, mounts)
+            code = await self._follow(command, shim, [*files, *volumes, *mounts.entries], say)
+        if code:
+            shown = " ".join(command.words)
+            raise StepFailed(f"The command '{shown}' returned a non-zero code: {code}", code)
+        return places
+
+    async def _drop_volumes(self, container_id: str, points: "list[MountPoint]") -> None:
+        await self.volumes.drop(container_id, points, remove_anonymous=True)
+
+    async def _network_files(self, member: Member, shim: "Shim", stack: AsyncExitStack) -> list[Json]:
+        joined = await self.networks.join(member, shim.netns_path if member.has_own_namespace else None)
+        directory = self.directory / member.id
+        directory.mkdir(parents=True)
+        stack.callback(trees.remove, directory)
+        texts = {"resolv.conf": joined.resolv_conf, "hostname": f"{member.hostname}\n", "hosts": joined.hosts}
+        for name, text in texts.items():
+            (directory / name).write_text(text)
+        return [
+            {"destination": f"/etc/{name}", "type": "bind", "source": str(directory / name),
+             "options": ["rbind", "rprivate", "rw"]}
+            for name in texts
+        ]  # fmt: skip
+
+    async def _follow(self, command: Command, shim: "Shim", mounts: Sequence[Json], say: Say) -> int:
+        config, host_config = command.config, {**_LIMIT_DEFAULTS, **command.host_config}
+        with Root(shim.root) as root:
+            user = await asyncio.to_thread(look_up, root, config.get("User") or "")
+        mode = host_config["NetworkMode"]
+        spec = self.runtime.spec(
+            shim,
+            config,
+            host_config,
+            user,
+            command.words,
+            hostname=command.short_id,
+            network=None if mode == "host" else shim.netns_path,
+            mounts=mounts,
+        )
+        stream = await shim.attach(stdin=False, stdout=True, stderr=True)
+        try:
+            await shim.run(spec, StdioSettings())
+            frames = Frames()
+            decoders = {number: codecs.getincrementaldecoder("utf-8")("replace") for number in (1, 2)}
+            while data := await stream.read():
+                for number, piece in frames.feed(data):
+                    if text := decoders[number].decode(piece):
+                        await say(f"{_RED}{text}{_PLAIN}" if number == STDERR else text)
+            return (await asyncio.shield(shim.exited)).code
+        finally:
+            stream.close()
+
+
+def _make_ready(root: Path, config: Json, mounts: Prepared) -> list[str]:
+    """The working directory, which is the image's from now on; and the places of mounts, which are not."""
+    with Root(root) as opened:
+        if (directory := config.get("WorkingDir") or "/") != "/":
+            opened.make_dirs(directory)
+        return mounts.make_places(opened)
+
+
+def _remove_places(upper: Path, places: Sequence[str]) -> None:
+    """What is left of the places; whatever the command has put into one stays."""
+    with Root(upper) as root:
+        for place in reversed(places):
+            try:
+                with root.parent(place) as (directory, name):
+                    _remove_if_empty(directory, name)
+            except OSError:
+                continue
+
+
+def _remove_if_empty(directory: int, name: str) -> None:
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode):
+        os.rmdir(name, dir_fd=directory)
+    elif stat.S_ISREG(status.st_mode) and not status.st_size:
+        os.unlink(name, dir_fd=directory)
+
+
+def _is_changed(upper: Path) -> bool:
+    return any(True for _ in upper.iterdir())
+
+
+def _no_volumes_from(_: str) -> "list[MountPoint]":
+    return []
+
+
+async def _in_peace(deed: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Clearing away goes on while a cancelled build unwinds, and one failure does not keep the rest."""
+    try:
+        await asyncio.shield(asyncio.ensure_future(deed(*arguments)))
+    except Exception as error:
+        log.error("something of a step was not given back", error=error)
