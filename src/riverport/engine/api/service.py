@@ -26,6 +26,7 @@ MODULES: Final = (
     "container_streams",
     "execs",
     "images",
+    "networks",
     "transfers",
     "volumes",
     "absent",

@@ -1,6 +1,6 @@
 """A container as its networks see it: what it asks for, and what it is told when it has joined."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Json = dict[str, Any]
@@ -14,8 +14,9 @@ class Member:
     name: str  # without the slash
     config: Json  # Hostname, Domainname, ExposedPorts
     host_config: Json  # NetworkMode, PortBindings, PublishAllPorts, Dns, DnsSearch, DnsOptions, ExtraHosts, Links
-    endpoints: dict[str, Json] = field(default_factory=dict)
-    """EndpointSettings by network, name or id, as create or a later connect gave them. Empty: only NetworkMode's."""
+    endpoints: dict[str, Json] | None = None
+    """EndpointSettings by network, name or id, as create or a later connect gave them. None: only NetworkMode's; empty:
+    it was disconnected from every network."""
 
     @property
     def mode(self) -> str:

@@ -112,9 +112,9 @@ class Members:
     async def join(self, member: Member, netns_path: str | None) -> Joined:
         if member.id in self._memberships:
             await self.leave(member.id)
-        targets = self._targets(member)
-        if not targets:
+        if member.mode.startswith("container:"):
             return Joined({}, {}, "", "", "", "")
+        targets = self._targets(member)
         membership = Membership(member, netns_path, new_id())
         try:
             for network, settings in targets:

@@ -121,17 +121,18 @@ def wanted_networks(member: Member) -> list[tuple[str, Json]]:
 
     Raises InvalidParameter where a container that has no network of its own, or none, asks for others.
     """
-    given = {("bridge" if key == "default" else key): value or {} for key, value in member.endpoints.items()}
     mode = member.mode
     if mode.startswith("container:"):
-        if given:
+        if member.endpoints:
             raise InvalidParameter(
                 "container sharing network namespace with another container or host cannot be connected to any other "
                 "network"
             )
         return []
-    others = [(key, value) for key, value in given.items() if key != mode]
-    return [(mode, given.get(mode, {})), *others]
+    if member.endpoints is None:
+        return [(mode, {})]
+    given = {("bridge" if key == "default" else key): value or {} for key, value in member.endpoints.items()}
+    return sorted(given.items(), key=lambda entry: entry[0] != mode)
 
 
 def legacy_links(member: Member, by_name: Mapping[str, Membership], bridge_id: str) -> list[tuple[str, str]]:

@@ -158,6 +158,16 @@ class Networks:
         check_connection(member, network, settings)
         return network
 
+    def default_endpoints(self, host_config: Json) -> dict[str, Json]:
+        """What a container that names no networks is connected to: the one of its NetworkMode."""
+        mode = Member("", "", {}, host_config).mode
+        if mode.startswith("container:"):
+            return {}
+        try:
+            return {self._catalogue.find(mode).name: {}}
+        except EngineError:
+            return {mode: {}}  # it may exist by the time the container starts
+
     def rename(self, container_id: str, name: str) -> None:
         self._members.rename(container_id, name)
 
