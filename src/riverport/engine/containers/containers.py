@@ -20,11 +20,13 @@ from riverport.engine.containers.inspect import show
 from riverport.engine.containers.launch import Launcher, member_of
 from riverport.engine.containers.lifecycle import Lifecycle, Tasks
 from riverport.engine.containers.limits import plan_update
+from riverport.engine.containers.links import Link, links_of, parse_link, shown
 from riverport.engine.containers.processes import Processes
 from riverport.engine.containers.recovery import Recovery
 from riverport.engine.containers.removal import Removal
 from riverport.engine.errors import Conflict, EngineError, NotFound
 from riverport.engine.images.removal import User
+from riverport.engine.networks.member import Joined
 from riverport.engine.runtime.attach import AttachStream
 
 Json = dict[str, Any]
@@ -110,10 +112,39 @@ class Containers:
         except NotFound:
             data = {}
         graph_driver = {"Data": data, "Name": "overlay2"}
-        shown = show(container, paths, graph_driver, self.network_settings(container), version)
-        if size:
-            shown |= await self._sizes(container)
-        return shown
+        network = self.network_settings(container)
+        document = show(container, paths, graph_driver, network, version, self._shown_links(container))
+        return document | await self._sizes(container) if size else document
+
+    def _linked(self, container: Container) -> list[tuple[Link, Container]]:
+        return [
+            (link, self.get(link.name))
+            for link in links_of(container.host_config)
+            if self.catalogue.names.owner(link.name) is not None
+        ]
+
+    def _shown_links(self, container: Container) -> list[str] | None:
+        return shown(((link, other.name) for link, other in self._linked(container)), container.name)
+
+    def _link_names(self) -> dict[str, list[str]]:
+        """The names that containers have through links of others, by id."""
+        names: dict[str, list[str]] = {}
+        for container in self.catalogue:
+            for link, other in self._linked(container):
+                names.setdefault(other.id, []).append(f"/{container.name}/{link.alias}")
+        return names
+
+    def remove_link(self, name: str) -> None:
+        """`parent/alias`. Raises NotFound, and Conflict for a container's own name."""
+        parent, slash, alias = name.strip("/").rpartition("/")
+        if not slash:
+            raise Conflict("Conflict, cannot remove the default link name of the container")
+        container = self.get(parent)
+        kept = [text for text in container.host_config["Links"] or () if parse_link(text).alias != alias]
+        if len(kept) == len(container.host_config["Links"] or ()):
+            raise NotFound(f"No such container: {name}")
+        container.host_config["Links"] = kept or None
+        self.catalogue.save(container)
 
     async def _sizes(self, container: Container) -> Json:
         try:
@@ -135,9 +166,11 @@ class Containers:
             filters, everything, limit, ids["before"], ids["since"], self._ancestors(filters)
         ).choose(self.catalogue, lambda container: listing.list_ports(self.network_settings(container)))
         now_ns = self.catalogue.clock_ns()
+        names = self._link_names()
         rows = []
         for container in chosen:
             row = listing.row(container, self._image_name(container), self.network_settings(container), now_ns, version)
+            row["Names"] += names.get(container.id, [])
             if size:
                 row |= await self._sizes(container)
             rows.append(row)
@@ -208,7 +241,7 @@ class Containers:
                 path = container.shim.netns_path if member.has_own_namespace else None
                 joined = await self._with.networks.connect(member, path, network, endpoint)
                 container.network = joined.network_settings()
-                self._write_hosts(container, joined.hosts)
+                self._write_files(container, joined)
             else:
                 self._with.networks.check_connection(member, network, endpoint)
             container.endpoints[self._network_name(network)] = endpoint
@@ -223,7 +256,7 @@ class Containers:
             if container.state.running and container.shim is not None:
                 joined = await self._with.networks.disconnect(container.id, network)
                 container.network = joined.network_settings()
-                self._write_hosts(container, joined.hosts)
+                self._write_files(container, joined)
             elif name not in (container.network.get("Networks") or {}) and not force:
                 raise Conflict(f"container {container.id} is not connected to the network {name}")
             container.endpoints.pop(name, None)
@@ -235,6 +268,8 @@ class Containers:
     def _network_name(self, reference: str) -> str:
         return self._with.networks.find(reference).name
 
-    def _write_hosts(self, container: Container, text: str) -> None:
-        """In place, because the file is bind-mounted."""
-        ContainerDirectory(self._with.settings.data_root, container.id).hosts.write_text(text)
+    def _write_files(self, container: Container, joined: Joined) -> None:
+        """In place, because the files are bind-mounted. The first network with names brings another name server."""
+        directory = ContainerDirectory(self._with.settings.data_root, container.id)
+        directory.hosts.write_text(joined.hosts)
+        directory.resolv_conf.write_text(joined.resolv_conf)

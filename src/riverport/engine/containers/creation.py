@@ -12,6 +12,7 @@ from riverport.engine.containers.config import Version
 from riverport.engine.containers.container import Container
 from riverport.engine.containers.directory import ContainerDirectory
 from riverport.engine.containers.launch import member_of
+from riverport.engine.containers.links import links_of
 from riverport.engine.containers.names import check_name, generate_name
 from riverport.engine.containers.removal import Removal
 from riverport.engine.errors import Conflict, InvalidParameter, NotFound
@@ -53,6 +54,8 @@ class Creator:
             container_id = "a" + container_id[1:]
         configs.complete(config, creation.host_config, container_id, machine)
         self._name_donors(creation.host_config)
+        for link in links_of(creation.host_config):
+            self._catalogue.get(link.name)
         points = plan_mounts(config, creation.host_config, self._points_of)
         given = name or generate_name(self._choose, lambda name: self._catalogue.names.owner(name) is not None)
         container = Container(
@@ -64,7 +67,7 @@ class Creator:
             image.id if image is not None else "",
             config,
             creation.host_config,
-            creation.endpoints,
+            creation.endpoints or self._with.networks.default_endpoints(creation.host_config),
             points,
         )
         try:
