@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from riverport.base.http.messages import ClientGone
 from riverport.engine.api.routing import Answer, Duplex, Hijack, Request, Response, Route
-from riverport.engine.containers.attach import Session
+from riverport.engine.containers.attach import Session, frame, translation
 from riverport.engine.containers.container import AttachOrder, Container
 from riverport.engine.containers.detach_keys import parse_keys
 from riverport.engine.containers.directory import ContainerDirectory
-from riverport.engine.containers.execs import frame
 from riverport.engine.containers.log_records import LogQuery, LogRecord
 from riverport.engine.containers.logs_reader import read_log
 from riverport.engine.containers.times import parse_time
@@ -57,7 +56,7 @@ async def attach_websocket(engine: "Engine", request: Request) -> Answer:
 
     async def run(duplex: Duplex) -> None:
         socket = WebSocket(duplex)
-        session = Session(socket, keys, bare=not container.tty)
+        session = Session(socket, keys, translation(framed=not container.tty, wanted_framed=False))
         await _serve(engine, container, request, order, session, socket, bare=True)
         with suppress(ClientGone):
             await socket.write_eof()

@@ -9,7 +9,7 @@ from riverport.engine.api.routing import Answer, Request, Response, Route, empty
 from riverport.engine.containers import listing, stats
 from riverport.engine.containers.container import Container, Outcome, WaitCondition
 from riverport.engine.containers.removal import PRUNE_FILTERS
-from riverport.engine.errors import Conflict, InvalidParameter
+from riverport.engine.errors import InvalidParameter
 
 if TYPE_CHECKING:
     import asyncio
@@ -99,9 +99,10 @@ async def update(engine: "Engine", request: Request) -> Answer:
 
 
 async def remove(engine: "Engine", request: Request) -> Answer:
-    if request.flag("link"):
-        raise Conflict("Conflict, cannot remove the default link name of the container")
     reference = request.params["id"]
+    if request.flag("link"):
+        engine.containers.remove_link(reference)
+        return empty()
     await engine.containers.removal.remove(
         engine.containers.get(reference), reference, force=request.flag("force"), volumes=request.flag("v")
     )
@@ -191,5 +192,5 @@ ROUTES: Final = [
     Route("POST", "/containers/{id}/update", update),
     Route("POST", "/containers/{id}/wait", wait),
     Route("POST", "/containers/{id}/resize", resize),
-    Route("DELETE", "/containers/{id}", remove),
+    Route("DELETE", "/containers/{id:path}", remove),
 ]

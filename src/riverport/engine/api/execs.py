@@ -24,10 +24,12 @@ async def start(engine: "Engine", request: Request) -> Answer:
         await execs.run_detached(chosen, console_size)
         return Response(200)
 
-    async def run(duplex: Duplex) -> None:
-        await execs.run_attached(chosen, duplex, console_size)
+    framed = not wanted.get("Tty")
 
-    return hijacked(request, run, raw=bool(wanted.get("Tty")) or chosen.config["Tty"])
+    async def run(duplex: Duplex) -> None:
+        await execs.run_attached(chosen, duplex, console_size, framed=framed)
+
+    return hijacked(request, run, raw=not framed)
 
 
 async def resize(engine: "Engine", request: Request) -> Answer:

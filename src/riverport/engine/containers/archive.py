@@ -1,7 +1,8 @@
 """`cp` in both directions and `export`: a container's files as tar archives.
 
 Paths are the container's and links in them lead no further than its root (`linux/inroot.py`); the last part of a path
-is taken as it is, a link included, unless a slash or `/.` follows it.
+is taken as it is, a link included, unless a slash or `/.` follows it. Open directories are handed on as
+/proc/self/fd/N/. because a path that is a link itself is refused there.
 """
 
 import base64

@@ -1,25 +1,42 @@
 """A client's connection and a container's streams, joined until one of them ends.
 
-The shim frames output already (`runtime/attach.py`), so bytes are passed on as they come; only a websocket, which has
-no framing of ours, gets them bare. Whatever the client does, the container goes on.
+The shim frames output already (`runtime/attach.py`), so bytes are passed on as they come, unless the client wants it
+otherwise: a websocket gets them bare, and who starts an exec with a terminal may ask for frames all the same. Whatever
+the client does, the container goes on.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from riverport.base.http.messages import ClientGone, Duplex
 from riverport.engine.containers.detach_keys import DetachFilter
-from riverport.engine.runtime.attach import AttachStream, Frames
+from riverport.engine.runtime.attach import STDOUT, AttachStream, Frames
 
 READ_BYTES = 64 << 10
+Translation = Callable[[bytes], bytes]
+
+
+def frame(stream: int, data: bytes) -> bytes:
+    return bytes([stream, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
+
+
+def translation(*, framed: bool, wanted_framed: bool) -> Translation | None:
+    """From output as it comes to output as the client wants it; None where they are the same."""
+    if framed == wanted_framed:
+        return None
+    if wanted_framed:
+        return lambda data: frame(STDOUT, data)
+    frames = Frames()
+    return lambda data: b"".join(piece for _, piece in frames.feed(data))
 
 
 class Session:
     """One attached client; `keys` are what detaches it, None where nothing does."""
 
-    def __init__(self, duplex: Duplex, keys: bytes | None, *, bare: bool = False) -> None:
+    def __init__(self, duplex: Duplex, keys: bytes | None, translate: Translation | None = None) -> None:
         self._duplex = duplex
         self._filter = DetachFilter(keys) if keys else None
-        self._frames = Frames() if bare else None
+        self._translate = translate
         self.detached = False
 
     async def run(self, stream: AttachStream, *, takes_input: bool) -> None:
@@ -43,11 +60,10 @@ class Session:
 
     async def _output(self, stream: AttachStream) -> None:
         while data := await stream.read(READ_BYTES):
-            if self._frames is None:
+            if self._translate is not None:
+                data = self._translate(data)
+            if data:
                 await self._duplex.write(data)
-                continue
-            for _, piece in self._frames.feed(data):
-                await self._duplex.write(piece)
 
     async def _input(self, stream: AttachStream) -> None:
         while data := await self._duplex.read(READ_BYTES):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError as Abandoned
 from contextlib import suppress
-from typing import Any
 
 QUEUED_PIECES = 4
 PIECE_BYTES = 256 << 10
@@ -55,26 +54,28 @@ class Outlet:
         if piece:
             asyncio.run_coroutine_threadsafe(self._queue.put(piece), self._loop).result()
 
-    async def pieces(self, work: "asyncio.Future[None] | asyncio.Task[None]") -> AsyncIterator[bytes]:
+    async def pieces(self, work: "asyncio.Future[None]") -> AsyncIterator[bytes]:
         """Until `work`, which writes here, is done; raises what it raises."""
+        work.add_done_callback(lambda _: self._wake())
         try:
-            while True:
-                getting = asyncio.ensure_future(self._queue.get())
-                either: set[asyncio.Future[Any]] = {getting, work}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if getting.done():
-                    yield getting.result()
-                    continue
-                getting.cancel()
-                if self._queue.empty():
-                    work.result()
-                    return
+            while (piece := await self._queue.get()) or not work.done():
+                if piece:
+                    yield piece
+            while not self._queue.empty():
+                if piece := self._queue.get_nowait():
+                    yield piece
+            work.result()
         finally:
             self._abandoned = True
             while not work.done():
                 with suppress(asyncio.QueueEmpty):
                     self._queue.get_nowait()  # lets a thread that waits for room go on to learn that it is abandoned
                 await asyncio.wait({work}, timeout=0.01)
+
+    def _wake(self) -> None:
+        """The work is done: an empty piece says so. A full queue wakes the reader anyway."""
+        with suppress(asyncio.QueueFull):
+            self._queue.put_nowait(b"")
 
 
 async def produced(

@@ -54,6 +54,8 @@ def read_creation(body: Any, version: Version, machine: checks.Machine) -> Creat
     if config["Healthcheck"] is not None:
         config["Healthcheck"] = HEALTHCHECK.show(HEALTHCHECK.read(config["Healthcheck"]))
     host_config = HOST_CONFIG.read(body.get("HostConfig") or {})
+    # docker-py writes the runtime one level too high, where dockerd does not look for it.
+    host_config["Runtime"] = host_config["Runtime"] or str(body.get("Runtime") or "")
     endpoints = _endpoints(body.get("NetworkingConfig"))
     _normalise(config, host_config, endpoints)
     checks.check_modes(config, host_config)

@@ -57,6 +57,7 @@ class Creator:
         for link in links_of(creation.host_config):
             self._catalogue.get(link.name)
         points = plan_mounts(config, creation.host_config, self._points_of)
+        self._with.volumes.check(points)
         given = name or generate_name(self._choose, lambda name: self._catalogue.names.owner(name) is not None)
         container = Container(
             container_id,
@@ -82,6 +83,10 @@ class Creator:
         ContainerDirectory(self._with.settings.data_root, container.id).make()
         await self._with.storage.create_rootfs(container.id, container.image_id or None)
         container.mounts = await self._with.volumes.claim(container.id, container.mounts)
+        if self._with.volumes.wants_copy(container.mounts):
+            # Now and not at the start: a container that never runs carries its volumes' files for others.
+            async with self._with.storage.mounted(container.id) as root:
+                await self._with.volumes.fill(container.id, container.mounts, root)
         container.network = self._with.networks.planned(member_of(container))
         self._catalogue.add(container)
         self._catalogue.publish(container, "create")

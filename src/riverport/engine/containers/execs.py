@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.http.messages import ClientGone, Duplex
-from riverport.engine.containers.attach import Session
+from riverport.engine.containers.attach import Session, frame, translation
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.container import Container
 from riverport.engine.containers.detach_keys import parse_keys
@@ -136,8 +136,11 @@ class Execs:
     async def run_detached(self, chosen: Exec, console_size: list[int] | None) -> None:
         await self._start(chosen, console_size)
 
-    async def run_attached(self, chosen: Exec, duplex: Duplex, console_size: list[int] | None) -> None:
-        """Until the exec has ended or the client has gone; a command that cannot be run is told in the stream."""
+    async def run_attached(self, chosen: Exec, duplex: Duplex, console_size: list[int] | None, *, framed: bool) -> None:
+        """Until the exec has ended or the client has gone; a command that cannot be run is told in the stream.
+
+        `framed`: the client wants frames, whether or not the exec has a terminal.
+        """
         config = chosen.config
         shim = chosen.container.running_shim()
         stream = await shim.attach_exec(
@@ -147,9 +150,10 @@ class Execs:
             await self._start(chosen, console_size)
         except EngineError as error:
             stream.close()
-            await _tell_client(duplex, f"{error}\r\n", config["Tty"])
+            await _tell_client(duplex, f"{error}\r\n", framed)
             return
-        session = Session(duplex, chosen.keys if config["Tty"] or config["DetachKeys"] else None)
+        keys = chosen.keys if config["Tty"] or config["DetachKeys"] else None
+        session = Session(duplex, keys, translation(framed=not config["Tty"], wanted_framed=framed))
         await session.run(stream, takes_input=config["AttachStdin"])
         if session.detached:
             self._tell(chosen, "exec_detach")
@@ -252,11 +256,7 @@ def _active(container: Container, reference: str) -> "Shim":
     return container.running_shim()
 
 
-async def _tell_client(duplex: Duplex, text: str, tty: bool) -> None:
+async def _tell_client(duplex: Duplex, text: str, framed: bool) -> None:
     data = text.encode()
     with suppress(ClientGone):
-        await duplex.write(data if tty else frame(STDOUT, data))
-
-
-def frame(stream: int, data: bytes) -> bytes:
-    return bytes([stream, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
+        await duplex.write(frame(STDOUT, data) if framed else data)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from riverport.engine.containers import links
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.collaborators import Collaborators
 from riverport.engine.containers.container import Container
@@ -42,7 +43,7 @@ class Processes:
         wants_init = self._with.settings.init if host_config["Init"] is None else host_config["Init"]
         return self._with.runtime.spec(
             shim,
-            config,
+            {**config, "Env": [*self._link_environment(container), *(config["Env"] or ())]},
             {**host_config, "Init": wants_init, "Tmpfs": None},  # tmpfs is among the mounts already
             await self.user(shim, config["User"], host_config["GroupAdd"] or []),
             [container.path, *container.args],
@@ -77,6 +78,23 @@ class Processes:
                 f"cannot join {noun} namespace of a non running container: container {other.name} is {status}"
             )
         return other
+
+    def _link_environment(self, container: Container) -> list[str]:
+        """Raises Conflict for a link to what does not run."""
+        made: list[str] = []
+        for link in links.links_of(container.host_config):
+            other = self._catalogue.get(link.name)
+            if not other.state.running:
+                raise Conflict(
+                    f"Cannot link to a non running container: /{other.name} AS /{container.name}/{link.alias}"
+                )
+            bridge = (other.network.get("Networks") or {}).get("bridge")
+            if bridge is None:
+                raise Conflict(f"container {other.id} not attached to default bridge network")
+            made += links.environment(
+                link, container.name, bridge["IPAddress"], other.config["ExposedPorts"] or (), other.config["Env"] or ()
+            )
+        return made
 
     def _hostname(self, container: Container) -> str:
         other = self.donor(container, "NetworkMode")
