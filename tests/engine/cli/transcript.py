@@ -31,6 +31,8 @@ _MASKS = (
     (r"\b(\d+|a|an|about an?|less than a) (second|minute|hour)s?( ago)?", "<ago>"),
     (r"/tmp/\S*?/(data|exec)\b", r"<\1>"),
     (r"\S*/docker-config/", "<config>/"),
+    (r"\b[1-9]\d*(\.\d+)?[kMG]?B\b", "<size>"),
+    (r"(failed to create \S.*?: )?(OCI \S+ exec failed: exec failed: )?unable to start container process: ", "<oci>: "),
     (r"  +", "  "),
 )
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE), mask) for pattern, mask in _MASKS]

@@ -5,8 +5,11 @@ denied" or "is a directory", else with 125. crun 1.8 says these things different
 """
 
 import json
+import re
 
 from riverport.engine.errors import EngineError, InvalidParameter, SystemFailure
+
+_CHDIR = re.compile(r"chdir `(.*)`: (.+)")
 
 NOT_FOUND = 127
 NOT_RUNNABLE = 126
@@ -49,6 +52,10 @@ def _command_failure(reason: str, command: str) -> tuple[str, int]:
         return f"exec: {quoted}: stat {command}: too many levels of symbolic links", NOT_RUNNABLE
     if reason.startswith(("open executable: ", "exec container process")) and "Permission denied" in reason:
         return f"exec: {quoted}: permission denied", NOT_RUNNABLE
+    if found := _CHDIR.match(reason):
+        why = found[2][0].lower() + found[2][1:]
+        path = json.dumps(found[1], ensure_ascii=False)
+        return f"chdir to cwd ({path}) set in config.json failed: {why}", NOT_RUNNABLE
     if "exec: " in reason:  # runc
         said = reason[reason.index("exec: ") :]
         if "executable file not found" in said or "no such file or directory" in said:
