@@ -10,6 +10,7 @@ from riverport.engine.images.credentials import from_header
 from riverport.engine.images.importing import import_image
 from riverport.engine.images.progress import told
 from riverport.engine.images.pull import pull, pull_all
+from riverport.engine.images.push import push
 from riverport.engine.images.reference import Reference, parse
 
 if TYPE_CHECKING:
@@ -53,6 +54,17 @@ async def _import(engine: "Engine", request: Request) -> AsyncIterator[dict[str,
     yield {"status": image.id}
 
 
+async def push_image(engine: "Engine", request: Request) -> Answer:
+    """Without `tag` every tag of the repository goes."""
+    reference = parse(request.params["name"])
+    if tag := request.one("tag"):
+        reference = reference.with_tag(tag)
+    credentials = from_header(request.headers.get("X-Registry-Auth"))
+    platform = platform_of(request)
+    return await progress(told(lambda says: push(engine.images, reference, credentials, says, platform)))
+
+
 ROUTES: Final = [
     Route("POST", "/images/create", create),
+    Route("POST", "/images/{name:path}/push", push_image),
 ]

@@ -122,15 +122,17 @@ class Repository:
                 return None
             return self._location(response)
 
-    def send(self, location: str, content: Iterator[bytes] | bytes) -> str:
+    def send(self, location: str, content: Iterator[bytes]) -> str:
         """A part of a blob, of a length that need not be known; returns the place for what follows."""
         headers = {"Content-Type": "application/octet-stream"}
         with self.request("PATCH", location, headers, content, repeat=False) as response:
             return self._location(response)
 
-    def finish_upload(self, location: str, digest: str) -> None:
+    def finish_upload(self, location: str, digest: str, content: Iterator[bytes] | None = None, size: int = 0) -> None:
+        """The end of an upload, with `size` more bytes."""
         mark = "&" if urlsplit(location).query else "?"
-        with self.request("PUT", f"{location}{mark}digest={digest}", {"Content-Length": "0"}, b"", repeat=False):
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+        with self.request("PUT", f"{location}{mark}digest={digest}", headers, content or b"", repeat=False):
             return
 
     def cancel_upload(self, location: str) -> None:

@@ -96,8 +96,9 @@ async def _pull_one(
     platform: Platform | None,
 ) -> Image:
     wanted = reference.digest or reference.tag or ""
-    progress.say(f"Pulling from {reference.familiar_name}", wanted)
     top_digest, body, manifest, config = await workers.run(_describe, repository, wanted, platform)
+    # Not before: as long as nothing was said, "not found" is an answer with that status.
+    progress.say(f"Pulling from {reference.familiar_name}", wanted)
     async with Fetch(images, workers, progress) as fetch:
         if images.catalogue.get(config.id) is None:
             await fetch.layers(

@@ -5,6 +5,7 @@ waits for the network. Redirects are followed without Authorization: a store of 
 """
 
 import json
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,7 @@ class Session:
     def __init__(self, endpoint: Endpoint, pause: Callable[[float], None] | None = None) -> None:
         import httpx
 
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every URL, and tokens' are nobody's business
         self.endpoint = endpoint
         self.pause = pause or self._wait
         self._aborted = threading.Event()
