@@ -332,7 +332,7 @@ def test_a_root_that_cannot_be_mounted_is_an_error_and_leaves_nothing() -> None:
         async with Bench() as bench:
             overlay = bench.rootfs("a")
             overlay.lowers = [bench.place / "nosuch"]
-            with pytest.raises(Exception, match="No such file or directory"):
+            with pytest.raises(Exception, match="no such file or directory"):
                 await bench.runtime.prepare("a", overlay, True)
             assert bench.runtime.known() == []
 

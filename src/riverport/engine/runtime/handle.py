@@ -96,7 +96,11 @@ class Shim:
             # The shim sets these: runc, started from the very namespace that it is to join, takes it for the host's.
             rest = {key: value for key, value in sysctls.items() if key not in own}
             spec = {**spec, "linux": {**spec["linux"], "sysctl": rest}}
+        limits, weights = resources.split_weights(self._layout, spec["linux"].get("resources", {}))
+        if limits is not spec["linux"].get("resources"):
+            spec = {**spec, "linux": {**spec["linux"], "resources": limits}}
         (self.directory / "config.json").write_text(json.dumps(spec))
+        resources.apply_weights(self._layout, self._cgroup_path, weights)
         argv = self.driver.run(self.container_id, tty=io.tty, log="run.log", pid_file=PID_FILE)
         answer = await self._call(
             "run",

@@ -84,6 +84,36 @@ def plan_update(version: int, changes: dict[str, Any]) -> list[Write]:
     return _plan_version_1(given) if version == 1 else _plan_version_2(given)
 
 
+def split_weights(layout: Layout, limits: dict[str, Any]) -> tuple[dict[str, Any], list[Write]]:
+    """(limits for the OCI runtime, what is to be written by us before the start).
+
+    Since Linux 5.0 the weights of version 1 belong to the BFQ scheduler and its files are named after it, which crun
+    1.8 and runc 1.1 do not know. A kernel without that scheduler has neither, and Docker then drops the weight.
+    """
+    block = limits.get("blockIO") or {}
+    if layout.version != 1 or not ({"weight", "weightDevice"} & set(block)):
+        return limits, []
+    writes = []
+    if "weight" in block:
+        writes.append(Write("blkio", "blkio.bfq.weight", str(block["weight"])))
+    for device in block.get("weightDevice", []):
+        value = f"{device['major']}:{device['minor']} {device['weight']}"
+        writes.append(Write("blkio", "blkio.bfq.weight_device", value))
+    rest = {key: value for key, value in block.items() if key not in ("weight", "weightDevice")}
+    return {**limits, "blockIO": rest}, writes
+
+
+def apply_weights(layout: Layout, path: str, writes: list[Write]) -> None:
+    """What `split_weights` gave, into a group that is made for it: the files are in no hierarchy's top."""
+    for write in writes:
+        directory = layout.directory(write.controller, path)
+        if directory is None:
+            continue
+        os.makedirs(directory, exist_ok=True)
+        if os.path.exists(f"{directory}/{write.file}"):
+            apply(layout, path, [write])
+
+
 def apply(layout: Layout, path: str, writes: list[Write]) -> None:
     """Write, in whatever order the kernel takes: a memory limit may not pass the sum's, up or down.
 

@@ -155,6 +155,7 @@ class Runtime:
             pid=pid,
             mounts=mounts,
             shm=shm,
+            host_has_mqueue=os.path.isdir("/dev/mqueue"),
             init_path=self.init_path() if host_config.get("Init") else "",
             allowed_capabilities=held,
             allowed_limits=host_limits(held),

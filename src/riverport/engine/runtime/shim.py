@@ -252,7 +252,7 @@ class Shim:
                 case "discard":
                     self._discard()
         except (OSError, ValueError) as error:
-            control.send({"id": request["id"], "error": str(error)})
+            control.send({"id": request["id"], "error": _reason(error)})
 
     # ---- processes
 
@@ -320,7 +320,7 @@ class Shim:
             launch.take_terminal()
         except (OSError, ValueError) as error:
             launch.close()
-            launch.control.send({"id": request["id"], "error": str(error) or f"the runtime ended with {code}"})
+            launch.control.send({"id": request["id"], "error": _reason(error) or f"the runtime ended with {code}"})
             if launch.key != MAIN:
                 self._forget_exec(launch.key)
             return
@@ -436,7 +436,15 @@ def _set_sysctls(values: "dict[str, str]") -> None:
             with open(path, "w") as file:
                 file.write(value)
         except OSError as error:
-            raise OSError(error.errno, f"open {path}: {error.strerror}") from error
+            raise OSError(error.errno, error.strerror, f"open {path}") from error
+
+
+def _reason(error: Exception) -> str:
+    """As Go words it: the place, then what is wrong."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    reason = error.strerror.lower()
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def _children() -> list[int]:
@@ -489,7 +497,7 @@ def main(job: "dict[str, Any]", connection: socket.socket) -> None:
     try:
         shim = Shim(prepare(job), job["rootfs"]["merged"])
     except OSError as error:
-        connection.send(json.dumps({"event": "failed", "error": str(error)}).encode() + b"\n")
+        connection.send(json.dumps({"event": "failed", "error": _reason(error)}).encode() + b"\n")
         return
     control = shim.adopt(connection)
     control.is_daemon = True

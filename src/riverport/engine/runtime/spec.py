@@ -40,6 +40,7 @@ class Place:
     user_namespace: str | None = None  # path; None: the host's
     mounts: Sequence[Json] = ()  # volumes, memory file systems, /etc/hosts …, in OCI form
     shm: str | None = None  # a shared /dev/shm of another container; None: one's own
+    host_has_mqueue: bool = True
     init_path: str = ""  # of tini or catatonit on the host, for --init
     allowed_capabilities: int = (1 << 41) - 1
     allowed_limits: Mapping[str, int] = field(default_factory=dict)  # hard limits of ours, if we may not raise them
@@ -299,7 +300,7 @@ def _standard_mounts(host_config: Json, place: Place, privileged: bool) -> list[
             "options": [*quiet, sys_mode, "relatime"],
         },
     ]
-    if host_config.get("IpcMode") == "host":
+    if host_config.get("IpcMode") == "host" and place.host_has_mqueue:
         made.append(_bind("/dev/mqueue", "/dev/mqueue"))
     else:
         made.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
