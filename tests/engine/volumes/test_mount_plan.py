@@ -172,6 +172,11 @@ def test_what_is_inherited_read_only_stays_so() -> None:
     assert not planned["/a"].copies
 
 
+def test_volumes_of_a_container_that_is_not_there_are_a_mistake_of_the_request() -> None:
+    with pytest.raises(InvalidParameter, match=r"^No such container: x$"):
+        plan({"VolumesFrom": ["x"]})
+
+
 @pytest.mark.parametrize("entry", ["other:zz", "other:nocopy", ""])
 def test_volumes_come_from_a_container_with_a_mode_that_exists(entry: str) -> None:
     with pytest.raises(InvalidParameter):

@@ -68,8 +68,14 @@ def test_options_become_a_mount_as_of_mount_8() -> None:
 
 
 def test_read_only_holds_for_what_is_mounted_below_unless_it_must_not() -> None:
-    assert oci_mount(MountPoint("bind", "/x", "/h", writable=False), "/h")["options"] == ["rbind", "rprivate", "rro"]
+    def options(point: MountPoint, is_directory: bool = True) -> list[str]:
+        found: list[str] = oci_mount(point, "/h", is_directory=is_directory)["options"]
+        return found
+
+    deep = MountPoint("bind", "/x", "/h", writable=False)
+    assert options(deep) == ["rbind", "rprivate", "rro"]
+    assert options(deep, is_directory=False) == ["rbind", "rprivate", "ro"]
     shallow = MountPoint("bind", "/x", "/h", writable=False, read_only_recursive=False, propagation="rslave")
-    assert oci_mount(shallow, "/h")["options"] == ["rbind", "rslave", "ro"]
+    assert options(shallow) == ["rbind", "rslave", "ro"]
     alone = MountPoint("bind", "/x", "/h", writable=False, is_recursive=False)
-    assert oci_mount(alone, "/h")["options"] == ["bind", "rprivate", "ro"]
+    assert options(alone) == ["bind", "rprivate", "ro"]

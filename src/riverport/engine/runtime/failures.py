@@ -11,6 +11,11 @@ from riverport.engine.errors import EngineError, InvalidParameter, SystemFailure
 
 _CHDIR = re.compile(r"chdir `(.*)`: (.+)")
 
+_WRONG_KIND = (
+    "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is "
+    "the expected type"
+)
+
 NOT_FOUND = 127
 NOT_RUNNABLE = 126
 
@@ -35,6 +40,9 @@ def failure_of(log: str, arguments: list[str], *, is_exec: bool) -> EngineError:
             "failed to create task for container: failed to create shim task: OCI runtime create failed: "
             "unable to start container process: "
         )
+    if not is_exec and "not a directory" in reason.lower():
+        said = f"{reason}: unknown: {_WRONG_KIND}"
+        return CommandFailure(prefix + said, NOT_FOUND)
     if exit_code:
         return CommandFailure(f"{prefix}{said}: unknown", exit_code)
     return SystemFailure(f"{prefix}{reason}: unknown")

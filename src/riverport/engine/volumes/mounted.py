@@ -74,7 +74,7 @@ class Mounting:
                 if point.type == VOLUME:
                     await self._mount_volume(pid, volumes[point.name])
                 source = await self._real_source(container_id, len(found), pid, point)
-                found.append(oci_mount(point, source))
+                found.append(oci_mount(point, source, is_directory=_is_directory(source)))
         except BaseException:
             shutil.rmtree(self._scratch / container_id, ignore_errors=True)
             raise
@@ -148,7 +148,7 @@ class Mounting:
         return made
 
 
-def oci_mount(point: MountPoint, source: str) -> dict[str, Any]:
+def oci_mount(point: MountPoint, source: str, *, is_directory: bool) -> dict[str, Any]:
     """A mount as the OCI runtime specification has it ("Mounts")."""
     if point.type == TMPFS:
         options = tmpfs.merged(point.options)
@@ -157,17 +157,20 @@ def oci_mount(point: MountPoint, source: str) -> dict[str, Any]:
     if point.writable:
         options.append("rw")
     else:
-        options.append("rro" if point.is_recursive and point.read_only_recursive else "ro")
+        # Nothing can be mounted below a file, and crun 1.8 refuses rro there (ENOTDIR).
+        is_deep = is_directory and point.is_recursive and point.read_only_recursive
+        options.append("rro" if is_deep else "ro")
     return {"destination": point.destination, "type": "bind", "source": source, "options": options}
+
+
+def _is_directory(source: str) -> bool:
+    return os.path.isdir(source)
 
 
 def _host_directory(point: MountPoint) -> str:
     """The source of a bind mount, which is there; made if the client wrote `-v`. Raises InvalidParameter."""
+    check_source(point)
     if not os.path.lexists(point.source):
-        if not point.creates:
-            raise InvalidParameter(
-                f'invalid mount config for type "bind": bind source path does not exist: {point.source}'
-            )
         try:
             os.makedirs(point.source, 0o755, exist_ok=True)
         except OSError as error:
@@ -176,6 +179,12 @@ def _host_directory(point: MountPoint) -> str:
             ) from error
     _check_propagation(point)
     return point.source
+
+
+def check_source(point: MountPoint) -> None:
+    """Raises InvalidParameter for a directory of the host that is missing and that nobody will make."""
+    if point.type == BIND and not point.creates and not os.path.lexists(point.source):
+        raise InvalidParameter(f'invalid mount config for type "bind": bind source path does not exist: {point.source}')
 
 
 def _check_propagation(point: MountPoint) -> None:

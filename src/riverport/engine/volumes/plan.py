@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from riverport.engine.errors import InvalidParameter
+from riverport.engine.errors import InvalidParameter, NotFound
 from riverport.engine.volumes.binds import destination_problem, normal, parse_bind, parse_volumes_from
 from riverport.engine.volumes.mount_point import TMPFS, VOLUME, MountPoint
 from riverport.engine.volumes.mounts import parse_mount
@@ -19,7 +19,7 @@ PointsOf = Callable[[str], Sequence[MountPoint]]
 
 
 def plan_mounts(config: Mapping[str, Any], host_config: Mapping[str, Any], points_of: PointsOf) -> list[MountPoint]:
-    """`config` is merged with the image's. Parents come before what lies in them. Raises InvalidParameter, NotFound."""
+    """`config` is merged with the image's. Parents come before what lies in them. Raises InvalidParameter."""
     points = _inherited(host_config.get("VolumesFrom") or [], points_of)
     tmpfs = _tmpfs(host_config.get("Tmpfs") or {})
     taken = set(tmpfs)
@@ -57,7 +57,12 @@ def _inherited(entries: Sequence[str], points_of: PointsOf) -> dict[str, MountPo
     points: dict[str, MountPoint] = {}
     for entry in entries:
         container, mode = parse_volumes_from(entry)
-        for point in points_of(container):
+        try:
+            inherited = points_of(container)
+        except NotFound as error:
+            # 404 would mean the image to the CLI, which then pulls it.
+            raise InvalidParameter(str(error)) from error
+        for point in inherited:
             if not point.is_listed:
                 continue
             writable = point.writable and "ro" not in mode.split(",")

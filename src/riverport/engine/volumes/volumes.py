@@ -17,7 +17,7 @@ from riverport.engine.state import State
 from riverport.engine.volumes.copy_up import copy_up
 from riverport.engine.volumes.local import ANONYMOUS_LABEL, LOCAL, Volume, check_new, mount_call
 from riverport.engine.volumes.mount_point import VOLUME, MountPoint
-from riverport.engine.volumes.mounted import Mounting, pid_of
+from riverport.engine.volumes.mounted import Mounting, check_source, pid_of
 
 KIND: Final = "volumes"
 _DATA: Final = "_data"
@@ -187,6 +187,14 @@ class Volumes:
         }
 
     # --- containers
+
+    def check(self, points: Iterable[MountPoint]) -> None:
+        """At a container's creation: directories of the host that nobody would make are there.
+
+        Raises InvalidParameter.
+        """
+        for point in points:
+            check_source(point)
 
     async def claim(self, container_id: str, points: Iterable[MountPoint]) -> list[MountPoint]:
         """At a container's creation, or when a daemon finds it again: the points, their volumes made and held for it.
