@@ -26,7 +26,7 @@ PRUNE_FILTERS: Final = frozenset(
 
 async def build(engine: "Engine", request: Request) -> Answer:
     options = parse_options(request.query, request.flag)
-    items = engine.builder.build(options, request.stream(), _credentials(request))
+    items = engine.builder.build(options, request.stream(), _logins(request))
     return await progress(_with_codes(items))
 
 
@@ -40,7 +40,7 @@ async def _with_codes(items: Any) -> AsyncIterator[Json]:
             yield {"errorDetail": {"code": error.code, "message": str(error)}, "error": str(error)}
 
 
-def _credentials(request: Request) -> Json:
+def _logins(request: Request) -> Json:
     """`X-Registry-Config`; what cannot be read is nobody in particular, as in Docker."""
     text = request.headers.get("X-Registry-Config")
     try:

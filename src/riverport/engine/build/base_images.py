@@ -1,10 +1,11 @@
 """The images that FROM and `--from` name: found here, or pulled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from riverport.engine.errors import InvalidParameter, NotFound
+from riverport.engine.images.credentials import Credentials, from_document
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import InvalidReference, Reference, parse
 
@@ -13,24 +14,23 @@ if TYPE_CHECKING:
     from riverport.engine.images.image import Image
     from riverport.engine.images.store import ImageStore
 
-Credentials = Mapping[str, Any]
-"""`X-Registry-Config`: what to say to a registry, by its host."""
+Logins = Mapping[str, Any]
+"""`X-Registry-Config`: who the client is to each registry, by the registry's name."""
 
-Pull = Callable[[Reference, Platform | None, Credentials], AsyncIterator[dict[str, Any]]]
+_DOCKER_HUB = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")
 
 
 class BaseImages:
     """Of one build: each name is looked for once, and pulled at most once, whatever stages ask for it."""
 
     def __init__(
-        self, images: "ImageStore", pull: Pull | None, always: bool, platform: Platform | None, credentials: Credentials
+        self, images: "ImageStore", always: bool = False, platform: Platform | None = None, logins: Logins | None = None
     ) -> None:
         """`always`: pull even what is here. `platform`: asked for by the client; None takes what is here."""
         self._images = images
-        self._pull = pull
         self._always = always
         self._platform = platform
-        self._credentials = credentials
+        self._logins = logins or {}
         self._found: dict[tuple[str, Platform | None], str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -55,16 +55,22 @@ class BaseImages:
             reference = parse(name).or_latest()
         except InvalidReference as error:
             raise InvalidParameter(str(error)) from error
-        if self._pull is None:
-            raise NotFound(f"No such image: {reference.familiar}")
-        async for item in self._pull(reference, platform, self._credentials):
-            part.emit(item)
-            await part.room()
+        await self._pull(reference, part, platform)
         image = self._here(name, platform)
         if image is None:
             wanted = f" with platform {platform}" if platform is not None else ""
             raise NotFound(f"No such image: {reference.familiar}{wanted}")
         return image
+
+    async def _pull(self, reference: Reference, part: "Part", platform: Platform | None) -> None:
+        # Most builds pull nothing, and the client of registries takes a while to import.
+        from riverport.engine.images.progress import told
+        from riverport.engine.images.pull import pull
+
+        credentials = _credentials(self._logins, reference.domain)
+        async for item in told(lambda says: pull(self._images, reference, credentials, says, platform)):
+            part.emit(item)
+            await part.room()
 
     def _here(self, name: str, platform: Platform | None) -> "Image | None":
         try:
@@ -76,3 +82,11 @@ class BaseImages:
         if platform is not None and not platform.runs(image.source.platform):
             return None
         return image
+
+
+def _credentials(logins: Logins, domain: str) -> Credentials:
+    names = _DOCKER_HUB if domain == "docker.io" else (domain, f"https://{domain}", f"http://{domain}")
+    for name in names:
+        if name in logins:
+            return from_document(logins[name])
+    return Credentials()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
-from riverport.engine.build.base_images import BaseImages, Credentials, Pull
+from riverport.engine.build.base_images import BaseImages, Logins
 from riverport.engine.build.cache import BuildCache, StepIndex
 from riverport.engine.build.caches import CacheMounts
 from riverport.engine.build.context import read_dockerfile, remove_context, remove_ignored, unpack_context
@@ -64,13 +64,11 @@ class Builder:
         runtime: "Runtime",
         networks: "Networks",
         volumes: "Volumes",
-        pull: Pull | None = None,
     ) -> None:
         self._directory = data_root / "build"
         self._events = events
         self._images = images
         self._storage = storage
-        self._pull = pull
         self._index = StepIndex(state)
         self._caches = CacheMounts(self._directory / "caches", state)
         self._runs = Runs(self._directory / "containers", state, storage, runtime, networks, volumes)
@@ -100,7 +98,7 @@ class Builder:
         return removed, size
 
     async def build(
-        self, options: BuildOptions, body: AsyncIterator[bytes], credentials: Credentials
+        self, options: BuildOptions, body: AsyncIterator[bytes], logins: Logins
     ) -> AsyncGenerator[Item, None]:
         """What the client is told. Raises EngineError, before the first item for a request that is wrong."""
         tags = [_tag(text) for text in options.tags]
@@ -108,7 +106,7 @@ class Builder:
         await asyncio.to_thread((directory / "context").mkdir, parents=True)
         try:
             dockerfile, context = await _read(options, body, directory)
-            build = _Build(self, options, dockerfile, context, directory, credentials)
+            build = _Build(self, options, dockerfile, context, directory, logins)
             async with aclosing(build.items()) as items:
                 said: list[Item] = []
                 try:
@@ -141,7 +139,7 @@ class Builder:
         dockerfile: Dockerfile,
         context: Path | None,
         directory: Path,
-        credentials: Credentials,
+        logins: Logins,
     ) -> Workshop:
         wanted = Platform.parse(options.platform) if options.platform else None
         return Workshop(
@@ -154,7 +152,7 @@ class Builder:
             stages=dockerfile.stages,
             images=self._images,
             storage=self._storage,
-            bases=BaseImages(self._images, self._pull, options.pull, wanted, credentials),
+            bases=BaseImages(self._images, options.pull, wanted, logins),
             cache=BuildCache(self._index, self._images, self._given(options.cache_from)),
             runs=self._runs,
             caches=self._caches,
@@ -185,12 +183,12 @@ class _Build:
         dockerfile: Dockerfile,
         context: Path | None,
         directory: Path,
-        credentials: Credentials,
+        logins: Logins,
     ) -> None:
         """Raises InvalidParameter."""
         self._options = options
         self._dockerfile = dockerfile
-        self._workshop = builder.workshop(options, dockerfile, context, directory, credentials)
+        self._workshop = builder.workshop(options, dockerfile, context, directory, logins)
         self._platform_arguments = platform_arguments(str(self._workshop.platform), str(Platform.here()))
         self._globals = GlobalArguments(options.arguments, self._platform_arguments)
         self._read_globals()
