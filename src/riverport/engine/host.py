@@ -51,9 +51,10 @@ def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def is_forwarding_ipv4() -> bool:
+def is_on(setting: str) -> bool:
+    """A kernel setting by its path below /proc/sys; one that this kernel has not is off."""
     try:
-        return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
+        return Path("/proc/sys", setting).read_text().strip() == "1"
     except OSError:
         return False
 

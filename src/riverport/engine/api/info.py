@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import riverport
-from riverport.engine.api.routing import NEWEST, OLDEST
-from riverport.engine.host import Host, backing_filesystem, host, is_forwarding_ipv4, open_descriptors
+from riverport.engine.api.routing import NEWEST, OLDEST, Version
+from riverport.engine.host import Host, backing_filesystem, host, is_on, open_descriptors
 from riverport.engine.linux import cgroups
 from riverport.engine.release import DOCKER_RELEASE, PLATFORM, version_text
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 INDEX_SERVER: Final = "https://index.docker.io/v1/"
 LOG_DRIVERS: Final = ("json-file", "local", "none")
 NETWORK_DRIVERS: Final = ("bridge", "host", "null")
+
+_WITHOUT_NONDISTRIBUTABLE: Final = (1, 49)
+_WITHOUT_BRIDGE_FILTERS: Final = (1, 50)
 
 
 def version_document() -> dict[str, Any]:
@@ -71,7 +74,7 @@ class Counts:
         }
 
 
-def info_document(engine: "Engine", counts: Counts, listeners: int) -> dict[str, Any]:
+def info_document(engine: "Engine", counts: Counts, listeners: int, version: Version) -> dict[str, Any]:
     machine = host()
     layout = cgroups.detect()
     return {
@@ -85,6 +88,7 @@ def info_document(engine: "Engine", counts: Counts, listeners: int) -> dict[str,
             "Log": list(LOG_DRIVERS),
         },
         **_abilities(layout),
+        **(_bridge_filters() if version < _WITHOUT_BRIDGE_FILTERS else {}),
         "Debug": engine.settings.log_level == "debug",
         "NFd": open_descriptors(),
         "NGoroutines": 1,
@@ -95,7 +99,7 @@ def info_document(engine: "Engine", counts: Counts, listeners: int) -> dict[str,
         "NEventsListener": listeners,
         **_machine(machine),
         "IndexServerAddress": INDEX_SERVER,
-        "RegistryConfig": _registries(engine),
+        "RegistryConfig": _registries(engine, version),
         "GenericResources": None,
         "DockerRootDir": str(engine.settings.data_root),
         **{name: os.environ.get(variable, "") for name, variable in _PROXIES},
@@ -154,7 +158,7 @@ def _abilities(layout: cgroups.Layout) -> dict[str, bool]:
         "CPUShares": "cpu" in has,
         "CPUSet": "cpuset" in has,
         "PidsLimit": "pids" in has,
-        "IPv4Forwarding": is_forwarding_ipv4(),
+        "IPv4Forwarding": is_on("net/ipv4/ip_forward"),
         "OomKillDisable": v1 and "memory" in has,
     }
 
@@ -172,16 +176,23 @@ def _machine(machine: Host) -> dict[str, Any]:
     }
 
 
-def _registries(engine: "Engine") -> dict[str, Any]:
+def _bridge_filters() -> dict[str, bool]:
+    return {
+        "BridgeNfIptables": is_on("net/bridge/bridge-nf-call-iptables"),
+        "BridgeNfIp6tables": is_on("net/bridge/bridge-nf-call-ip6tables"),
+    }
+
+
+def _registries(engine: "Engine", version: Version) -> dict[str, Any]:
     insecure = engine.settings.insecure_registries
     networks = [entry for entry in insecure if "/" in entry]
     hosts = [entry for entry in insecure if "/" not in entry]
     mirrors = list(engine.settings.registry_mirrors)
     docker_io = {"Name": "docker.io", "Mirrors": mirrors, "Secure": "docker.io" not in hosts, "Official": True}
     others = {name: {"Name": name, "Mirrors": [], "Secure": False, "Official": False} for name in hosts}
+    names = ("AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames")
     return {
-        "AllowNondistributableArtifactsCIDRs": None,
-        "AllowNondistributableArtifactsHostnames": None,
+        **(dict.fromkeys(names, ()) if version < _WITHOUT_NONDISTRIBUTABLE else {}),
         "InsecureRegistryCIDRs": ["::1/128", "127.0.0.0/8", *networks],
         "IndexConfigs": {"docker.io": docker_io, **others},
         "Mirrors": mirrors,
@@ -194,7 +205,7 @@ def _runtimes(engine: "Engine") -> dict[str, Any]:
 
 
 def _warnings(engine: "Engine") -> list[str] | None:
-    found = [] if is_forwarding_ipv4() else ["WARNING: IPv4 forwarding is disabled"]
+    found = [] if is_on("net/ipv4/ip_forward") else ["WARNING: IPv4 forwarding is disabled"]
     if not engine.settings.tls:
         found += [
             f"[DEPRECATION NOTICE]: API is accessible on {host} without encryption: who can reach it is root here"

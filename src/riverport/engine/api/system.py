@@ -23,6 +23,9 @@ _NEVER_CACHED: Final = {
     "Content-Type": "text/plain; charset=utf-8",
 }
 
+_WITHOUT_BUILDER_SIZE: Final = (1, 42)
+_WITHOUT_VIRTUAL_SIZE: Final = (1, 44)
+
 DISK_USAGE_TYPES: Final = ("container", "image", "volume", "build-cache")
 
 
@@ -36,7 +39,7 @@ async def version(engine: "Engine", request: Request) -> Answer:
 
 async def info(engine: "Engine", request: Request) -> Answer:
     counts = Counts(**engine.containers.counts(), images=engine.images.count())
-    return json_response(info_document(engine, counts, engine.events.listeners))
+    return json_response(info_document(engine, counts, engine.events.listeners, request.version))
 
 
 async def events(engine: "Engine", request: Request) -> Answer:
@@ -72,7 +75,9 @@ async def disk_usage(engine: "Engine", request: Request) -> Answer:
         raise InvalidParameter(f"unknown object type: {unknown[0]}")
     found: dict[str, Any] = {"LayersSize": 0, "Images": None, "Containers": None, "Volumes": None, "BuildCache": None}
     if "image" in wanted:
-        found["LayersSize"], found["Images"] = await engine.images.usage()
+        found["LayersSize"], rows = await engine.images.usage()
+        old = request.version < _WITHOUT_VIRTUAL_SIZE
+        found["Images"] = [{**row, "VirtualSize": row["Size"]} for row in rows] if old else rows
     if "container" in wanted:
         found["Containers"] = await engine.containers.usage()
     if "volume" in wanted:
@@ -82,6 +87,8 @@ async def disk_usage(engine: "Engine", request: Request) -> Answer:
         ]
     if "build-cache" in wanted:
         found["BuildCache"] = await engine.builder.usage()
+        if request.version < _WITHOUT_BUILDER_SIZE:
+            found["BuilderSize"] = sum(entry["Size"] for entry in found["BuildCache"])
     return json_response(found)
 
 

@@ -52,7 +52,7 @@ async def prune(engine: "Engine", request: Request) -> Answer:
     filters = Filters.parse(request.one("filters"), _PRUNE_FILTERS)
     only_anonymous = request.version >= _PRUNES_ANONYMOUS
     names, reclaimed = await engine.volumes.prune(filters, only_anonymous=only_anonymous)
-    return json_response({"VolumesDeleted": names or None, "SpaceReclaimed": reclaimed})
+    return json_response({"VolumesDeleted": names, "SpaceReclaimed": reclaimed})
 
 
 ROUTES: Final = [
