@@ -67,6 +67,8 @@ class ServedRegistry:
         return cls(thread, server, settings.root)
 
     def stop(self) -> None:
+        if self.client.is_closed:
+            return
         self.client.close()
         self._thread.run(self._server.stop, START_S)
 

@@ -17,9 +17,11 @@ import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from riverport.base.http.messages import ClientGone
 from riverport.base.logging import get_logger
 from riverport.engine.registry.digests import Digest, algorithm_of
 from riverport.engine.registry.errors import (
@@ -105,7 +107,7 @@ class Proxy:
         asking = self._asking.get(key)
         if asking is None:
             asking = self._asking[key] = asyncio.create_task(self._ask(repository, reference, known))
-            asking.add_done_callback(lambda _: self._asking.pop(key, None))
+            asking.add_done_callback(partial(self._is_answered, key))
         return await asyncio.shield(asking)
 
     def _known(self, repository: RepositoryName, reference: Reference) -> StoredManifest | None:
@@ -159,13 +161,25 @@ class Proxy:
             return Content(digest, await self._upstream.blob_size(repository, digest), _unread)
         if fetch is None:
             fetch = self._fetches[repository, digest] = Fetch(self._store, self._upstream, repository, digest)
-            fetch.task.add_done_callback(lambda _: self._fetches.pop((repository, digest), None))
+            fetch.task.add_done_callback(partial(self._fetch_is_over, repository, digest))
         size = await asyncio.shield(fetch.size)
         if size is None:
             # No length to tell clients before all is here.
             await asyncio.shield(fetch.task)
             return await self._store.blob(repository, digest, is_read=is_read)
         return Content(digest, size, fetch.read)
+
+    # Whoever waited for one of these may be gone: its failure is looked at here.
+
+    def _is_answered(self, key: tuple[RepositoryName, Reference], asking: asyncio.Task[StoredManifest]) -> None:
+        self._asking.pop(key, None)
+        if not asking.cancelled():
+            asking.exception()
+
+    def _fetch_is_over(self, repository: RepositoryName, digest: Digest, task: asyncio.Task[None]) -> None:
+        self._fetches.pop((repository, digest), None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("a blob was not fetched", name=repository, digest=digest, error=error)
 
     # --- lists
 
@@ -283,13 +297,13 @@ class Fetch:
         grown.set()
 
     async def read(self, span: Span) -> AsyncIterator[bytes]:
-        """The bytes of `span` as they arrive. Raises what the fetch raises."""
+        """The bytes of `span` as they arrive; breaks off where the fetch fails."""
         upload = self._upload
         assert upload is not None, "a size is known once there is an upload"
         try:
             fd = os.open(upload.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:  # it has its second name by now, or is gone
-            await self.task
+            await asyncio.wait({self.task})
             fd = os.open(self._store.files.path(self._digest), os.O_RDONLY | os.O_CLOEXEC)
         size = self.size.result()
         assert size is not None
@@ -298,15 +312,16 @@ class Fetch:
             while at < end:
                 grown = self._grown
                 is_done = self.task.done()
-                if is_done:
-                    self.task.result()
+                if is_done and self.task.exception() is not None:
+                    # The head is out: all that can be said now is that this is not the whole blob.
+                    raise ClientGone("the blob was not fetched")
                 ready = end if is_done else min(end, upload.offset, size - 1)
                 if at >= ready:
                     await grown.wait()
                     continue
                 piece = os.pread(fd, min(_READ_BYTES, ready - at), at)
                 if not piece:
-                    raise UpstreamFailed(message="the blob is shorter than the upstream said")
+                    raise ClientGone("the blob is shorter than the upstream said")
                 at += len(piece)
                 yield piece
         finally:

@@ -71,10 +71,6 @@ def parse_rules(lines: Iterable[str]) -> Rules:
     return Rules(tuple(found))
 
 
-EVERYTHING = parse_rules(["* ** *"])
-"""What holds without a file: who has logged in may do everything."""
-
-
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts = (".*" if part == "**" else "[^/]*" if part == "*" else re.escape(part) for part in _split(pattern))
     return re.compile("".join(parts))
@@ -82,3 +78,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _split(pattern: str) -> list[str]:
     return re.split(r"(\*\*|\*)", pattern)
+
+
+EVERYTHING = parse_rules(["* ** *"])
+"""What holds without a file: who has logged in may do everything."""

@@ -125,7 +125,9 @@ class Store:
         """
         if upload.is_over:
             raise BlobUploadUnknown({"upload": upload.id})
-        await asyncio.shield(asyncio.ensure_future(self._commit(upload, digest)))
+        committing = asyncio.create_task(self._commit(upload, digest))
+        committing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(committing)
 
     async def _commit(self, upload: Upload, digest: Digest) -> None:
         upload.is_over = True
