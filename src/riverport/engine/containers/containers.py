@@ -16,7 +16,7 @@ from riverport.engine.containers.execs import Execs
 from riverport.engine.containers.fields import ENDPOINT
 from riverport.engine.containers.files import Files
 from riverport.engine.containers.health_monitor import HealthMonitor
-from riverport.engine.containers.inspect import show
+from riverport.engine.containers.inspect import show, with_short_id
 from riverport.engine.containers.launch import Launcher, member_of
 from riverport.engine.containers.lifecycle import Lifecycle, Tasks
 from riverport.engine.containers.limits import plan_update
@@ -113,6 +113,8 @@ class Containers:
             data = {}
         graph_driver = {"Data": data, "Name": "overlay2"}
         network = self.network_settings(container)
+        if version < (1, 45):
+            network = with_short_id(network, container)
         document = show(container, paths, graph_driver, network, version, self._shown_links(container))
         return document | await self._sizes(container) if size else document
 
@@ -172,7 +174,7 @@ class Containers:
             row = listing.row(container, self._image_name(container), self.network_settings(container), now_ns, version)
             row["Names"] += names.get(container.id, [])
             if size:
-                row |= await self._sizes(container)
+                row |= {name: value for name, value in (await self._sizes(container)).items() if value}
             rows.append(row)
         return rows
 

@@ -85,7 +85,7 @@ class Exec:
             "OpenStdin": self.config["AttachStdin"],
             "OpenStderr": self.config["AttachStderr"],
             "OpenStdout": self.config["AttachStdout"],
-            "CanRemove": self.exit_code is not None,
+            "CanRemove": False,
             "ContainerID": self.container.id,
             "DetachKeys": base64.b64encode(self.keys if self.config["DetachKeys"] else b"").decode(),
             "Pid": self.pid,

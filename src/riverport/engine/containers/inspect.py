@@ -8,6 +8,7 @@ from riverport.engine.containers.fields import CONFIG, HOST_CONFIG
 from riverport.engine.containers.times import rfc3339
 
 Json = dict[str, Any]
+_PREDEFINED = ("bridge", "host", "none")
 
 
 def show_state(state: ContainerState) -> Json:
@@ -71,6 +72,16 @@ def show(
 def _main_mac_address(container: Container) -> str:
     endpoint = container.endpoints.get(container.host_config["NetworkMode"]) or {}
     return str(endpoint.get("MacAddress") or "")
+
+
+def with_short_id(network: Json, container: Container) -> Json:
+    """NetworkSettings as before API 1.45: among the aliases in networks of users were the short id and the hostname."""
+    networks = dict(network.get("Networks") or {})
+    for name, endpoint in networks.items():
+        if name not in _PREDEFINED and endpoint:
+            aliases = [*(endpoint.get("Aliases") or ()), container.id[:12], container.config["Hostname"]]
+            networks[name] = {**endpoint, "Aliases": list(dict.fromkeys(aliases))}
+    return {**network, "Networks": networks}
 
 
 def show_mounts(container: Container) -> list[Json]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.container import Container, WaitCondition
+from riverport.engine.containers.health import UNHEALTHY
 from riverport.engine.containers.restart import RestartPolicy, after_exit
 from riverport.engine.containers.signals import parse_signal
 from riverport.engine.containers.times import SECOND_NS
@@ -140,6 +141,8 @@ class Lifecycle:
         else:
             state.set_stopped(status.code, finished_ns)
         state.oom_killed = state.oom_killed or status.oom_killed
+        if state.health:
+            state.health = {**state.health, "Status": UNHEALTHY}
         self._catalogue.save(container)
         self._catalogue.publish(
             container, "die", {"exitCode": str(status.code), "execDuration": str(ran_ns // SECOND_NS)}

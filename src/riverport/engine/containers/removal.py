@@ -80,10 +80,12 @@ class Removal:
 
     async def clear(self, container: Container, volumes: bool) -> None:
         """Files and claims; doing it twice is fine."""
-        await self._with.storage.remove_rootfs(container.id)
-        await self._with.volumes.drop(container.id, container.mounts, remove_anonymous=volumes)
         directory = ContainerDirectory(self._with.settings.data_root, container.id).path
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.gather(
+            self._with.storage.remove_rootfs(container.id),
+            self._with.volumes.drop(container.id, container.mounts, remove_anonymous=volumes),
+            asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True),
+        )
 
     async def prune(self, filters: Filters) -> tuple[list[str], int]:
         """All that do not run and fit: their ids, and the bytes they held."""
