@@ -1,17 +1,21 @@
 """/images: import, pull, push, save, load; /distribution."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from riverport.engine.api.images import named, platform_of
-from riverport.engine.api.routing import Answer, Request, Route, progress
+from riverport.engine.api.routing import Answer, Request, Response, Route, json_response, progress
 from riverport.engine.errors import InvalidParameter
 from riverport.engine.images.credentials import from_header
 from riverport.engine.images.importing import import_image
+from riverport.engine.images.loading import load
+from riverport.engine.images.login import describe
 from riverport.engine.images.progress import told
 from riverport.engine.images.pull import pull, pull_all
 from riverport.engine.images.push import push
 from riverport.engine.images.reference import Reference, parse
+from riverport.engine.images.saving import save
 
 if TYPE_CHECKING:
     from riverport.engine.daemon import Engine
@@ -64,7 +68,56 @@ async def push_image(engine: "Engine", request: Request) -> Answer:
     return await progress(told(lambda says: push(engine.images, reference, credentials, says, platform)))
 
 
+async def save_one(engine: "Engine", request: Request) -> Answer:
+    return await _save(engine, [request.params["name"]])
+
+
+async def save_many(engine: "Engine", request: Request) -> Answer:
+    names = [name for value in request.many("names") for name in value.split(",")]
+    if not names:
+        raise InvalidParameter("names is needed: which images are to be saved?")
+    return await _save(engine, names)
+
+
+async def _save(engine: "Engine", names: list[str]) -> Answer:
+    pieces = save(engine.images, names)
+    first = await anext(pieces)  # what cannot be saved is an answer of its own
+
+    async def all_pieces() -> AsyncIterator[bytes]:
+        try:
+            yield first
+            async for piece in pieces:
+                yield piece
+        finally:
+            await pieces.aclose()
+
+    return Response(200, {"Content-Type": "application/x-tar"}, all_pieces())
+
+
+async def load_images(engine: "Engine", request: Request) -> Answer:
+    """`quiet` leaves out how far the layers are."""
+    quiet, platform = request.flag("quiet"), platform_of(request)
+
+    async def said() -> AsyncIterator[dict[str, Any]]:
+        async with aclosing(told(lambda says: load(engine.images, request.stream(), says, platform))) as items:
+            async for item in items:
+                if not quiet or "stream" in item:
+                    yield item
+
+    return await progress(said())
+
+
+async def describe_remote(engine: "Engine", request: Request) -> Answer:
+    reference = parse(request.params["name"]).or_latest()
+    credentials = from_header(request.headers.get("X-Registry-Auth"))
+    return json_response(await describe(engine.settings, reference, credentials))
+
+
 ROUTES: Final = [
+    Route("GET", "/distribution/{name:path}/json", describe_remote),
+    Route("GET", "/images/get", save_many),
+    Route("GET", "/images/{name:path}/get", save_one),
+    Route("POST", "/images/load", load_images),
     Route("POST", "/images/create", create),
     Route("POST", "/images/{name:path}/push", push_image),
 ]

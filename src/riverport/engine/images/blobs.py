@@ -75,12 +75,11 @@ class Blobs:
         return sum(blob.size for blob in self._blobs.values() if blob.diff_id == diff_id and blob.kept)
 
     def keep(self, digest: str, diff_id: str, media_type: str, size: int, file: Path) -> Blob:
-        """Take the file, which lies on the same file system; its layer is registered."""
+        """Keep the file, which lies on the same file system, by another link; its layer is registered."""
         known = self._blobs.get(digest)
         if known is not None and known.kept:
-            file.unlink()
             return known
-        os.replace(file, self.path(digest))
+        os.link(file, self.path(digest))
         blob = Blob(digest, diff_id, media_type, size, True, known.repositories if known is not None else [])
         return self._save(blob)
 

@@ -54,6 +54,11 @@ class Repository:
         """End every request that is under way, from any thread; they raise Aborted."""
         self.session.abort()
 
+    def authenticate(self) -> None:
+        """Whether the credentials are good for anything. Raises RegistryError with 401 or 403."""
+        with self.session.request("GET", f"{self.endpoint.url}/v2/", "", lambda asked: self._answer(asked, "")):
+            return
+
     def manifest(self, reference: str) -> tuple[bytes, str, str]:
         """The bytes, the media type and the digest of a tag or digest; the digest is that of the bytes."""
         with self.request("GET", f"manifests/{reference}", {"Accept": ", ".join(ACCEPTED)}) as response:
@@ -185,7 +190,7 @@ class Repository:
         if urlsplit(realm).scheme == "http" and not self.endpoint.is_plain and self._credentials:
             raise RegistryUnreachable(f"the registry wants the password to be sent in the clear to {realm}")
         query: list[tuple[str, Any]] = [("service", parameters["service"])] if parameters.get("service") else []
-        query += [("scope", part) for part in scope.split(" ")]
+        query += [("scope", part) for part in scope.split()]
         if self._credentials.identity_token:
             form = {
                 "grant_type": "refresh_token",

@@ -1,12 +1,55 @@
-"""What arrives on the event loop, read by a thread: a bounded queue between the two."""
+"""Between the event loop and threads: what arrives on the loop is read by a thread, and the other way round."""
 
 import asyncio
 import queue
-from collections.abc import AsyncIterable
-from typing import Final
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from typing import Final, TypeVar
+
+from riverport.engine.storage.tar_reader import Source
 
 WAITING: Final = 16
 """Pieces that may wait for the thread; a request's body comes in pieces of 64 KiB."""
+DRAWN_BYTES: Final = 1 << 19
+
+Result = TypeVar("Result")
+
+
+async def consumed(stream: AsyncIterable[bytes], work: Callable[[Source], Awaitable[Result]]) -> Result:
+    """What `work`, which reads on a thread, makes of the stream; either's failure ends the other."""
+    feed = Feed()
+    working = asyncio.ensure_future(work(feed))
+    pouring = asyncio.ensure_future(feed.pour(stream))
+    try:
+        await asyncio.wait({working, pouring}, return_when=asyncio.FIRST_EXCEPTION)
+        if working.done():
+            feed.close()
+        return await working
+    finally:
+        # A client that goes away ends the pouring, and with it the thread.
+        pouring.cancel()
+        await asyncio.gather(working, pouring, return_exceptions=True)
+
+
+async def drawn(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """What a thread makes piece by piece, in pieces worth the way from the thread (0.1 ms)."""
+    try:
+        while data := await asyncio.to_thread(_gather, pieces):
+            yield data
+    finally:
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            await asyncio.to_thread(close)
+
+
+def _gather(pieces: Iterator[bytes]) -> bytes:
+    found: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        found.append(piece)
+        size += len(piece)
+        if size >= DRAWN_BYTES:
+            break
+    return found[0] if len(found) == 1 else b"".join(found)
 
 
 class Feed:

@@ -9,21 +9,20 @@ again, and with it removed.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from riverport.engine.errors import EngineError
-from riverport.engine.images.image import short
+from riverport.engine.images.importing import unpack_staged
 from riverport.engine.images.manifests import Descriptor, InvalidManifest
 from riverport.engine.images.progress import Metered, Progress
 from riverport.engine.images.store import ImageStore
 from riverport.engine.images.workers import Workers, all_or_none
-from riverport.engine.storage.compression import Hashed, decompressed
+from riverport.engine.storage.compression import Hashed
 from riverport.engine.storage.layers import ChainId, Layer, Staged, next_chain
-from riverport.engine.storage.recipe import RecipeWriter
 from riverport.engine.storage.tar_reader import Source
-from riverport.engine.storage.unpack import Unpacked, unpack
+from riverport.engine.storage.unpack import Unpacked
 
 
 class ClosingSource(Source, Protocol):
@@ -34,20 +33,44 @@ class ClosingSource(Source, Protocol):
 class Wanted:
     """A layer and where its bytes come from; `open` is called on a thread."""
 
-    blob: Descriptor
+    name: str
+    """What it is called on the screen."""
     diff_id: str
+    size: int
     open: Callable[[], ClosingSource]
-    keep: bool
-    """Whether the bytes are kept as they are, or can be made again from the files."""
+    blob: Descriptor | None = None
+    """Its digest is compared; None of an archive that names none."""
+    keep: bool = False
+    """Whether the bytes are kept as they are, as the files do not tell them. Needs `blob`."""
+    file: Path | None = None
+    """Where the bytes lie already; then nothing is copied, and what is kept is this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is said of a layer; nothing where the word is empty."""
+
+    known: str = "Already exists"
+    begins: str = "Pulling fs layer"
+    arrives: str = "Downloading"
+    checked: str = "Verifying Checksum"
+    arrived: str = "Download complete"
+    settles: str = "Extracting"
+    done: str = "Pull complete"
+
+
+PULL = Words()
+LOAD = Words(known="", begins="", arrives="Loading layer", checked="", arrived="", settles="", done="")
 
 
 class Fetch:
     """One image's layers; use it as `async with`, so that they are held until the image holds them."""
 
-    def __init__(self, images: ImageStore, workers: Workers, progress: Progress) -> None:
+    def __init__(self, images: ImageStore, workers: Workers, progress: Progress, words: Words = PULL) -> None:
         self._images = images
         self._workers = workers
         self._progress = progress
+        self._words = words
         self._held: list[ChainId] = []
         self.fetched = 0
         """Layers that were not here before."""
@@ -71,68 +94,76 @@ class Fetch:
         await all_or_none(tasks)
 
     async def _layer(self, wanted: Wanted, chain: ChainId, below: "asyncio.Task[Layer] | None") -> Layer:
-        name = short(wanted.blob.digest)
         lock = self._images.arriving.setdefault(chain, asyncio.Lock())
         try:
             async with lock:
                 if (known := self._images.layers.get(chain)) is not None:
                     self._hold(self._images.layers.use(chain))
-                    self._progress.say("Already exists", name)
+                    self._say(self._words.known, wanted)
                     return known
-                self._progress.say("Pulling fs layer", name)
-                return await self._arrive(wanted, name, below)
+                self._say(self._words.begins, wanted)
+                return await self._arrive(wanted, below)
         finally:
             if not lock.locked():
                 self._images.arriving.pop(chain, None)
 
-    async def _arrive(self, wanted: Wanted, name: str, below: "asyncio.Task[Layer] | None") -> Layer:
+    async def _arrive(self, wanted: Wanted, below: "asyncio.Task[Layer] | None") -> Layer:
         staged = self._images.layers.stage()
-        file = self._images.blobs.new_file()
+        file = wanted.file or self._images.blobs.new_file()
         try:
-            unpacked = await self._workers.run(self._fetch, wanted, staged, file, name)
+            unpacked = await self._workers.run(self._fetch, wanted, staged, file)
             parent = await asyncio.shield(below) if below is not None else None
-            self._progress.say("Extracting", name)
+            self._say(self._words.settles, wanted)
             chain = parent.chain if parent is not None else None
             layer = await self._images.layers.register(chain, staged, wanted.diff_id, unpacked)
+            self._hold(layer)
+            blob = wanted.blob
+            if wanted.keep and blob is not None:
+                self._images.blobs.keep(blob.digest, wanted.diff_id, blob.media_type, blob.size, file)
         except BaseException:
-            file.unlink(missing_ok=True)
             await self._images.layers.discard(staged)
             raise
-        self._hold(layer)
+        finally:
+            if wanted.file is None:
+                file.unlink(missing_ok=True)
         self.fetched += 1
-        if wanted.keep:
-            blob = wanted.blob
-            self._images.blobs.keep(blob.digest, wanted.diff_id, blob.media_type, blob.size, file)
-        else:
-            file.unlink()
-        self._progress.say("Pull complete", name)
+        self._say(self._words.done, wanted)
         return layer
 
     def _hold(self, layer: Layer) -> None:
         self._held.append(layer.chain)
 
-    def _fetch(self, wanted: Wanted, staged: Staged, file: Path, name: str) -> Unpacked:
-        total = wanted.blob.size
+    def _say(self, word: str, wanted: Wanted) -> None:
+        if word:
+            self._progress.say(word, wanted.name)
 
+    def _fetch(self, wanted: Wanted, staged: Staged, file: Path) -> Unpacked:
         def tell(count: int) -> None:
-            self._progress.reached("Downloading", name, count, total)
+            self._progress.reached(self._words.arrives, wanted.name, count, wanted.size)
 
-        algorithm = wanted.blob.digest.partition(":")[0]
+        expected = wanted.blob.digest if wanted.blob is not None else ""
         opened = wanted.open()
         try:
-            with file.open("wb", buffering=0) as target:
-                packed = Hashed(_Tee(Metered(opened, tell), target), algorithm)
-                plain, unpacked = _unpack(packed, staged, wanted.diff_id.partition(":")[0])
-                self._progress.say("Verifying Checksum", name)
+            with ExitStack() as stack:
+                source: Source = Metered(opened, tell)
+                if wanted.keep and wanted.file is None:
+                    source = _Tee(source, stack.enter_context(file.open("wb", buffering=0)))
+                packed = Hashed(source, expected.partition(":")[0] or "sha256")
+                diff_id, unpacked = unpack_staged(packed, staged, wanted.diff_id.partition(":")[0])
+                self._say(self._words.checked, wanted)
                 while packed.read(1 << 16):
                     continue
+        except OSError as error:
+            raise type(error)(error.errno, f"failed to register layer: {error.strerror}", error.filename) from error
         finally:
             opened.close()
-        if packed.digest != wanted.blob.digest:
-            raise InvalidManifest(f"filesystem layer verification failed for digest {wanted.blob.digest}")
-        self._progress.say("Download complete", name)
-        if plain != wanted.diff_id:
-            raise InvalidManifest(f"layers from manifest don't match image configuration: {plain} != {wanted.diff_id}")
+        if expected and packed.digest != expected:
+            raise InvalidManifest(f"filesystem layer verification failed for digest {expected}")
+        self._say(self._words.arrived, wanted)
+        if diff_id != wanted.diff_id:
+            raise InvalidManifest(
+                f"layers from manifest don't match image configuration: {diff_id} != {wanted.diff_id}"
+            )
         return unpacked
 
 
@@ -147,17 +178,3 @@ class _Tee:
         while left:
             left = left[self._file.write(left) :]
         return data
-
-
-def _unpack(packed: Source, staged: Staged, algorithm: str) -> tuple[str, Unpacked]:
-    writer = RecipeWriter(staged.recipe)
-    try:
-        plain = Hashed(decompressed(packed), algorithm)
-        unpacked = unpack(plain, staged.diff, writer)
-    except BaseException as error:
-        writer.abandon()
-        if isinstance(error, OSError) and not isinstance(error, EngineError):
-            raise type(error)(error.errno, f"failed to register layer: {error.strerror}", error.filename) from error
-        raise
-    writer.close()
-    return plain.digest, unpacked

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, Sequence
 
 from riverport.engine.build.config import apply_changes
 from riverport.engine.images.compose import composed
-from riverport.engine.images.feed import Feed
+from riverport.engine.images.feed import consumed
 from riverport.engine.images.image import Image
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import Reference
@@ -50,30 +50,19 @@ async def import_image(
 async def import_layer(layers: LayerStore, stream: AsyncIterable[bytes]) -> Layer:
     """The lowest layer of an image, from an archive in any compression; the caller has one use of it."""
     staged = layers.stage()
-    feed = Feed()
     try:
-        unpacking = asyncio.ensure_future(asyncio.to_thread(unpack_staged, feed, staged))
-        pouring = asyncio.ensure_future(feed.pour(stream))
-        try:
-            await asyncio.wait({unpacking, pouring}, return_when=asyncio.FIRST_EXCEPTION)
-            if unpacking.done():
-                feed.close()
-            diff_id, unpacked = await unpacking
-        finally:
-            # A client that goes away ends the pouring, and the thread with it.
-            pouring.cancel()
-            await asyncio.gather(unpacking, pouring, return_exceptions=True)
+        diff_id, unpacked = await consumed(stream, lambda source: asyncio.to_thread(unpack_staged, source, staged))
         return await layers.register(None, staged, diff_id, unpacked)
     except BaseException:
         await layers.discard(staged)
         raise
 
 
-def unpack_staged(source: Source, staged: Staged) -> tuple[str, Unpacked]:
+def unpack_staged(source: Source, staged: Staged, algorithm: str = "sha256") -> tuple[str, Unpacked]:
     """On a thread: unpack, hash and write down how to pack again, in one pass; returns the diff id."""
     writer = RecipeWriter(staged.recipe)
     try:
-        plain = Hashed(decompressed(source))
+        plain = Hashed(decompressed(source), algorithm)
         unpacked = unpack(plain, staged.diff, writer)
     except BaseException:
         writer.abandon()

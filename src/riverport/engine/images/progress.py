@@ -6,7 +6,7 @@ there are layers and states.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 from riverport.engine.storage.tar_reader import Source
@@ -68,7 +68,7 @@ class Progress:
             self._loop.call_soon_threadsafe(function, *arguments)
 
 
-async def told(work: Callable[[Progress], Awaitable[Any]]) -> AsyncIterator[Item]:
+async def told(work: Callable[[Progress], Awaitable[Any]]) -> AsyncGenerator[Item, None]:
     """What `work` says, until it ends; its error is raised after its last words, and a reader's end is its end."""
     progress = Progress()
     task = asyncio.ensure_future(work(progress))

@@ -8,7 +8,7 @@ from riverport.engine.images.credentials import Credentials
 from riverport.engine.images.distribution import Repository, connect
 from riverport.engine.images.endpoints import endpoints
 from riverport.engine.images.fetch import Fetch, Wanted
-from riverport.engine.images.image import Image
+from riverport.engine.images.image import Image, short
 from riverport.engine.images.manifests import (
     MAX_CONFIG_BYTES,
     Config,
@@ -142,7 +142,9 @@ def _describe(repository: Repository, wanted: str, platform: Platform | None) ->
 
 
 def _wanted(repository: Repository, blob: Descriptor, diff_id: str) -> Wanted:
-    return Wanted(blob, diff_id, lambda: repository.blob(blob.digest, blob.size), keep=True)
+    return Wanted(
+        short(blob.digest), diff_id, blob.size, lambda: repository.blob(blob.digest, blob.size), blob, keep=True
+    )
 
 
 def _told(error: EngineError, reference: Reference) -> EngineError:

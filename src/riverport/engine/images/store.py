@@ -83,6 +83,12 @@ class ImageStore:
     def _chain_of(self, image_id: str) -> ChainId | None:
         return (self.catalogue.get(image_id) or self.resolve(image_id)).chain
 
+    async def login(self, document: Json) -> str:
+        """See `images.login`; imported there, as few daemons ever ask a registry anything."""
+        from riverport.engine.images.login import login
+
+        return await login(self.settings, document)
+
     # ---- making
 
     def create(self, raw: bytes, parent: str | None = None) -> Image:

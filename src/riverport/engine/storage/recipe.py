@@ -95,21 +95,42 @@ class RecipeReader:
         self._left -= len(data)
         return data
 
+    def size(self) -> int:
+        """Of the whole archive. Reads the recipe to its end, so a reader that was asked gives nothing more."""
+        total = 0
+        while (record := self._record()) is not None:
+            size, path, _ = record
+            total += size
+            while path is None and size:
+                size -= len(self._take(min(size, _RAW_AT_ONCE)))
+        return total
+
     def close(self) -> None:
         self._close_file()
         self._root.close()
         self._recipe.close()
 
     def _next(self) -> bool:
+        """Go on to the next record."""
         self._close_file()
+        record = self._record()
+        if record is None:
+            return False
+        self._left, path, self._at = record
+        if path is not None:
+            self._fd = self._root.open(os.fsdecode(path), os.O_RDONLY, follow=False)
+        return True
+
+    def _record(self) -> tuple[int, bytes | None, int] | None:
+        """(length, path or None for the archive's own bytes, offset)"""
         head = self._take(_RECORD.size)
         if not head:
-            return False
-        kind, self._left = _RECORD.unpack(head)
-        if kind == _FILE:
-            length, self._at = _PLACE.unpack(self._take(_PLACE.size))
-            self._fd = self._root.open(os.fsdecode(self._take(length)), os.O_RDONLY, follow=False)
-        return True
+            return None
+        kind, size = _RECORD.unpack(head)
+        if kind == _RAW:
+            return size, None, 0
+        length, offset = _PLACE.unpack(self._take(_PLACE.size))
+        return size, self._take(length), offset
 
     def _take(self, size: int) -> bytes:
         data = self._unpacked(size, at_least=size)[:size]
