@@ -338,8 +338,9 @@ class Shim:
         self._codes[key] = (code, time.time())
         if key == MAIN:
             self._note_oom()
-            # Without a PID namespace of its own the container's other processes outlive the first one.
-            cgroups.kill([group for group in self._groups if cgroups.processes(group)])
+            # Without a PID namespace of its own the container's other processes outlive the first one. They are in
+            # every hierarchy; looking into one is enough.
+            cgroups.kill(self._groups[:1])
         self._stdio[key].process_ended()
 
     def _drained(self, key: str) -> None:
@@ -371,12 +372,16 @@ class Shim:
 
     def _discard(self) -> None:
         # Whatever descends from us is ours, as we are a subreaper: also a runtime that is just making a container.
-        cgroups.kill(self._groups)
+        if self.end is None:
+            for group in self._groups:
+                cgroups.thaw(group)
+            cgroups.kill(self._groups[:1])
         while children := _children():
             for pid in children:
                 os.kill(pid, signal.SIGKILL)
             os.waitpid(-1, 0)
-        cgroups.remove(self._groups)
+        if self.end is None:
+            cgroups.remove(self._groups)
         self._listener.close()
         with suppress(OSError):  # so that the next shim of this container finds upper and work directory free
             syscalls.umount(self._merged, syscalls.MNT_DETACH)
