@@ -115,9 +115,7 @@ def test_a_terminal_is_raw_has_a_size_and_is_resized() -> None:
             shim = await bench.prepare("a")
             stream = await shim.attach(stdin=True, stdout=True, stderr=True)
             command = "tty; stty size; read x; stty size; exit 4"
-            spec = bench.spec(
-                shim, "sh", "-c", command, config={"Tty": True}, host_config={"ConsoleSize": [33, 77]}
-            )
+            spec = bench.spec(shim, "sh", "-c", command, config={"Tty": True}, host_config={"ConsoleSize": [33, 77]})
             await shim.run(spec, StdioSettings(tty=True, open_stdin=True))
             seen = b""
             while b"33 77" not in seen:

@@ -3,7 +3,9 @@
     syscalls.py    what Python 3.11 has no name for: mount(2), unshare(2), setns(2), openat2(2), fsopen(2) …
     inroot.py      paths that are resolved inside a root, so that no link of an image leads out of it
     mounts.py      overlay, bind and propagation; /proc/self/mountinfo
-    namespaces.py  joining and making namespaces, identity maps
+    namespaces.py  what a new namespace needs
+    netns.py       work inside another network namespace
+    libseccomp.py  system call filters, compiled
     cgroups.py     hierarchies v1, hybrid and v2 behind one shape
     netlink.py     links, addresses, routes
     nft.py         the one nftables table

@@ -24,8 +24,7 @@ _ACTIONS = {
 }
 _ACTIONS_WITH_NUMBER = {"SCMP_ACT_ERRNO": _ERRNO, "SCMP_ACT_TRACE": 0x7FF00000}
 _OPERATORS = {
-    f"SCMP_CMP_{name}": number
-    for number, name in enumerate(("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"), start=1)
+    f"SCMP_CMP_{name}": number for number, name in enumerate(("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ"), start=1)
 }
 _EPERM = 1
 _EXISTS, _IS_DEFAULT = -17, -13  # -EEXIST: said before; -EACCES: the action is the default one already

@@ -40,9 +40,6 @@ class RuntimeSettings:
     cgroup_parent: str = "/docker"
     driver: str = "crun"  # crun | runc
     init_path: str | None = None  # tini or catatonit for --init; None: looked for
-    remap_uid: int | None = None  # userns-remap: the first host id of the range
-    remap_gid: int | None = None
-    remap_size: int = 65536
 
 
 class Runtime:

@@ -67,9 +67,7 @@ def resolve(profile: Profile, capabilities: frozenset[str], machine: str, kernel
         if profile.get(key):
             made[key] = profile[key]
     made["syscalls"] = [
-        _rule(rule)
-        for rule in profile.get("syscalls") or []
-        if _applies(rule, capabilities, architecture, kernel)
+        _rule(rule) for rule in profile.get("syscalls") or [] if _applies(rule, capabilities, architecture, kernel)
     ]
     return made
 

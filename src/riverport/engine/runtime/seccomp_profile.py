@@ -106,9 +106,7 @@ def default_profile() -> dict[str, object]:
         *(_when("personality", 0, value, "SCMP_CMP_EQ") for value in PERSONALITIES),
     ]
     for capability, names in WITH_CAPABILITY.items():
-        rules.append(
-            {"names": names.split(), "action": "SCMP_ACT_ALLOW", "includes": {"caps": [f"CAP_{capability}"]}}
-        )
+        rules.append({"names": names.split(), "action": "SCMP_ACT_ALLOW", "includes": {"caps": [f"CAP_{capability}"]}})
     for architecture, names in ON_ARCHITECTURE.items():
         rules.append({"names": names.split(), "action": "SCMP_ACT_ALLOW", "includes": {"arches": [architecture]}})
     plain_clone = {"caps": ["CAP_SYS_ADMIN"]}

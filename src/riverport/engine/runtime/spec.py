@@ -37,7 +37,6 @@ class Place:
     network: str | None  # path of a network namespace; None: the host's
     ipc: str | None = None
     pid: str | None = None
-    user_namespace: str | None = None  # path; None: the host's
     mounts: Sequence[Json] = ()  # volumes, memory file systems, /etc/hosts …, in OCI form
     shm: str | None = None  # a shared /dev/shm of another container; None: one's own
     host_has_mqueue: bool = True
@@ -193,11 +192,13 @@ def rlimits(host_config: Json, allowed: Mapping[str, int]) -> list[Json]:
             hard = ceiling if hard < 0 else min(hard, ceiling)
             soft = hard if soft < 0 else min(soft, hard)
         infinity = (1 << 64) - 1
-        made.append({
-            "type": f"RLIMIT_{name.upper()}",
-            "soft": infinity if soft < 0 else soft,
-            "hard": infinity if hard < 0 else hard,
-        })
+        made.append(
+            {
+                "type": f"RLIMIT_{name.upper()}",
+                "soft": infinity if soft < 0 else soft,
+                "hard": infinity if hard < 0 else hard,
+            }
+        )
     return made
 
 
@@ -235,8 +236,6 @@ def namespaces(host_config: Json, place: Place) -> list[Json]:
         made.append({"type": "pid", "path": place.pid} if place.pid else {"type": "pid"})
     if has_private_cgroup_namespace(host_config, place.cgroup_version):
         made.append({"type": "cgroup"})
-    if place.user_namespace is not None:
-        made.append({"type": "user", "path": place.user_namespace})
     return made
 
 
@@ -251,7 +250,7 @@ def has_private_cgroup_namespace(host_config: Json, cgroup_version: int) -> bool
 def sysctls_of(host_config: Json, place: Place) -> dict[str, str]:
     made: dict[str, str] = {}
     own_network = place.network is not None and not str(host_config.get("NetworkMode", "")).startswith("container:")
-    if own_network and place.user_namespace is None:
+    if own_network:
         made["net.ipv4.ip_unprivileged_port_start"] = "0"
         made["net.ipv4.ping_group_range"] = "0 2147483647"
     made.update(host_config.get("Sysctls") or {})
@@ -263,12 +262,14 @@ def all_mounts(host_config: Json, place: Place) -> list[Json]:
     privileged = bool(host_config.get("Privileged"))
     given = [dict(mount) for mount in place.mounts]
     if place.init_path:
-        given.append({
-            "destination": INIT_INSIDE,
-            "type": "bind",
-            "source": place.init_path,
-            "options": ["bind", "ro", "rprivate"],
-        })
+        given.append(
+            {
+                "destination": INIT_INSIDE,
+                "type": "bind",
+                "source": place.init_path,
+                "options": ["bind", "ro", "rprivate"],
+            }
+        )
     covered = {mount["destination"].rstrip("/") or "/" for mount in given}
     standard = _standard_mounts(host_config, place, privileged)
     given.sort(key=lambda mount: mount["destination"].rstrip("/").count("/"))
@@ -306,9 +307,6 @@ def _standard_mounts(host_config: Json, place: Place, privileged: bool) -> list[
         made.append({"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet})
     if (shm := _shm(host_config, place)) is not None:
         made.append(shm)
-    if place.user_namespace is not None and place.network is None:
-        # A user namespace that does not own the network namespace may not mount its sysfs: bind the host's.
-        made[3] = _bind("/sys", "/sys", "ro")
     return made
 
 
@@ -331,4 +329,3 @@ def _shm(host_config: Json, place: Place) -> Json | None:
 
 def _bind(destination: str, source: str, *more: str) -> Json:
     return {"destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate", *more]}
-
