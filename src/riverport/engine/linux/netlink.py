@@ -234,6 +234,8 @@ class Netlink:
 
         Raises NetlinkError for the first refusal that its message does not accept.
         """
+        if not messages:
+            return  # the kernel refuses an empty datagram
         first = self._sequence + 1
         self._sequence += len(messages)
         parts = []

@@ -20,7 +20,9 @@ _KIND: Final = "networks"
 class Catalogue:
     def __init__(self, state: State) -> None:
         self._state = state
-        self._networks = {key: Network(document) for key, document in state.load(_KIND).items()}
+        self._networks = {
+            key: Network(stored["document"], adopted=stored["adopted"]) for key, stored in state.load(_KIND).items()
+        }
 
     def __iter__(self) -> Iterator[Network]:
         return iter(list(self._networks.values()))
@@ -47,7 +49,7 @@ class Catalogue:
 
     def record(self, network: Network) -> None:
         """Write its document, and show it to nobody yet."""
-        self._state.save(_KIND, network.id, network.document)
+        self._state.save(_KIND, network.id, {"document": network.document, "adopted": network.adopted})
 
     def add(self, network: Network) -> None:
         self.record(network)

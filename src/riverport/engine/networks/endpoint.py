@@ -133,11 +133,11 @@ def told(
     """EndpointSettings of `inspect`; without an endpoint (a container that does not run) addresses are empty."""
     v4, v6 = (endpoint.v4, endpoint.v6) if endpoint else (None, None)
     return {
-        "IPAMConfig": settings.get("IPAMConfig"),
-        "Links": settings.get("Links"),
-        "Aliases": settings.get("Aliases"),
+        "IPAMConfig": settings.get("IPAMConfig") or None,
+        "Links": settings.get("Links") or None,
+        "Aliases": settings.get("Aliases") or None,
         "MacAddress": endpoint.mac if endpoint else str(settings.get("MacAddress") or ""),
-        "DriverOpts": settings.get("DriverOpts"),
+        "DriverOpts": settings.get("DriverOpts") or None,
         "GwPriority": int(settings.get("GwPriority") or 0),
         "NetworkID": network_id,
         "EndpointID": endpoint.id if endpoint else "",

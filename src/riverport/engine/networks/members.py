@@ -73,7 +73,7 @@ class Members:
         self._texts = Texts(settings, catalogue)
         self._memberships: dict[str, Membership] = {}
         self._servers: dict[str, NameServer] = {}
-        self._hairpin = False
+        self._filtered = False
 
     # --- what is known ----------------------------------------------------------------------------------------------
 
@@ -160,6 +160,7 @@ class Members:
             self._save(membership)
             await self._plug(membership, [endpoint])
             self._republish(membership)
+            await asyncio.sleep(_ANNOUNCE_AFTER_S)  # whoever is told of the link may use it at once
         except BaseException:
             await self._unplug(membership, network)
             raise
@@ -206,7 +207,7 @@ class Members:
                 self._enter(membership, endpoint)
             self._ports.hold_again(membership.bindings)
         self._state.delete(_KIND, documents)
-        self._hairpin = plumbing.needs_hairpin()
+        self._filtered = plumbing.bridges_are_filtered()
         for membership in list(self._memberships.values()):
             await self._serve_again(membership)
 
@@ -282,10 +283,10 @@ class Members:
         routes = default_routes(membership, self._networks(membership))
         sockets = Sockets() if needs_server else None
         finish = sockets.open if sockets is not None else _nothing
-        path, hairpin = membership.netns_path, self._hairpin
+        path, filtered = membership.netns_path, self._filtered
         announcements = await self._in_thread(
             lambda: _with_namespace(
-                path, lambda namespace: plumbing.attach(cables, routes, namespace, finish, hairpin=hairpin)
+                path, lambda namespace: plumbing.attach(cables, routes, namespace, finish, filtered=filtered)
             )
         )
         for announcement in announcements:

@@ -18,8 +18,9 @@ _WITH_ADDRESSES: Final = ("bridge", "macvlan")
 class Network:
     """Made anew from the document at each start; `endpoints` are those of containers that run, by container id."""
 
-    def __init__(self, document: Json) -> None:
+    def __init__(self, document: Json, *, adopted: bool = False) -> None:
         self.document = document
+        self.adopted = adopted  # its bridge was there before it, and stays after it
         self.options: Options = read_options(self.driver, self.id, document["Options"] or {})
         self.subnets: list[ipam.Subnet] = subnets_of(read_ipam(document["IPAM"]["Config"]))
         self.endpoints: dict[str, Endpoint] = {}

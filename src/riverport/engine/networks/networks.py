@@ -77,6 +77,9 @@ class Networks:
             routed = await self._in_thread(plumbing.routed_networks)
             created = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
             network = Network(make_document(request, network_id, created, self._catalogue, routed, self._settings))
+            network.adopted = network.driver == "bridge" and await self._in_thread(
+                lambda: plumbing.link_addresses(network.options.bridge) is not None
+            )
             self._catalogue.record(network)
             try:
                 await self._in_thread(lambda: self._raise(network))
@@ -84,8 +87,7 @@ class Networks:
                 if network.driver == "bridge":
                     self._gate.add_bridge(network.rules())
             except BaseException as error:
-                if network.driver == "bridge":
-                    await self._in_thread(lambda: plumbing.remove_link(network.options.bridge))
+                await self._lower(network)
                 self._catalogue.forget(network)
                 if isinstance(error, NetlinkError):
                     raise SystemFailure(f"failed to create network {network.name}: {error}") from error
@@ -241,9 +243,14 @@ class Networks:
         self._catalogue.hide(network)
         if network.driver == "bridge":
             self._gate.remove_bridge(network.rules())
-            await self._in_thread(lambda: plumbing.remove_link(network.options.bridge))
+            await self._lower(network)
         self._catalogue.forget(network)
         self._tell("destroy", network)
+
+    async def _lower(self, network: Network) -> None:
+        """Undo `_raise`."""
+        if network.driver == "bridge" and not network.adopted:
+            await self._in_thread(lambda: plumbing.remove_link(network.options.bridge))
 
     def _sweep(self) -> None:
         """Links of containers that died while nobody looked, and whose namespace something holds still."""

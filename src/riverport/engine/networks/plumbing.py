@@ -23,7 +23,7 @@ from riverport.engine.linux.netns import inside
 IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 _FORWARDING: Final = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-_BRIDGE_FILTER: Final = "net/bridge/bridge-nf-call-iptables"
+_BRIDGE_FILTERS: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
 _ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
 _ALL_NODES: Final = ipaddress.IPv6Address("ff02::1")
 
@@ -87,11 +87,14 @@ def enable_forwarding(version: int) -> None:
         raise SystemFailure(f"containers need {_FORWARDING[version].replace('/', '.')}=1: {error}") from error
 
 
-def needs_hairpin() -> bool:
-    """Whether bridged frames pass the host's rules: then a container's way to its own published port stays in the
-    bridge, and leaves by the port that it came from."""
+def bridges_are_filtered() -> bool:
+    """Whether frames that a bridge forwards pass the host's rules (the module br_netfilter).
+
+    Then a container's way to a published port of its own network stays in the bridge, and may leave by the port it came
+    from; and the firewall keeps containers apart where the ports of the bridge would otherwise.
+    """
     try:
-        return Path("/proc/sys", _BRIDGE_FILTER).read_text().strip() == "1"
+        return all(Path("/proc/sys", path).read_text().strip() == "1" for path in _BRIDGE_FILTERS)
     except OSError:
         return False
 
@@ -147,9 +150,11 @@ def attach(
     namespace: int,
     finish: Callable[[], None] = lambda: None,
     *,
-    hairpin: bool = False,
+    filtered: bool = False,
 ) -> list[Announcement]:
     """Links into the namespace behind the descriptor, with addresses and routes; then `finish`, in there.
+
+    `filtered` is what `bridges_are_filtered` said.
 
     Blocks for about a millisecond a cable. On failure nothing is left: our ends are deleted, and the peers with them.
     """
@@ -160,7 +165,7 @@ def attach(
                 parent = here.link(cable.parent)
                 if parent is None:
                     raise SystemFailure(f"network interface {cable.parent} is gone")
-                here.do(_plug(cable, parent.index, namespace, hairpin))
+                here.do(_plug(cable, parent.index, namespace, filtered))
                 if cable.driver == "bridge":
                     made.append(cable.veth)
         return inside(namespace, lambda: _settle(cables, routes, finish))
@@ -193,7 +198,7 @@ def route(routes: Sequence[Route], namespace: int) -> None:
     inside(namespace, work)
 
 
-def _plug(cable: Cable, parent: int, namespace: int, hairpin: bool) -> list[netlink.Message]:
+def _plug(cable: Cable, parent: int, namespace: int, filtered: bool) -> list[netlink.Message]:
     if cable.driver == "macvlan":
         return [netlink.macvlan(parent, cable.interface, namespace, cable.mac, cable.macvlan_mode, cable.mtu)]
     return netlink.veth(
@@ -203,8 +208,8 @@ def _plug(cable: Cable, parent: int, namespace: int, hairpin: bool) -> list[netl
         namespace,
         cable.mac,
         cable.mtu,
-        hairpin=hairpin,
-        isolated=cable.isolated,
+        hairpin=filtered,
+        isolated=cable.isolated and not filtered,
     )
 
 
