@@ -82,7 +82,7 @@ class ManifestTooLarge(RegistryError):
 
 
 class ManifestUnknown(RegistryError):
-    status, code, message = 404, "MANIFEST_UNKNOWN", "manifest unknown to registry"
+    status, code, message = 404, "MANIFEST_UNKNOWN", "manifest unknown"
 
 
 class ManifestBlobUnknown(RegistryError):
