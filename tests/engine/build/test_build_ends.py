@@ -1,0 +1,172 @@
+"""Builds that end early, caches that are pruned, files that come from elsewhere."""
+
+import io
+import json
+import signal
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.engine.build.kit import Built, build, context, post, run, send
+from tests.engine.harness import Engine
+
+PATIENCE_S = 20
+DIGEST = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
+"""Of "hello\\n"."""
+SLEEPER = "FROM busybox\nRUN echo begun; sleep 1000\n"
+
+
+def read_until(answer: io.BufferedIOBase, text: str) -> None:
+    seen = b""
+    while text.encode() not in seen:
+        piece = answer.readline()
+        assert piece, f"the stream ended before {text!r}: {seen[-500:]!r}"
+        seen += piece
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_a_client_that_goes_away_ends_its_build(engine: Engine) -> None:
+    connection, answer = post(engine, context({"Dockerfile": SLEEPER}), nocache="1")
+    read_until(answer, '"stream":"begun')
+    assert engine.cgroups()
+    connection.close()
+    answer.close()
+    assert eventually(lambda: not engine.cgroups() and not engine.mounts())
+    assert eventually(lambda: not list((engine.place.data / "build" / "contexts").iterdir()))
+    assert not build(engine, "FROM busybox\nRUN true\n", nocache="1").error
+
+
+def test_a_slow_build_keeps_nobody_waiting(engine: Engine) -> None:
+    connection, answer = post(engine, context({"Dockerfile": SLEEPER}), nocache="1")
+    read_until(answer, '"stream":"begun')
+    assert engine.api("GET", "/containers/json", timeout=10)[0] == 200
+    assert not build(engine, "FROM busybox\nENV quick=1\n").error
+    connection.close()
+    answer.close()
+    assert eventually(lambda: not engine.cgroups())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_nothing_is_left_of_a_build_whose_daemon_ended(make_engine: Callable[..., Engine], how: signal.Signals) -> None:
+    engine = make_engine(images=("busybox:latest",))
+    volume = "FROM busybox\nVOLUME /v\nRUN echo begun; sleep 1000\n"
+    connection, answer = post(engine, context({"Dockerfile": volume}), nocache="1")
+    read_until(answer, '"stream":"begun')
+    engine.restart(how)
+    connection.close()
+    answer.close()
+    assert eventually(lambda: not engine.cgroups() and not engine.mounts())
+    assert engine.api("GET", "/volumes")[1]["Volumes"] == []
+    assert not list((engine.place.data / "build" / "contexts").glob("*"))
+    assert not build(engine, "FROM busybox\nRUN echo after > /a\n", t="after").error
+    assert run(engine, "after", "cat", "/a") == "after\n"
+
+
+def test_the_cache_outlives_the_daemon_and_forgets_removed_images(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(images=("busybox:latest",))
+    dockerfile = "FROM busybox\nRUN echo kept > /k\nLABEL a=b\n"
+    first = build(engine, dockerfile, t="kept")
+    engine.restart(signal.SIGKILL)
+    assert build(engine, dockerfile).hits == 2
+    engine.client().images.remove("kept")
+    again = build(engine, dockerfile, t="kept")
+    assert again.hits == 0
+    assert again.id != first.id
+
+
+def test_caches_of_mounts_are_shown_and_pruned(engine: Engine) -> None:
+    mount = "RUN --mount=type=cache,id=pruned,target=/c,mode=0711,uid=5 "
+    built = build(engine, f"FROM busybox\n{mount} stat -c '%a %u' /c; dd if=/dev/zero of=/c/f bs=1k count=64\n")
+    assert "711 5\n" in built.text
+    cached = {
+        entry["Description"]: entry for entry in engine.api("GET", "/system/df?type=build-cache")[1]["BuildCache"]
+    }
+    entry = cached["cached mount pruned"]
+    assert (entry["Type"], entry["Size"], entry["InUse"]) == ("exec.cachemount", 65536, False)
+    recent = json.dumps({"until": ["1h"]})
+    assert engine.api("POST", f"/build/prune?filters={recent.replace(' ', '')}")[1]["CachesDeleted"] is None
+    pruned = engine.api("POST", "/build/prune")[1]
+    assert entry["ID"] in pruned["CachesDeleted"]
+    assert pruned["SpaceReclaimed"] >= 65536
+    assert engine.api("GET", "/system/df?type=build-cache")[1]["BuildCache"] == []
+    assert "Total reclaimed space: 0B" in engine.cli("builder", "prune", "--force").stdout
+
+
+def test_locked_caches_are_held_by_one_step_at_a_time(engine: Engine) -> None:
+    step = "RUN --mount=type=cache,id=locked,sharing=locked,target=/c mkdir /c/in && sleep 0.2 && rmdir /c/in"
+    dockerfile = f"FROM busybox AS a\n{step}\nFROM busybox AS b\n{step}\nFROM a\nCOPY --from=b /etc/passwd /b\n"
+    assert not build(engine, dockerfile, nocache="1").error
+
+
+@pytest.fixture
+def served(engine: Engine) -> Iterator[Callable[[dict[str, bytes]], str]]:
+    """Serves files where the daemon can reach them: from a container in its own network."""
+    client = engine.client()
+    containers = []
+
+    def serve(files: dict[str, bytes]) -> str:
+        container = client.containers.create(
+            "busybox", ["httpd", "-f", "-p", "127.0.0.1:8099", "-h", "/www"], network_mode="host"
+        )
+        containers.append(container)
+        packed = {f"www/{name}": data for name, data in files.items()}
+        container.put_archive("/", context(packed))
+        container.start()
+        fetched = f"until wget -qO /dev/null 127.0.0.1:8099/{next(iter(files))}; do :; done"
+        assert not build(engine, f"FROM busybox\nRUN --network=host {fetched}\n", nocache="1").error
+        return "http://127.0.0.1:8099"
+
+    yield serve
+    for container in containers:
+        container.remove(force=True)
+
+
+def test_add_takes_files_from_urls_unopened(engine: Engine, served: Callable[[dict[str, bytes]], str]) -> None:
+    archive = context({"inner": "x"})
+    address = served({"a.tar": archive, "plain.txt": b"hello\n"})
+    built = build(
+        engine,
+        f"FROM busybox\nADD {address}/a.tar /d/\nADD {address}/plain.txt /named\n"
+        f"ADD --checksum={DIGEST} {address}/plain.txt /c/\n"
+        'CMD ["sh", "-c", "stat -c %a /d/a.tar /named; tar tf /d/a.tar; cat /c/plain.txt"]\n',
+        t="fetched",
+    )
+    assert not built.error
+    assert run(engine, "fetched") == "600\n600\ninner\nhello\n"
+    again = f"FROM busybox\nADD {address}/a.tar /d/\n"
+    assert build(engine, again).hits == 1
+    wrong = build(engine, f"FROM busybox\nADD --checksum=sha256:{'0' * 64} {address}/plain.txt /c\n")
+    assert wrong.error.startswith(f"ADD failed: digest mismatch {DIGEST}")
+    assert (
+        f"failed to GET {address}/none with status 404" in build(engine, f"FROM busybox\nADD {address}/none /n\n").error
+    )
+
+
+def test_a_context_may_be_an_archive_or_a_dockerfile_at_a_url(
+    engine: Engine, served: Callable[[dict[str, bytes]], str]
+) -> None:
+    files = {"Dockerfile": "FROM busybox\nCOPY f /f\n", "f": "remote"}
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    address = served({"context.tar.gz": packed.getvalue(), "Other": b"FROM busybox\nENV remote=1\n"})
+    built = send(engine, b"", remote=f"{address}/context.tar.gz", t="remote")
+    assert not built.error
+    assert run(engine, "remote", "cat", "/f") == "remote"
+    only_text: Built = send(engine, b"", remote=f"{address}/Other")
+    assert not only_text.error
+    missing = send(engine, b"", remote=f"{address}/none")
+    assert "with status 404" in missing.error
+    assert send(engine, b"", remote="ftp://x/y").error == "remoteURL (ftp://x/y) could not be recognized as URL"
