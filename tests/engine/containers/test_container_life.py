@@ -111,7 +111,7 @@ def test_remove_refuses_what_runs_unless_forced(engine: Engine) -> None:
     status, answer = engine.api("DELETE", "/containers/runs")
     assert status == 409
     assert answer["message"] == (
-        'cannot remove container "runs": container is running: stop the container before removing or force remove'
+        'cannot remove container "/runs": container is running: stop the container before removing or force remove'
     )
     assert engine.api("DELETE", "/containers/runs?force=1")[0] == 204
     assert engine.api("DELETE", "/containers/runs")[0] == 404

@@ -41,20 +41,20 @@ class Removal:
         state.removing = True
         try:
             if state.running:
-                await self._stop(container, reference, force)
+                await self._stop(container, force)
             async with container.lock:
                 await self._take_away(container, volumes)
         finally:
             state.removing = False
 
-    async def _stop(self, container: Container, reference: str, force: bool) -> None:
+    async def _stop(self, container: Container, force: bool) -> None:
         if not force:
             status = container.state.status.value
             if container.state.paused:
                 reason = "container is paused and must be unpaused first"
             else:
                 reason = f"container is {status}: stop the container before removing or force remove"
-            raise Conflict(f'cannot remove container "{reference}": {reason}')
+            raise Conflict(f'cannot remove container "/{container.name}": {reason}')
         await self.lifecycle.end(container, SIGKILL, None)
 
     async def remove_after_exit(self, container: Container) -> None:

@@ -214,7 +214,7 @@ class Repository:
             response = self.session.client.send(request, stream=True)
         except (httpx.TransportError, OSError) as error:
             self.session.check()
-            raise RegistryUnreachable(f'Get "{request.url}": {reason(error)}') from error
+            raise RegistryUnreachable(f'Get "{request.url}": {reason(error, str(request.url))}') from error
         try:
             if response.status_code >= 400:
                 raise error_of(response)

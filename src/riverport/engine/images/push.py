@@ -51,6 +51,7 @@ async def push(
     platform: Platform | None = None,
 ) -> None:
     """One tag, or, of a bare reference, every tag of the repository."""
+    progress.say(f"The push refers to repository [{reference.name}]")
     wanted = _images_of(images, reference)
     for _, image in wanted:
         if platform is not None and not platform.runs(image.source.platform):
@@ -60,7 +61,6 @@ async def push(
             )
     candidates = endpoints(reference.domain, (), images.settings.insecure_registries, push=True)
     async with Workers("push") as workers:
-        progress.say(f"The push refers to repository [{reference.name}]")
         found = connect(candidates, reference.path, credentials, "pull,push")
         repository = await workers.run(next, found)
         workers.on_abort(repository.abort)

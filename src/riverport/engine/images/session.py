@@ -177,7 +177,7 @@ class Session:
             response = self.client.send(request, stream=True)
         except (httpx.TransportError, httpx.InvalidURL, OSError) as error:
             self.check()
-            raise RegistryUnreachable(f'{method.capitalize()} "{url}": {reason(error)}') from error
+            raise RegistryUnreachable(f'{method.capitalize()} "{url}": {reason(error, url)}') from error
         with self._lock:
             self._streams.add(response)
         return response
@@ -312,7 +312,17 @@ def _is_local(url: str) -> bool:
     return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
-def reason(error: BaseException) -> str:
+def reason(error: BaseException, url: str = "") -> str:
     """As Go puts it where scripts look for it."""
     text = str(error) or type(error).__name__
-    return "connect: connection refused" if "Connection refused" in text else text
+    parts = urlsplit(url)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    if "Connection refused" in text:
+        return f"dial tcp {parts.hostname}:{port}: connect: connection refused" if url else "connection refused"
+    if any(words in text for words in _NAME_FAILURES):
+        return f"dial tcp: lookup {parts.hostname}: no such host" if url else "no such host"
+    return text
+
+
+_NAME_FAILURES = ("Name or service not known", "failure in name resolution", "No address associated with hostname")
+"""Of getaddrinfo(3)."""
