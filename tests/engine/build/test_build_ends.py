@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.engine.build.kit import Built, build, context, post, run, send
+from tests.engine.build.kit import TIMEOUT_S, Built, build, context, post, run, send
 from tests.engine.harness import Engine
+
+from riverport.cli.unix_http import UnixConnection
 
 PATIENCE_S = 20
 DIGEST = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
 """Of "hello\\n"."""
+BEGUN = '"stream":"begun'
 SLEEPER = "FROM busybox\nRUN echo begun; sleep 1000\n"
 
 
@@ -36,7 +39,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def test_a_client_that_goes_away_ends_its_build(engine: Engine) -> None:
     connection, answer = post(engine, context({"Dockerfile": SLEEPER}), nocache="1")
-    read_until(answer, '"stream":"begun')
+    read_until(answer, BEGUN)
     assert engine.cgroups()
     connection.close()
     answer.close()
@@ -45,14 +48,43 @@ def test_a_client_that_goes_away_ends_its_build(engine: Engine) -> None:
     assert not build(engine, "FROM busybox\nRUN true\n", nocache="1").error
 
 
-def test_a_slow_build_keeps_nobody_waiting(engine: Engine) -> None:
-    connection, answer = post(engine, context({"Dockerfile": SLEEPER}), nocache="1")
-    read_until(answer, '"stream":"begun')
+def test_builds_that_are_stuck_keep_nobody_waiting(engine: Engine) -> None:
+    """More of them than there are processors: each build has its own turns."""
+    stuck = [post(engine, context({"Dockerfile": SLEEPER}), nocache="1") for _ in range(4)]
+    for _, answer in stuck:
+        read_until(answer, BEGUN)
     assert engine.api("GET", "/containers/json", timeout=10)[0] == 200
-    assert not build(engine, "FROM busybox\nENV quick=1\n").error
-    connection.close()
-    answer.close()
+    assert not build(engine, "FROM busybox\nRUN echo quick\n", nocache="1").error
+    for connection, answer in stuck:
+        connection.close()
+        answer.close()
     assert eventually(lambda: not engine.cgroups())
+
+
+def test_contexts_that_never_arrive_keep_nobody_waiting(engine: Engine) -> None:
+    """More of them than the daemon has threads."""
+    connections = [UnixConnection(str(engine.place.socket), TIMEOUT_S) for _ in range(12)]
+    for connection in connections:
+        connection.putrequest("POST", "/v1.50/build")
+        connection.putheader("Content-Length", "1000000")
+        connection.endheaders(context({"Dockerfile": SLEEPER})[:700])
+    assert not build(engine, "FROM busybox\nRUN echo meanwhile\n", nocache="1").error
+    for connection in connections:
+        connection.close()
+    assert eventually(lambda: not list((engine.place.data / "build" / "contexts").iterdir()))
+
+
+def test_images_of_a_build_under_way_are_not_pruned(engine: Engine) -> None:
+    dockerfile = (
+        "FROM busybox\nRUN echo 1 > /one\nRUN echo begun; until test -e /c/go; do sleep 0.01; done\nRUN cat /one\n"
+    )
+    dockerfile = dockerfile.replace("RUN echo begun", "RUN --mount=type=cache,id=go,target=/c echo begun")
+    connection, answer = post(engine, context({"Dockerfile": dockerfile}), nocache="1", t="survivor")
+    read_until(answer, BEGUN)
+    engine.client().images.prune({"dangling": True})
+    assert not build(engine, "FROM busybox\nRUN --mount=type=cache,id=go,target=/c touch /c/go\n", nocache="1").error
+    read_until(answer, "Successfully tagged survivor:latest")
+    connection.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
@@ -60,7 +92,7 @@ def test_nothing_is_left_of_a_build_whose_daemon_ended(make_engine: Callable[...
     engine = make_engine(images=("busybox:latest",))
     volume = "FROM busybox\nVOLUME /v\nRUN echo begun; sleep 1000\n"
     connection, answer = post(engine, context({"Dockerfile": volume}), nocache="1")
-    read_until(answer, '"stream":"begun')
+    read_until(answer, BEGUN)
     engine.restart(how)
     connection.close()
     answer.close()

@@ -34,6 +34,7 @@ from riverport.engine.errors import EngineError, InvalidParameter, NotFound
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import InvalidReference, Reference
 from riverport.engine.images.reference import parse as parse_reference
+from riverport.engine.images.removal import User
 from riverport.engine.release import DOCKER_RELEASE
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ class Builder:
         self._index = StepIndex(state)
         self._caches = CacheMounts(self._directory / "caches", state)
         self._runs = Runs(self._directory / "containers", state, storage, runtime, networks, volumes)
-        # Stages at work at the same time, of all builds: each may be a container that computes.
-        self._turns = asyncio.Semaphore(max(2, len(os.sched_getaffinity(0))))
+        self._held: dict[Path, set[str]] = {}
+        others = images.users
+        images.users = lambda: [*others(), *self._image_users()]
 
     async def start(self) -> None:
         """After everything that it uses has started."""
@@ -131,7 +133,12 @@ class Builder:
             if options.quiet:
                 yield {"stream": f"{image.id}\n"}
         finally:
+            self._held.pop(directory, None)
             await asyncio.shield(remove_context(directory))
+
+    def _image_users(self) -> list[User]:
+        """Images of builds under way, so that nobody removes a step's image before the next step stands on it."""
+        return [User(directory.name, image, True) for directory, held in self._held.items() for image in held]
 
     def workshop(
         self,
@@ -156,7 +163,9 @@ class Builder:
             cache=BuildCache(self._index, self._images, self._given(options.cache_from)),
             runs=self._runs,
             caches=self._caches,
-            turns=self._turns,
+            # Of this build only: one that is stuck keeps no other waiting.
+            turns=asyncio.Semaphore(max(2, len(os.sched_getaffinity(0)))),
+            held=self._held.setdefault(directory, set()),
             now=_now,
         )
 
@@ -311,7 +320,7 @@ async def _read(options: BuildOptions, body: AsyncIterator[bytes], directory: Pa
     if options.remote:
         source = await fetch_context(options.remote, context, directory)
     else:
-        await unpack_context(body, context)
+        await unpack_context(body, context, directory)
     try:
         if source is not None:
             return parse(source), None

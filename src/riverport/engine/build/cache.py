@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from riverport.engine.images.store import ImageStore
 
 KIND = "build_steps"
+SWEEP_EVERY = 10_000
+"""New entries after which those of removed images are looked for; so there are at most twice as many as images."""
 
 
 class StepIndex:
@@ -25,12 +27,13 @@ class StepIndex:
     def __init__(self, state: State) -> None:
         self._state = state
         self._steps: dict[str, str] = {}
+        self._is_image: Callable[[str], bool] = lambda _: True
+        self._sweep_at = SWEEP_EVERY
 
     def start(self, is_image: Callable[[str], bool]) -> None:
-        """Entries of images that are gone go, too."""
-        loaded = {key: document["image"] for key, document in self._state.load(KIND).items()}
-        self._steps = {key: image_id for key, image_id in loaded.items() if is_image(image_id)}
-        self._state.delete(KIND, loaded.keys() - self._steps.keys())
+        self._is_image = is_image
+        self._steps = {key: document["image"] for key, document in self._state.load(KIND).items()}
+        self._sweep()
 
     def get(self, key: str) -> str | None:
         return self._steps.get(key)
@@ -38,6 +41,16 @@ class StepIndex:
     def put(self, key: str, image_id: str) -> None:
         self._steps[key] = image_id
         self._state.save(KIND, key, {"image": image_id})
+        if len(self._steps) > self._sweep_at:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget the steps of images that are gone."""
+        gone = [key for key, image_id in self._steps.items() if not self._is_image(image_id)]
+        for key in gone:
+            del self._steps[key]
+        self._state.delete(KIND, gone)
+        self._sweep_at = 2 * len(self._steps) + SWEEP_EVERY
 
 
 class BuildCache:

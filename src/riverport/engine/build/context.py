@@ -7,13 +7,13 @@ Dockerfile and itself out of the context if they are ignored.
 
 import asyncio
 import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from riverport.engine.build.dockerignore import Ignore, read_patterns
 from riverport.engine.build.golang import BadPattern
 from riverport.engine.build.sources import real_path
-from riverport.engine.containers.bridge import Intake
 from riverport.engine.errors import InvalidParameter
 from riverport.engine.linux.inroot import Root
 from riverport.engine.storage.compression import decompressed
@@ -22,17 +22,31 @@ from riverport.engine.storage.unpack import Unpacker
 
 DOCKERFILE_BYTES = 16 << 20
 DEFAULT_DOCKERFILE = "Dockerfile"
+_MEMORY_BYTES = 8 << 20
+_PIECE_BYTES = 1 << 20
 
 
-async def unpack_context(body: AsyncIterator[bytes], directory: Path) -> None:
-    """Raises InvalidArchive. `directory` exists and is empty."""
-    await asyncio.to_thread(_unpack, Intake(body), directory)
-    async for _ in body:  # padding after the archive's end; unread, it would be taken for the next request
-        pass
+async def unpack_context(body: AsyncIterator[bytes], directory: Path, scratch: Path) -> None:
+    """Raises InvalidArchive. `directory` exists and is empty; `scratch` is for an archive that is large.
 
-
-def _unpack(source: Source, directory: Path) -> None:
-    unpack_archive(decompressed(source), directory)
+    The whole archive is here before a thread reads it: there are few threads, and one that waited for a client which
+    sends nothing would be missing everywhere else.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES, dir=str(scratch)) as file:
+        pieces: list[bytes] = []
+        size = total = 0
+        async for piece in body:
+            pieces.append(piece)
+            size, total = size + len(piece), total + len(piece)
+            if size >= _PIECE_BYTES:
+                data, pieces, size = b"".join(pieces), [], 0
+                if total > _MEMORY_BYTES:
+                    await asyncio.to_thread(file.write, data)
+                else:
+                    file.write(data)
+        file.write(b"".join(pieces))
+        file.seek(0)
+        await asyncio.to_thread(unpack_archive, decompressed(file), directory)
 
 
 def unpack_archive(source: Source, directory: Path) -> None:

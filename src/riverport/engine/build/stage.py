@@ -43,7 +43,8 @@ class StageRun:
 
     async def run(self, base: "Image | None") -> "Image":
         """From the base image (None: scratch) through all steps. Raises EngineError."""
-        self.image = base
+        if base is not None:
+            self._stand_on(base)
         self.draft = begin(base.config if base is not None else None)
         await self._run_triggers()
         self._tell_image()
@@ -116,7 +117,8 @@ class StageRun:
             self._probing = False
             return False
         self.part.say(" ---> Using cache\n")
-        self.image, self.draft = found, step.draft
+        self._stand_on(found)
+        self.draft = step.draft
         return True
 
     async def take(self, step: Step, layer: "Layer | None") -> None:
@@ -131,7 +133,12 @@ class StageRun:
             if layer is not None:
                 await workshop.storage.layers.release(layer.chain)
         workshop.cache.add(self.image, step, workshop.platform, image)
-        self.image, self.draft = image, step.draft
+        self._stand_on(image)
+        self.draft = step.draft
+
+    def _stand_on(self, image: "Image") -> None:
+        self.image = image
+        self.workshop.held.add(image.id)
 
     async def tell(self, text: str) -> None:
         """Output of a command; waits while nobody listens and much is waiting."""

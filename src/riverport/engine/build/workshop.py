@@ -37,7 +37,10 @@ Json = dict[str, Any]
 
 @dataclass(slots=True)
 class Workshop:
-    """`directory` is this build's own; `context` is None where the Dockerfile came without one."""
+    """`directory` is this build's own; `context` is None where the Dockerfile came without one.
+
+    `turns`: how many stages may be at work. `held`: images that must stay until the build ends.
+    """
 
     options: BuildOptions
     directory: Path
@@ -53,6 +56,7 @@ class Workshop:
     runs: Runs
     caches: CacheMounts
     turns: asyncio.Semaphore
+    held: set[str]
     now: Callable[[], str]
     total: int = 0
     built: dict[int, "Image"] = field(default_factory=dict)
