@@ -39,6 +39,9 @@ from riverport.engine.build.dockerignore import Ignore, read_patterns
         (["./a/../b"], "b", True),
         (["a/"], "a/x", True),
         (["[[]x"], "[x", True),
+        (["[é-c]x"], "dx", False),
+        (["[a-é]x"], "bx", True),
+        (["[\\]]x"], "]x", True),
         (["a/*/**/c"], "a/b/x/c", True),
     ],
 )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from riverport.engine.build.golang import BadPattern, compile_match, join_chunks
+from riverport.engine.build.golang import compile_match, join_chunks, read_class
 
 # Runs that are no whole parts of a path (`a**b`); each multiplies the time of a match by the length of the path.
 _MOST_FREE_RUNS = 2
@@ -115,23 +115,12 @@ def _segments(pattern: str) -> list[str]:
         elif character == "?":
             chunks[-1] += "[^/]"
         elif character == "[":
-            end = _class_end(pattern, position)
-            chunks[-1] += re.sub(r"(?<=.)\[", r"\\[", pattern[position - 1 : end])
-            position = end
+            parts: list[str] = []
+            position = read_class(pattern, position, parts)
+            chunks[-1] += "".join(parts)
         elif character == "\\" and position < len(pattern):
             chunks[-1] += re.escape(pattern[position])
             position += 1
         else:
             chunks[-1] += re.escape(character)
     return [*segments, join_chunks(chunks, "[^/]")]
-
-
-def _class_end(pattern: str, position: int) -> int:
-    """Where the class that was opened before `position` ends; Go's check has seen that it does."""
-    position += pattern.startswith("^", position)
-    first = position
-    while pattern[position] != "]" or position == first:
-        position += 2 if pattern[position] == "\\" else 1
-        if position >= len(pattern):
-            raise BadPattern
-    return position + 1

@@ -146,7 +146,7 @@ def compile_match(pattern: str) -> re.Pattern[str]:
         elif character == "?":
             chunks[-1].append("[^/]")
         elif character == "[":
-            position = _class(pattern, position, chunks[-1])
+            position = read_class(pattern, position, chunks[-1])
         elif character == "\\":
             if position == len(pattern):
                 raise BadPattern
@@ -170,7 +170,7 @@ def join_chunks(chunks: list[str], anything: str, shortest: bool = False) -> str
     return first + stars + tail
 
 
-def _class(pattern: str, position: int, out: list[str]) -> int:
+def read_class(pattern: str, position: int, out: list[str]) -> int:
     """Reads a class from after its "[" and returns where it ends. An empty class is a bad pattern, as is a lone "-"."""
     negated = pattern[position : position + 1] == "^"
     position += negated
