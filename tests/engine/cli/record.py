@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("engine", choices=["dockerd", "riverport"])
     parser.add_argument("names", nargs="*", help="scripts without .txt; all of them if none is named")
     parser.add_argument("--write", action="store_true", help="put what is printed into the scripts")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     kinds = {"dockerd": dockerd, "riverport": riverport}
     harness.kind_under_test = kinds[given.engine]  # type: ignore[assignment]
     engine = harness.Engine()
