@@ -44,6 +44,8 @@ class Recovery:
         self._catalogue.load()
         await self._clear_debris()
         containers = [container for container in self._catalogue if not container.state.dead]
+        # Chosen now: what dies of AutoRemove while containers are settled is being taken away already.
+        dead = [container for container in self._catalogue if container.state.dead]
         for container in containers:
             try:
                 container.mounts = await self._with.volumes.claim(container.id, container.mounts)
@@ -54,7 +56,7 @@ class Recovery:
         await self._with.networks.recover(self._members(living))
         for container, state in zip(containers, found):
             await self._settle(container, state)
-        for container in [container for container in self._catalogue if container.state.dead]:
+        for container in dead:
             container.state.removing = False
             await self._removal.remove(container, container.id, force=True, volumes=False)
 
