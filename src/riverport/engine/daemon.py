@@ -88,6 +88,7 @@ class Engine:
             self.runtime,
             self.networks,
             self.volumes,
+            self.containers,
         )
         self._parts: list[Part] = [
             self.runtime,

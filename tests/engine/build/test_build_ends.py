@@ -2,10 +2,14 @@
 
 import io
 import json
+import os
+import shutil
 import signal
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.engine.build.kit import TIMEOUT_S, Built, build, context, post, run, send
@@ -202,3 +206,57 @@ def test_a_context_may_be_an_archive_or_a_dockerfile_at_a_url(
     missing = send(engine, b"", remote=f"{address}/none")
     assert "with status 404" in missing.error
     assert send(engine, b"", remote="ftp://x/y").error == "remoteURL (ftp://x/y) could not be recognized as URL"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_repositories_are_contexts_and_sources(
+    engine: Engine, served: Callable[[dict[str, bytes]], str], tmp_path: Path
+) -> None:
+    def git(*words: str) -> None:
+        who = {
+            "GIT_AUTHOR_NAME": "a",
+            "GIT_AUTHOR_EMAIL": "a@x",
+            "GIT_COMMITTER_NAME": "a",
+            "GIT_COMMITTER_EMAIL": "a@x",
+        }
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, env={**os.environ, **who, "HOME": str(tmp_path)})
+
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "Dockerfile").write_text("FROM busybox\nCOPY f /f\n")
+    (tmp_path / "sub" / "f").write_text("from the branch")
+    git("init", "--quiet", "--initial-branch=side")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "first")
+    git("update-server-info")
+    files = {f"r.git/{path.relative_to(tmp_path / '.git')}": path.read_bytes()
+             for path in (tmp_path / ".git").rglob("*") if path.is_file()}  # fmt: skip
+    address = served({"ready": b"", **files}) + "/r.git"
+    built = send(engine, b"", remote=f"{address}#side:sub", t="cloned")
+    assert not built.error
+    assert run(engine, "cloned", "cat", "/f") == "from the branch"
+    added = build(engine, f"FROM busybox\nADD {address}#side /src\n", t="added-repository")
+    assert not added.error
+    assert run(engine, "added-repository", "ls", "-A", "/src", "/src/sub").split() == [
+        "/src:", "sub", "/src/sub:", "Dockerfile", "f",
+    ]  # fmt: skip
+    assert build(engine, f"FROM busybox\nADD {address}#side /src\n").hits == 1
+    assert "error fetching" in send(engine, b"", remote=f"{address}#nosuch").error
+    assert send(engine, b"", remote=f"{address}#--upload-pack=x").error == "invalid refspec: --upload-pack=x"
+    assert "is not a directory" in send(engine, b"", remote=f"{address}#side:../../etc").error
+
+
+def test_a_step_may_share_the_network_of_a_container(engine: Engine) -> None:
+    container = engine.client().containers.run("busybox", ["sleep", "1000"], name="neighbour", detach=True)
+    try:
+        address = container.exec_run("hostname -i").output.decode()
+        built = build(engine, "FROM busybox\nRUN hostname -i\n", networkmode="container:neighbour", nocache="1")
+        assert f"{address.strip()}\n" in built.text
+        container.kill()
+        stopped = build(engine, "FROM busybox\nRUN true\n", networkmode="container:neighbour", nocache="1")
+        assert "cannot join network namespace of a non running container" in stopped.error
+    finally:
+        container.remove(force=True)
+    assert (
+        "No such container"
+        in build(engine, "FROM busybox\nRUN true\n", networkmode="container:neighbour", nocache="1").error
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from riverport.engine.build.base_images import _credentials
 from riverport.engine.build.downloads import _file_name, is_url
-from riverport.engine.build.remote import _GIT_URL, _is_text
+from riverport.engine.build.remote import _is_text, is_git_url
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_texts_are_told_from_archives() -> None:
     ],
 )
 def test_kinds_of_addresses(text: str, url: bool, git: bool) -> None:
-    assert (is_url(text), _GIT_URL.fullmatch(text) is not None) == (url, git)
+    assert (is_url(text), is_git_url(text)) == (url, git)
 
 
 def test_a_login_is_found_under_any_name_of_its_registry() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import posixpath
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from riverport.engine.build.golang import BadPattern
 from riverport.engine.build.instructions import Copy
 from riverport.engine.build.modes import parse_mode
 from riverport.engine.build.owners import parse_owner
+from riverport.engine.build.remote import clone, is_git_url
 from riverport.engine.build.sources import Selection, SourceNotFound, Tree, combined_digest
 from riverport.engine.errors import EngineError, InvalidParameter
 from riverport.engine.linux.inroot import Root
@@ -37,8 +39,7 @@ class _Work:
     """Everything that one instruction copies."""
 
     instruction: Copy
-    tree: Tree | None
-    selections: list[Selection]
+    selections: list[tuple[Tree, Selection]]
     downloads: list[Download]
     target: str
     unpacks: bool
@@ -46,7 +47,7 @@ class _Work:
     @property
     def digest(self) -> str:
         inline = [sources.inline_digest(name, text) for name, text in _contents(self.instruction)]
-        selected = [selection.digest for selection in self.selections]
+        selected = [selection.digest for _, selection in self.selections]
         return combined_digest([*selected, *(found.digest for found in self.downloads), *inline])
 
 
@@ -64,11 +65,12 @@ async def perform(workshop: "Workshop", run: "StageRun", instruction: Copy) -> N
 async def _select(workshop: "Workshop", run: "StageRun", instruction: Copy, stack: AsyncExitStack) -> _Work:
     keyword = instruction.keyword
     exclude = _ignore(instruction)
-    urls = [source for source in instruction.sources if is_url(source)]
-    paths = [source for source in instruction.sources if not is_url(source)]
+    repositories = [source for source in instruction.sources if keyword == "ADD" and is_git_url(source)]
+    urls = [source for source in instruction.sources if is_url(source) and source not in repositories]
+    paths = [source for source in instruction.sources if source not in urls and source not in repositories]
     if urls and keyword == "COPY":
         raise EngineError("COPY failed: source can't be a URL for COPY")
-    if instruction.checksum and (paths or len(urls) != 1):
+    if instruction.checksum and (paths or repositories or len(urls) != 1):
         raise InvalidParameter("checksum can't be specified for multiple or local sources")
     tree: Tree | None = None
     if instruction.from_:
@@ -80,9 +82,16 @@ async def _select(workshop: "Workshop", run: "StageRun", instruction: Copy, stac
     downloads = [
         await download(url, instruction.target, instruction.checksum, workshop.directory, run.part) for url in urls
     ]
-    selections: list[Selection] = []
+    selections: list[tuple[Tree, Selection]] = []
     if tree is not None:
-        selections = await asyncio.to_thread(_selections, tree, paths, exclude, keyword, not instruction.from_)
+        found = await asyncio.to_thread(_selections, tree, paths, exclude, keyword, not instruction.from_)
+        selections += [(tree, selection) for selection in found]
+    for repository in repositories:
+        place = workshop.directory / f"repository-{secrets.token_hex(8)}"
+        await clone(repository, place, instruction.keep_git_dir)
+        cloned = Tree(stack.enter_context(Root(place)))
+        found = await asyncio.to_thread(_selections, cloned, ["."], exclude, keyword, True)
+        selections += [(cloned, selection) for selection in found]
     count = len(selections) + len(downloads) + len(instruction.contents)
     if not count:
         raise EngineError(f"{keyword} failed: no source files were specified")
@@ -94,7 +103,7 @@ async def _select(workshop: "Workshop", run: "StageRun", instruction: Copy, stac
     if not target.startswith("/"):
         target = posixpath.join("/", run.draft.config["WorkingDir"], target)
     unpacks = keyword == "ADD" and instruction.unpack is not False
-    return _Work(instruction, tree, selections, downloads, target, unpacks)
+    return _Work(instruction, selections, downloads, target, unpacks)
 
 
 def _selections(tree: Tree, paths: Sequence[str], exclude: Ignore, keyword: str, from_context: bool) -> list[Selection]:
@@ -125,7 +134,7 @@ def _step(run: "StageRun", work: _Work) -> Step:
     flags = "".join(f"--{name}={value} " for name, value in given if value)
     comment = f"#(nop) {instruction.keyword} {flags}{work.digest} in {instruction.target} "
     identity = (
-        *(f"{selection.path}={selection.identity}" for selection in work.selections),
+        *(f"{selection.path}={selection.identity}" for _, selection in work.selections),
         *(f"exclude={pattern}" for pattern in instruction.exclude),
         f"from={bool(instruction.from_)} parents={instruction.parents} unpack={instruction.unpack}",
     )
@@ -141,10 +150,9 @@ def _copy(root: Root, work: _Work) -> None:
     """Into the opened root of the new layer; on a thread."""
     try:
         manner = _manner(root, work)
-        if work.tree is not None:
-            copier = Copier(work.tree.root, root, manner)
-            for selection in work.selections:
-                _copy_selection(root, work, copier, selection, work.tree)
+        copiers = {tree: Copier(tree.root, root, manner) for tree, _ in work.selections}
+        for tree, selection in work.selections:
+            _copy_selection(root, work, copiers[tree], selection, tree)
         for found in work.downloads:
             with Root(found.directory) as directory:
                 Copier(directory, root, manner).file(found.name, found.name, work.target)

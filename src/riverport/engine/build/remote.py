@@ -26,8 +26,8 @@ async def fetch_context(url: str, context: Path, directory: Path) -> bytes | Non
         raise InvalidParameter(
             "experimental session with v1 builder is no longer supported, use builder version v2 (BuildKit) instead"
         )
-    if _GIT_URL.fullmatch(url):
-        await _clone(url, context)
+    if is_git_url(url):
+        await clone(url, context)
         return None
     if not is_url(url):
         raise InvalidParameter(f"remoteURL ({url}) could not be recognized as URL")
@@ -57,30 +57,43 @@ def _is_text(start: bytes) -> bool:
     )
 
 
-async def _clone(url: str, context: Path) -> None:
-    """`url#reference:directory`; what matters of it is checked before it becomes an argument of git's."""
+def is_git_url(text: str) -> bool:
+    return _GIT_URL.fullmatch(text) is not None
+
+
+async def clone(url: str, target: Path, keep_git_directory: bool = False) -> None:
+    """`url#reference:directory` into `target`, an empty directory or none. Raises EngineError.
+
+    What matters of the URL is checked before it becomes an argument of git's.
+    """
     address, _, fragment = url.partition("#")
     reference, _, subdirectory = fragment.partition(":")
     if address.startswith("github.com/"):
         address = f"https://{address}"
     if reference and not _REFERENCE.fullmatch(reference):
         raise InvalidParameter(f"invalid refspec: {reference}")
-    clone = context.parent / "clone"
-    await asyncio.to_thread(clone.mkdir)
-    await _git(clone, "init", "--quiet")
-    await _git(clone, "remote", "add", "origin", address)
-    await _git(clone, "fetch", "--quiet", "--depth", "1", "--", "origin", reference or "HEAD")
-    await _git(clone, "checkout", "--quiet", "FETCH_HEAD")
-    await asyncio.to_thread(_move, clone, subdirectory, context)
+    work = target.with_name(f"{target.name}-clone")
+    await asyncio.to_thread(work.mkdir, parents=True)
+    await _git(work, "init", "--quiet")
+    await _git(work, "remote", "add", "origin", address)
+    try:
+        await _git(work, "fetch", "--quiet", "--depth", "1", "--", "origin", reference or "HEAD")
+    except EngineError:
+        # Servers of plain files cannot give a part of the history.
+        await _git(work, "fetch", "--quiet", "--", "origin", reference or "HEAD")
+    await _git(work, "checkout", "--quiet", "FETCH_HEAD")
+    await asyncio.to_thread(_move, work, subdirectory, target, keep_git_directory)
 
 
-def _move(clone: Path, subdirectory: str, context: Path) -> None:
-    shutil.rmtree(clone / ".git")
-    source = (clone / subdirectory.lstrip("/")).resolve()
-    if not source.is_relative_to(clone.resolve()) or not source.is_dir():
+def _move(work: Path, subdirectory: str, target: Path, keep_git_directory: bool) -> None:
+    if not keep_git_directory:
+        shutil.rmtree(work / ".git")
+    source = (work / subdirectory.lstrip("/")).resolve()
+    if not source.is_relative_to(work.resolve()) or not source.is_dir():
         raise InvalidParameter(f"error setting git checkout: {subdirectory} is not a directory")
-    context.rmdir()
-    shutil.move(source, context)
+    if target.exists():
+        target.rmdir()
+    shutil.move(source, target)
 
 
 async def _git(directory: Path, *arguments: str) -> None:

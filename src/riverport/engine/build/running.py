@@ -69,8 +69,19 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A running container whose network a step shares: its namespace, and where its hosts file and the like are."""
+
+    namespace: str
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Runs:
-    """Runs commands; `directory` is for the few files that a container has mounted into its /etc."""
+    """Runs commands; `directory` is for the few files that a container has mounted into its /etc.
+
+    `neighbours` finds a container by name or id; raises NotFound, or Conflict for one that does not run.
+    """
 
     directory: Path
     state: "State"
@@ -78,6 +89,7 @@ class Runs:
     runtime: "Runtime"
     networks: "Networks"
     volumes: "Volumes"
+    neighbours: Callable[[str], Neighbour]
 
     async def recover(self) -> None:
         """What steps of a killed daemon have left: ends their processes and removes their files."""
@@ -121,10 +133,12 @@ class Runs:
             shim = await self.runtime.prepare(command.container_id, rootfs, member.has_own_namespace)
             stack.push_async_callback(_in_peace, shim.discard)
             stack.push_async_callback(_in_peace, self.networks.leave, command.container_id)
-            files = await self._network_files(member, shim, stack)
+            network, directory = await self._network(member, shim, stack)
             volumes = await self.volumes.acquire(command.container_id, points, shim.root) if points else []
             places = await asyncio.to_thread(_make_ready, shim.root, command.config, mounts)
-            code = await self._follow(command, shim, [*files, *volumes, *mounts.entries], say)
+            entries = [*_file_mounts(directory), *volumes, *mounts.entries]
+            hostname = (directory / "hostname").read_text().strip()
+            code = await self._follow(command, shim, network, hostname, entries, say)
         if code:
             shown = " ".join(command.words)
             raise StepFailed(f"The command '{shown}' returned a non-zero code: {code}", code)
@@ -133,33 +147,37 @@ class Runs:
     async def _drop_volumes(self, container_id: str, points: "list[MountPoint]") -> None:
         await self.volumes.drop(container_id, points, remove_anonymous=True)
 
-    async def _network_files(self, member: Member, shim: "Shim", stack: AsyncExitStack) -> list[Json]:
-        joined = await self.networks.join(member, shim.netns_path if member.has_own_namespace else None)
+    async def _network(self, member: Member, shim: "Shim", stack: AsyncExitStack) -> tuple[str | None, Path]:
+        """The path of the network namespace (None: the host's), and where the files of it are that /etc gets."""
+        kind, colon, neighbour = member.mode.partition(":")
+        if kind == "container" and colon:
+            other = self.neighbours(neighbour)
+            return other.namespace, other.directory
+        network = shim.netns_path if member.has_own_namespace else None
+        joined = await self.networks.join(member, network)
         directory = self.directory / member.id
         directory.mkdir(parents=True)
         stack.callback(trees.remove, directory)
-        texts = {"resolv.conf": joined.resolv_conf, "hostname": f"{member.hostname}\n", "hosts": joined.hosts}
+        hostname = os.uname().nodename if network is None else member.hostname
+        texts = {"resolv.conf": joined.resolv_conf, "hostname": f"{hostname}\n", "hosts": joined.hosts}
         for name, text in texts.items():
             (directory / name).write_text(text)
-        return [
-            {"destination": f"/etc/{name}", "type": "bind", "source": str(directory / name),
-             "options": ["rbind", "rprivate", "rw"]}
-            for name in texts
-        ]  # fmt: skip
+        return network, directory
 
-    async def _follow(self, command: Command, shim: "Shim", mounts: Sequence[Json], say: Say) -> int:
+    async def _follow(
+        self, command: Command, shim: "Shim", network: str | None, hostname: str, mounts: Sequence[Json], say: Say
+    ) -> int:
         config, host_config = command.config, {**_LIMIT_DEFAULTS, **command.host_config}
         with Root(shim.root) as root:
             user = await asyncio.to_thread(look_up, root, config.get("User") or "")
-        mode = host_config["NetworkMode"]
         spec = self.runtime.spec(
             shim,
             config,
             host_config,
             user,
             command.words,
-            hostname=command.short_id,
-            network=None if mode == "host" else shim.netns_path,
+            hostname=hostname,
+            network=network,
             mounts=mounts,
         )
         stream = await shim.attach(stdin=False, stdout=True, stderr=True)
@@ -174,6 +192,14 @@ class Runs:
             return (await asyncio.shield(shim.exited)).code
         finally:
             stream.close()
+
+
+def _file_mounts(directory: Path) -> list[Json]:
+    options = ["rbind", "rprivate", "rw"]
+    return [
+        {"destination": f"/etc/{name}", "type": "bind", "source": str(directory / name), "options": options}
+        for name in ("resolv.conf", "hostname", "hosts")
+    ]
 
 
 def _make_ready(root: Path, config: Json, mounts: Prepared) -> list[str]:
