@@ -135,7 +135,10 @@ class Host:
         await self.start(*living)
 
     async def join(self, box: Box, name: str, mode: str = "bridge", **given: Any) -> Joined:
-        return await self.networks.join(member(name, mode, **given), box.path)
+        """And wait until the link carries frames: a container's process starts later still."""
+        joined = await self.networks.join(member(name, mode, **given), box.path)
+        await asyncio.sleep(0.02)
+        return joined
 
 
 @asynccontextmanager
@@ -195,7 +198,9 @@ def wire_to_outside(box: Box, inner: str, outer: str) -> None:
         assert link is not None
         here.do(
             [
+                netlink.link_up("wan", link_local=False),
                 netlink.address(link.index, ours),
+                netlink.address(link.index, ipaddress.ip_interface("fe80::1/64")),
                 *netlink.veth(
                     "wan0", link.index, "eth0", box.namespace, "02:00:00:00:00:02", 1500, hairpin=False, isolated=False
                 ),

@@ -98,7 +98,6 @@ def test_udp_ports_are_published(tmp_path: Path) -> None:
         async with host(tmp_path) as engine:
             with Box() as box:
                 await engine.join(box, "one", ports={"53/udp": "5353"})
-                await asyncio.sleep(0.02)  # a container's process starts later still
                 with box.listen(53, socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
                     server.settimeout(1)
                     client.settimeout(1)

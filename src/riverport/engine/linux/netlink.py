@@ -99,8 +99,8 @@ class Link:
 
 
 def bridge(name: str, mtu: int, mac: str | None = None) -> Message:
-    """A new bridge, up. Without a fixed address it would take its lowest port's, which changes under running flows."""
-    body = _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _name(name)
+    """A new bridge, down. Without a fixed address it would take that of its lowest port, which changes under flows."""
+    body = _LINK.pack(0, 0, 0, 0, 0) + _name(name)
     if mac is not None:
         body += _attribute(_IFLA_ADDRESS, _mac(mac))
     body += _attribute(_IFLA_LINKINFO, _attribute(_IFLA_INFO_KIND, b"bridge\0"))

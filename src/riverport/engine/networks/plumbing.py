@@ -24,6 +24,9 @@ IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 _FORWARDING: Final = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 _BRIDGE_FILTERS: Final = ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables")
+_ROUTER: Final = ipaddress.IPv6Interface("fe80::1/64")
+"""A bridge's link-local address, as Docker's. For one of the kernel's choice duplicates would be looked for, seconds in
+which nothing is forwarded into the bridge: a router asks for neighbours from that address (RFC 4861, 7.2.2)."""
 _ETH_ARP, _ETH_IPV6 = 0x0806, 0x86DD
 _ALL_NODES: Final = ipaddress.IPv6Address("ff02::1")
 
@@ -109,8 +112,10 @@ def make_bridge(name: str, addresses: Sequence[IpInterface], mtu: int) -> None:
         if link is None or link.kind != "bridge":
             raise SystemFailure(f"{name} exists and is no bridge")
         present = set(here.addresses(link.index))
-        wanted = [netlink.address(link.index, interface) for interface in addresses if interface not in present]
-        here.do([netlink.link_up(name), netlink.route_localnet(name), *wanted])
+        has_v6 = any(interface.version == 6 for interface in addresses)
+        all_wanted = [*addresses, _ROUTER] if has_v6 else addresses
+        wanted = [netlink.address(link.index, interface) for interface in all_wanted if interface not in present]
+        here.do([netlink.link_up(name, link_local=False), netlink.route_localnet(name), *wanted])
 
 
 def remove_link(name: str) -> None:
