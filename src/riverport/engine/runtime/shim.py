@@ -38,7 +38,8 @@ PID_FILE = "init.pid"
 MAIN = ""  # the key of the container's own process among the execs
 
 _LINE_BYTES = 1 << 20
-_ERROR_BYTES = 65536
+_ERROR_BYTES = 16384
+_RECEIVE_BYTES = 8192
 _FLUSH_SECONDS = 5.0
 _IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 _DEFAULTED = (*_IGNORED, signal.SIGXFSZ, signal.SIGCHLD)
@@ -154,7 +155,7 @@ class Control:
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(65536)
+            data = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLIENT_BYTES = 1 << 20
-_READ_BYTES = 65536
-_INPUT_BYTES = 65536
+_READ_BYTES = 32768
+_INPUT_BYTES = 32768
 _DRAIN_READS = 64  # more than any pipe holds (/proc/sys/fs/pipe-max-size is 1 MiB)
 _NAMES = {1: "stdout", 2: "stderr"}
 _HEADER = struct.Struct(">BxxxI")
