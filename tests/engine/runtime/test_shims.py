@@ -5,12 +5,15 @@ import json
 import os
 import shutil
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests.engine.runtime.bench import Bench, everything, raw, soon, until
 
 from riverport.engine.errors import Conflict
 from riverport.engine.runtime.failures import CommandFailure
+from riverport.engine.runtime.link import connect
 from riverport.engine.runtime.model import LogSettings, StdioSettings
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -321,6 +324,62 @@ def test_a_full_disk_costs_log_lines_and_not_the_container() -> None:
             shim = await bench.prepare("a")
             await shim.run(bench.spec(shim, "sh", "-c", "seq 1 10000; exit 8"), io)
             assert (await soon(shim.exited)).code == 8
+
+    asyncio.run(scenario())
+
+
+def test_an_exit_that_cannot_be_written_down_is_told_all_the_same() -> None:
+    async def scenario() -> None:
+        async with Bench() as bench:
+            shim = await bench.prepare("a")
+            (shim.directory / "exit.json.tmp").mkdir()
+            await shim.run(bench.spec(shim, "sh", "-c", "exit 8"), StdioSettings())
+            assert (await soon(shim.exited)).code == 8
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_talks_rubbish_is_closed_and_nothing_else() -> None:
+    async def scenario() -> None:
+        async with Bench() as bench:
+            shim = await bench.run("a", "sleep", "1000")
+            for rubbish in (b"{\n", b"[]\n", b"7\n", b'{"attach":""}\n', b'{"do":"run","id":1}\n', b"x" * 2_000_000):
+                reader, writer = await connect(shim.directory)
+                writer.write(rubbish)
+                with suppress(ConnectionResetError):  # it did not read all of it
+                    assert await soon(reader.read()) == b""
+                writer.close()
+            assert (await shim.stats())["pids_stats"]["current"] == 1
+            shim.signal(signal.SIGKILL)
+            assert (await soon(shim.exited)).code == 137
+
+    asyncio.run(scenario())
+
+
+def private_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def test_a_shim_is_small() -> None:
+    async def scenario() -> None:
+        async with Bench() as bench:
+            shim = await bench.run("a", "sleep", "1000")
+            private = private_kb(shim.pid)
+            assert private < 2560, f"{private} kB, of which 1800 are usual"
+
+    asyncio.run(scenario())
+
+
+def test_execs_are_filtered_as_their_container_is() -> None:
+    async def scenario() -> None:
+        async with Bench() as bench:
+            shim = await bench.run("a", "sleep", "1000")
+            stream = await shim.attach_exec("e", stdin=False, stdout=True, stderr=True)
+            command = ["sh", "-c", "grep Seccomp: /proc/self/status; unshare -m true || echo refused"]
+            await shim.exec("e", bench.runtime.exec_process(shim, {}, {"Cmd": command}, None), StdioSettings())
+            out, _ = await everything(stream)
+            assert out.split() == ["Seccomp:", "2", "refused"]
 
     asyncio.run(scenario())
 

@@ -210,7 +210,7 @@ class Shim:
         self.end: dict[str, Any] | None = None
         self.started = False
         self._listen_for_children()
-        self.loop.watch(listener.fileno(), select.EPOLLIN, self._accept)
+        self.loop.watch_always(listener.fileno(), self._accept)
 
     def serve(self) -> None:
         while not self._leave_at:
@@ -266,7 +266,7 @@ class Shim:
             os.read(read, 4096)
             self._reap()
 
-        self.loop.watch(read, select.EPOLLIN, woken)
+        self.loop.watch_always(read, woken)
 
     def _launch(self, key: str, request: "dict[str, Any]", control: Control) -> None:
         launch = Launch(key, request, control, self.stdio_of(key))
@@ -355,7 +355,8 @@ class Shim:
             self._forget_exec(key)
             return
         self.end = {"code": code, "oom": self._oom_kills > 0, "finished_at": at}
-        write_durably(EXIT_FILE, json.dumps(self.end))
+        with suppress(OSError):  # a full disk: then only a daemon that is there learns of the end
+            write_durably(EXIT_FILE, json.dumps(self.end))
         self._tell({"event": "exit", **self.end})
         cgroups.remove(self._groups)
         if not self.controls:

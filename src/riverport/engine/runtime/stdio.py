@@ -37,8 +37,14 @@ class Loop:
     """epoll with a callback per file descriptor; level-triggered."""
 
     def __init__(self) -> None:
+        self._lasting: set[int] = set()
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
+
+    def watch_always(self, fd: int, handler: "Callable[[int], None]") -> None:
+        """For input that a mistake in its handler must not end; the handler reads before it does anything else."""
+        self._lasting.add(fd)
+        self.watch(fd, select.EPOLLIN, handler)
 
     def watch(self, fd: int, events: int, handler: "Callable[[int], None]") -> None:
         if fd in self._handlers:
@@ -61,7 +67,8 @@ class Loop:
             except Exception:
                 # A mistake of ours costs one connection or stream: the end of the shim would be the container's.
                 sys.excepthook(*sys.exc_info())
-                self.forget(fd)
+                if fd not in self._lasting:
+                    self.forget(fd)
 
 
 class Client:
