@@ -15,7 +15,6 @@ from riverport.engine.containers.directory import ContainerDirectory
 from riverport.engine.containers.log_records import LogQuery, LogRecord
 from riverport.engine.containers.logs_reader import read_log
 from riverport.engine.containers.times import parse_time
-from riverport.engine.containers.websocket import WebSocket, accept_headers
 from riverport.engine.errors import Conflict, InvalidParameter, Unsupported
 
 if TYPE_CHECKING:
@@ -45,6 +44,9 @@ async def attach(engine: "Engine", request: Request) -> Answer:
 
 async def attach_websocket(engine: "Engine", request: Request) -> Answer:
     """Messages are binary and hold bare output: a websocket keeps no streams apart (API 1.28)."""
+    from riverport.engine.containers.websocket import WebSocket, accept_headers  # few clients need wsproto
+
+
     headers = accept_headers(request.headers)
     everything = request.version < (1, 42)  # older versions have no say in which streams
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from riverport.engine.build.config import apply_changes
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.collaborators import Collaborators
 from riverport.engine.containers.config import merge_image
@@ -43,6 +42,8 @@ class Committer:
         pause: bool,
     ) -> Image:
         """Raises InvalidParameter for changes that are no instructions, Conflict for what is being removed."""
+        from riverport.engine.build.config import apply_changes  # the whole of Dockerfiles comes with it
+
         if container.state.dead or container.state.removing:
             raise Conflict(f"You cannot commit container {container.id} which is being removed")
         merged = merge_image(CONFIG.read(apply_changes(config or container.config, changes)), container.config)
