@@ -1,10 +1,11 @@
 """The engine as a whole: what it is made of, the order in which it starts, recovers and stops."""
 
+import asyncio
+from importlib import import_module
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from riverport.base.logging import get_logger
-from riverport.engine.build.builder import Builder
 from riverport.engine.containers.collaborators import Collaborators
 from riverport.engine.containers.containers import Containers
 from riverport.engine.containers.machine import read_machine
@@ -17,6 +18,9 @@ from riverport.engine.settings import Settings
 from riverport.engine.state import State
 from riverport.engine.storage.store import Storage
 from riverport.engine.volumes.volumes import Volumes
+
+if TYPE_CHECKING:
+    from riverport.engine.build.builder import Builder
 
 log = get_logger(__name__)
 
@@ -79,17 +83,8 @@ class Engine:
                 read_machine(settings),
             )
         )
-        self.builder = Builder(
-            settings.data_root,
-            self.state,
-            self.events,
-            self.images,
-            self.storage,
-            self.runtime,
-            self.networks,
-            self.volumes,
-            self.containers,
-        )
+        self._builder: Builder | None = None
+        self._making_builder = asyncio.Lock()
         self._parts: list[Part] = [
             self.runtime,
             self.storage,
@@ -97,12 +92,37 @@ class Engine:
             self.volumes,
             self.networks,
             self.containers,
-            self.builder,
         ]
 
     async def start(self) -> None:
         for part in self._parts:
             await part.start()
+
+    async def get_builder(self) -> "Builder":
+        """The builder, made when it is first asked for: it brings a fifth of all imports."""
+        async with self._making_builder:
+            if self._builder is None:
+                module = await asyncio.to_thread(import_module, "riverport.engine.build.builder")
+                builder: Builder = module.Builder(
+                    self.settings.data_root,
+                    self.state,
+                    self.events,
+                    self.images,
+                    self.storage,
+                    self.runtime,
+                    self.networks,
+                    self.volumes,
+                    self.containers,
+                )
+                await builder.start()
+                self._parts.append(builder)
+                self._builder = builder
+            return self._builder
+
+    async def clear_away(self) -> None:
+        """What builds of a killed daemon have left; clients need not wait for it."""
+        if (self.settings.data_root / "build").exists():
+            await self.get_builder()
 
     async def stop(self) -> None:
         for part in reversed(self._parts):

@@ -58,7 +58,9 @@ async def _serve(settings: Settings, tls: "ssl.SSLContext | None", ready: Ready 
             _notify("READY=1")
             if ready is not None:
                 ready(hosts)
+            clearing = asyncio.create_task(engine.clear_away())
             await ending.wait()
+            await asyncio.wait({clearing})
             _notify("STOPPING=1")
             log.info("engine stops")
             await server.close(grace_s=2.0)

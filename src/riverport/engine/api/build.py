@@ -1,4 +1,4 @@
-"""/build: an image from a Dockerfile, and what builds keep for later."""
+"""/build: an image from a Dockerfile, and what builds keep for later. Routes are in late.py."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from riverport.engine.api.filters import Filters
-from riverport.engine.api.routing import Answer, Request, Response, Route, json_response, progress
+from riverport.engine.api.routing import Answer, Request, Response, json_response, progress
 from riverport.engine.build.options import parse_options
 from riverport.engine.build.running import StepFailed
 from riverport.engine.containers.times import parse_time
@@ -26,7 +26,8 @@ PRUNE_FILTERS: Final = frozenset(
 
 async def build(engine: "Engine", request: Request) -> Answer:
     options = parse_options(request.query, request.flag)
-    items = engine.builder.build(options, request.stream(), _logins(request))
+    builder = await engine.get_builder()
+    items = builder.build(options, request.stream(), _logins(request))
     return await progress(_with_codes(items))
 
 
@@ -56,7 +57,8 @@ async def prune(engine: "Engine", request: Request) -> Answer:
     filters = Filters.parse(request.one("filters"), PRUNE_FILTERS)
     until = _until(filters)
     ids = frozenset(filters.get("id"))
-    removed, size = await engine.builder.prune(until, ids)
+    builder = await engine.get_builder()
+    removed, size = await builder.prune(until, ids)
     return json_response({"CachesDeleted": removed or None, "SpaceReclaimed": size})
 
 
@@ -71,10 +73,3 @@ async def cancel(engine: "Engine", request: Request) -> Answer:
     if not request.one("id"):
         raise InvalidParameter("build ID not provided")
     return Response(200)
-
-
-ROUTES: Final = [
-    Route("POST", "/build", build),
-    Route("POST", "/build/prune", prune, (1, 31)),
-    Route("POST", "/build/cancel", cancel, (1, 39)),
-]

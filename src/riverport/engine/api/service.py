@@ -20,14 +20,13 @@ log = get_logger(__name__)
 
 MODULES: Final = (
     "system",
-    "build",
     "containers",
     "container_files",
     "container_streams",
     "execs",
     "images",
+    "late",
     "networks",
-    "transfers",
     "volumes",
     "absent",
 )

@@ -86,7 +86,7 @@ async def disk_usage(engine: "Engine", request: Request) -> Answer:
             for usage in await engine.volumes.usage()
         ]
     if "build-cache" in wanted:
-        found["BuildCache"] = await engine.builder.usage()
+        found["BuildCache"] = await (await engine.get_builder()).usage()
         if request.version < _WITHOUT_BUILDER_SIZE:
             found["BuilderSize"] = sum(entry["Size"] for entry in found["BuildCache"])
     return json_response(found)

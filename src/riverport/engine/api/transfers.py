@@ -1,11 +1,11 @@
-"""/images: import, pull, push, save, load; /distribution."""
+"""/images: import, pull, push, save, load; /distribution. Routes are in late.py."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from riverport.engine.api.images import named, platform_of
-from riverport.engine.api.routing import Answer, Request, Response, Route, json_response, progress
+from riverport.engine.api.routing import Answer, Request, Response, json_response, progress
 from riverport.engine.errors import InvalidParameter
 from riverport.engine.images.credentials import from_header
 from riverport.engine.images.importing import import_image
@@ -111,13 +111,3 @@ async def describe_remote(engine: "Engine", request: Request) -> Answer:
     reference = parse(request.params["name"]).or_latest()
     credentials = from_header(request.headers.get("X-Registry-Auth"))
     return json_response(await describe(engine.settings, reference, credentials))
-
-
-ROUTES: Final = [
-    Route("GET", "/distribution/{name:path}/json", describe_remote),
-    Route("GET", "/images/get", save_many),
-    Route("GET", "/images/{name:path}/get", save_one),
-    Route("POST", "/images/load", load_images),
-    Route("POST", "/images/create", create),
-    Route("POST", "/images/{name:path}/push", push_image),
-]

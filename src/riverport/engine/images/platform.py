@@ -3,7 +3,7 @@
 Source: OCI image specification, "Platform Variants"; names of architectures are Go's.
 """
 
-import platform as machine
+import os as system
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -35,7 +35,7 @@ class Platform:
 
     @classmethod
     def here(cls) -> Self:
-        return cls.of("linux", machine.machine().lower())
+        return cls.of("linux", system.uname().machine.lower())
 
     @classmethod
     def of(cls, os: str, architecture: str, variant: str = "") -> Self:
