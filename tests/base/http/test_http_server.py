@@ -405,6 +405,30 @@ def test_a_hijacked_connection_is_raw_and_half_closes(run: Callable[..., None], 
     run(handler, scenario)
 
 
+def test_a_body_that_nobody_read_is_no_input_of_a_hijacked_connection(run: Callable[..., None]) -> None:
+    """dockerode sends the options of an attach as JSON along."""
+
+    async def echo(duplex: Duplex) -> None:
+        while data := await duplex.read():
+            await duplex.write(data)
+
+    async def handler(request: Request) -> Answer:
+        return Hijack(101, {"Connection": "Upgrade", "Upgrade": "tcp"}, echo)
+
+    async def scenario(client: Client) -> None:
+        upgrade = ("Connection: Upgrade", "Upgrade: tcp")
+        reader, writer = await client.connect()
+        writer.write(get("/", "Content-Length: 15", *upgrade, method="POST") + b'{"stdin"')
+        await writer.drain()
+        writer.write(b": true}input")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write_eof()
+        assert await reader.read() == b"input"
+        writer.close()
+
+    run(handler, scenario)
+
+
 def test_bodies_arrive_only_as_fast_as_they_are_taken(run: Callable[..., None]) -> None:
     go_on = asyncio.Event()
 

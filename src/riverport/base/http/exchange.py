@@ -271,6 +271,10 @@ class Connection:
     # --- ends
 
     async def _hijack(self, answer: Hijack) -> None:
+        assert self._received is not None
+        if not self._received.done() and "Content-Length" in self._request.headers:
+            # docker-modem (dockerode) sends its options as JSON along: they are no input of the container.
+            await self._drain()
         lines = [f"HTTP/1.1 {answer.status} {_reason(answer.status).decode()}"]
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         await self._stream.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
