@@ -274,6 +274,10 @@ def error_of(response: "httpx.Response") -> RegistryError:
         except EngineError:
             body = b""
     status = response.status_code
+    if status == 401 and "Authorization" not in response.request.headers:
+        challenges = parse_challenges(response.headers.get_list("WWW-Authenticate"))
+        if any(challenge.scheme == "basic" for challenge in challenges):
+            return RegistryError(status, "UNAUTHORIZED", "no basic auth credentials")
     try:
         errors = json.loads(body)["errors"]
         texts = [(str(error["code"]), f"{_words(error['code'])}: {error.get('message') or _words(error['code'])}")
