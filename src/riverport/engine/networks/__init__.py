@@ -7,12 +7,16 @@
       member.py         what a container tells and is told   (pure)
       publish.py        which host port                      (pure)
       firewall.py       the one nftables table as text       (pure)
+      passage.py        our rules in the machine's own forward chain (pure)
       files.py          /etc/hosts, /etc/resolv.conf         (pure)
       names.py          who answers to a name                (pure)
       wire.py           DNS messages                         (pure)
-      dns.py            127.0.0.11 of one container
+      membership.py     all endpoints of a container: its way out, where its ports lead   (pure)
+      members.py        containers that join, leave, connect, disconnect
+      name_server.py    127.0.0.11 of one container
       plumbing.py       bridges and veths, by linux/netlink.py
-      ports.py          sockets that hold host ports, elements of the table
+      gate.py           the table in the kernel, by linux/nft.py
+      ports.py          sockets that hold host ports
 
 What a container's owner (`engine.containers`) calls:
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from riverport.base.logging import get_logger
 from riverport.engine.errors import SystemFailure
 from riverport.engine.linux.nft import Nft, NftError
+from riverport.engine.networks import passage
 from riverport.engine.networks.firewall import BridgeRules, Firewall
 from riverport.engine.networks.publish import Binding
 from riverport.engine.networks.settings import NetworkSettings
@@ -37,11 +38,15 @@ class Gate:
         except NftError as error:
             raise SystemFailure(f"failed to set up the firewall: {error}") from error
 
+        self._pass()
+
     def add_bridge(self, bridge: BridgeRules) -> None:
         self._change(self._firewall.add_bridge(bridge))
+        self._pass()
 
     def remove_bridge(self, bridge: BridgeRules) -> None:
         self._change(self._firewall.remove_bridge(bridge))
+        self._pass()
 
     def publish(self, bindings: Sequence[Binding]) -> None:
         if bindings:
@@ -50,6 +55,21 @@ class Gate:
     def unpublish(self, bindings: Sequence[Binding]) -> None:
         if bindings:
             self._change(self._firewall.unpublish(bindings))
+
+    def _pass(self) -> None:
+        """The machine's own forward chain lets our bridges through; where there is none, nothing is in the way."""
+        bridges = [rules.bridge for rules in self._known()[0]]
+        with Nft(handles=True) as nft:
+            for chain in passage.CHAINS:
+                try:
+                    commands = passage.plan(chain, nft.run(f"list chain {chain}\n"), bridges)
+                except NftError:
+                    continue
+                try:
+                    if commands:
+                        nft.run(commands)
+                except NftError as error:
+                    log.warning("the machine's firewall may drop what containers send", chain=chain, error=error)
 
     def _change(self, commands: str) -> None:
         try:

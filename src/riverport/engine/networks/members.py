@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 from riverport.base.logging import get_logger
 from riverport.engine.errors import Conflict, EngineError, Forbidden, InvalidParameter, SystemFailure
 from riverport.engine.events import Events
+from riverport.engine.linux.nft import NftError
 from riverport.engine.networks import endpoint as endpoints
 from riverport.engine.networks import plumbing
 from riverport.engine.networks.catalogue import Catalogue, new_id
@@ -24,15 +25,14 @@ from riverport.engine.networks.ipam import mac_of
 from riverport.engine.networks.member import Joined, Json, Member, network_settings
 from riverport.engine.networks.membership import (
     Membership,
-    asker,
     cable,
+    check_connection,
     default_routes,
-    directory_entry,
     publish_target,
     wanted_networks,
 )
-from riverport.engine.networks.name_server import NameServer, Sockets
-from riverport.engine.networks.names import Directory
+from riverport.engine.networks.name_server import Sockets
+from riverport.engine.networks.name_servers import NameServers
 from riverport.engine.networks.network import Network
 from riverport.engine.networks.ports import Ports
 from riverport.engine.networks.publish import Binding, exposed_ports, ports_told, wanted_bindings
@@ -69,10 +69,9 @@ class Members:
         self._gate = gate
         self._ports = ports
         self._threads = threads
-        self._directory = Directory()
         self._texts = Texts(settings, catalogue)
+        self._names = NameServers(self._texts, self._networks)
         self._memberships: dict[str, Membership] = {}
-        self._servers: dict[str, NameServer] = {}
         self._filtered = False
 
     # --- what is known ----------------------------------------------------------------------------------------------
@@ -124,21 +123,24 @@ class Members:
             self._save(membership)
             await self._plug(membership, list(membership.endpoints.values()))
             self._gate.publish(membership.bindings)
+            joined = self._joined(membership)
         except BaseException:
             await self._retreat(membership)
             raise
         for network, _ in targets:
             self._tell("connect", network, member.id)
-        return self._joined(membership)
+        return joined
 
     async def leave(self, container_id: str) -> None:
         """The container has ended; its links go with its namespace."""
         membership = self._memberships.pop(container_id, None)
         if membership is None:
             return
-        self._gate.unpublish(membership.bindings)
-        self._release(membership)
-        self._state.delete(_KIND, [container_id])
+        try:
+            self._gate.unpublish(membership.bindings)
+        finally:
+            self._release(membership)
+            self._state.delete(_KIND, [container_id])
         for key in membership.endpoints:
             network = self._catalogue.get(key)
             if network is not None:
@@ -189,7 +191,7 @@ class Members:
         old = membership.member
         membership.member = Member(old.id, name, old.config, old.host_config, old.endpoints)
         for endpoint in membership.endpoints.values():
-            self._enter(membership, endpoint)
+            self._names.enter(membership, self._network(endpoint))
 
     async def recover(self, living: Iterable[tuple[Member, str | None]]) -> None:
         """After a start: those who live keep what they have; of the others nothing is left."""
@@ -204,7 +206,7 @@ class Members:
             self._memberships[member.id] = membership
             for endpoint in membership.endpoints.values():
                 self._network(endpoint).readmit(member.id, endpoint)
-                self._enter(membership, endpoint)
+                self._names.enter(membership, self._network(endpoint))
             self._ports.hold_again(membership.bindings)
         self._state.delete(_KIND, documents)
         self._filtered = plumbing.bridges_are_filtered()
@@ -213,9 +215,7 @@ class Members:
 
     def close(self) -> None:
         """The daemon ends; containers keep their networks, published ports included."""
-        for server in self._servers.values():
-            server.close()
-        self._servers.clear()
+        self._names.close()
         self._ports.close()
 
     # --- deeds ----------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Members:
         endpoint = Endpoint.place(new_id(), network.id, interface, mac, addresses, settings)
         membership.endpoints[network.id] = endpoint
         network.endpoints[membership.member.id] = endpoint
-        self._enter(membership, endpoint)
+        self._names.enter(membership, network)
         return endpoint
 
     def _reserve_ports(self, membership: Membership) -> None:
@@ -276,7 +276,7 @@ class Members:
         member = membership.member
         with_links = [endpoint for endpoint in new if endpoint.addresses()]
         cables = [cable(self._network(endpoint), endpoint, self._settings.mtu) for endpoint in with_links]
-        needs_server = member.id not in self._servers and self._has_names(membership)
+        needs_server = not self._names.has(member.id) and self._names.is_needed(membership)
         if not cables:
             return
         assert membership.netns_path is not None, f"{member.id} has endpoints and no namespace"
@@ -284,17 +284,19 @@ class Members:
         sockets = Sockets() if needs_server else None
         finish = sockets.open if sockets is not None else _nothing
         path, filtered = membership.netns_path, self._filtered
-        announcements = await self._in_thread(
-            lambda: _with_namespace(
-                path, lambda namespace: plumbing.attach(cables, routes, namespace, finish, filtered=filtered)
+        try:
+            announcements = await self._in_thread(
+                lambda: _with_namespace(
+                    path, lambda namespace: plumbing.attach(cables, routes, namespace, finish, filtered=filtered)
+                )
             )
-        )
+        except (OSError, NftError) as error:
+            raise SystemFailure(f"failed to set up container networking: {error}") from error
         for announcement in announcements:
             asyncio.get_running_loop().call_later(_ANNOUNCE_AFTER_S, announcement.send)
         if sockets is not None:
-            await self._serve(membership, sockets)
-        elif member.id in self._servers:
-            self._servers[member.id].asker = asker(membership, self._networks(membership))
+            await self._names.serve(membership, sockets)
+        self._names.refresh(membership)
 
     async def _unplug(self, membership: Membership, network: Network) -> None:
         endpoint = membership.endpoints.pop(network.id)
@@ -309,9 +311,7 @@ class Members:
                     )
                 )
         self._withdraw(membership.member.id, network, endpoint)
-        server = self._servers.get(membership.member.id)
-        if server is not None:
-            server.asker = asker(membership, self._networks(membership))
+        self._names.refresh(membership)
         self._save(membership)
 
     def _republish(self, membership: Membership) -> None:
@@ -350,38 +350,16 @@ class Members:
             network = self._catalogue.get(key)
             if network is not None:
                 self._withdraw(membership.member.id, network, endpoint)
-        server = self._servers.pop(membership.member.id, None)
-        if server is not None:
-            server.close()
+        self._names.stop(membership.member.id)
 
     def _withdraw(self, container_id: str, network: Network, endpoint: Endpoint) -> None:
         network.endpoints.pop(container_id, None)
         network.give_back(endpoint.addresses())
-        self._directory.remove(network.id, container_id)
-
-    # --- names ------------------------------------------------------------------------------------------------------
-
-    def _enter(self, membership: Membership, endpoint: Endpoint) -> None:
-        network = self._network(endpoint)
-        if network.has_names:
-            self._directory.add(network.id, network.name, directory_entry(membership, endpoint))
-
-    def _has_names(self, membership: Membership) -> bool:
-        return any(self._network(endpoint).has_names for endpoint in membership.endpoints.values())
-
-    async def _serve(self, membership: Membership, sockets: Sockets) -> None:
-        def upstream() -> Sequence[str]:
-            if all(self._network(endpoint).internal for endpoint in membership.endpoints.values()):
-                return ()  # nothing leads out of an internal network, questions included
-            return self._texts.upstream(membership.member)
-
-        server = NameServer(self._directory, asker(membership, self._networks(membership)), upstream)
-        await server.serve(sockets)
-        self._servers[membership.member.id] = server
+        self._names.withdraw(container_id, network)
 
     async def _serve_again(self, membership: Membership) -> None:
         """A container outlived the daemon whose event loop answered its questions."""
-        if not self._has_names(membership) or membership.netns_path is None:
+        if not self._names.is_needed(membership) or membership.netns_path is None:
             return
         sockets = Sockets()
         path = membership.netns_path
@@ -389,10 +367,10 @@ class Members:
             await self._in_thread(
                 lambda: _with_namespace(path, lambda namespace: plumbing.visit(namespace, sockets.open))
             )
-        except OSError as error:
+        except (OSError, NftError) as error:
             log.warning("a container has no name server", container=membership.member.id[:12], error=error)
             return
-        await self._serve(membership, sockets)
+        await self._names.serve(membership, sockets)
 
     # --- small things -----------------------------------------------------------------------------------------------
 
@@ -410,7 +388,7 @@ class Members:
             networks=networks,
             ports=ports_told(exposed, membership.bindings),
             hosts=self._texts.hosts(membership, self._memberships.values()),
-            resolv_conf=self._texts.resolv_conf(member, embedded=self._has_names(membership)),
+            resolv_conf=self._texts.resolv_conf(member, embedded=self._names.is_needed(membership)),
             sandbox_id=membership.sandbox_id,
             sandbox_key=membership.netns_path or "/proc/1/ns/net",
         )
@@ -438,33 +416,11 @@ class Members:
 
     def _sweep(self, veths: list[str]) -> None:
         """Something else may hold the namespace of a container that left; its links would be in the way."""
-        self._threads.submit(_remove_links, veths)
+        with suppress(RuntimeError):  # the daemon ends: the next start sweeps
+            self._threads.submit(_remove_links, veths)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-
-def check_connection(member: Member, network: Network, settings: Json) -> None:
-    """Whether a container may be connected to a network, running or not. Raises InvalidParameter."""
-    if not member.has_own_namespace:
-        if network.driver == "host":
-            raise InvalidParameter(
-                "cannot connect container to host network - container must be created in host network mode"
-            )
-        raise InvalidParameter(
-            "container sharing network namespace with another container or host cannot be connected to any other "
-            "network"
-        )
-    if network.driver == "host":
-        raise InvalidParameter(
-            "cannot connect container to host network - container must be created in host network mode"
-        )
-    if network.driver == "null" or member.mode == "none":
-        raise InvalidParameter(
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-        )
-    endpoints.check_settings(network.name, settings)
-    network.check_wishes(settings)
 
 
 def _remove_links(names: list[str]) -> None:

@@ -135,6 +135,29 @@ def wanted_networks(member: Member) -> list[tuple[str, Json]]:
     return sorted(given.items(), key=lambda entry: entry[0] != mode)
 
 
+def check_connection(member: Member, network: Network, settings: Json) -> None:
+    """Whether a container may be connected to a network, running or not. Raises InvalidParameter."""
+    if not member.has_own_namespace:
+        if network.driver == "host":
+            raise InvalidParameter(
+                "cannot connect container to host network - container must be created in host network mode"
+            )
+        raise InvalidParameter(
+            "container sharing network namespace with another container or host cannot be connected to any other "
+            "network"
+        )
+    if network.driver == "host":
+        raise InvalidParameter(
+            "cannot connect container to host network - container must be created in host network mode"
+        )
+    if network.driver == "null" or member.mode == "none":
+        raise InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    endpoints_module.check_settings(network.name, settings)
+    network.check_wishes(settings)
+
+
 def legacy_links(member: Member, by_name: Mapping[str, Membership], bridge_id: str) -> list[tuple[str, str]]:
     """(address, names) for /etc/hosts of `--link` in the default network, which has no name server."""
     lines: list[tuple[str, str]] = []

@@ -20,7 +20,8 @@ from riverport.engine.networks.catalogue import Catalogue, make_document, new_id
 from riverport.engine.networks.firewall import BridgeRules
 from riverport.engine.networks.gate import Gate
 from riverport.engine.networks.member import Joined, Json, Member
-from riverport.engine.networks.members import Members, check_connection
+from riverport.engine.networks.members import Members
+from riverport.engine.networks.membership import check_connection
 from riverport.engine.networks.network import Network
 from riverport.engine.networks.ports import Ports
 from riverport.engine.networks.publish import Binding
