@@ -112,7 +112,7 @@ def test_networks_and_volumes(whales: DockerClient) -> None:
         container.kill()
     network.remove()
     volume.remove()
-    assert whales.volume.list(filters={"name": "chest"}) == []
+    assert whales.volume.list(filters=[("name", "chest")]) == []
 
 
 def test_the_daemon_tells_of_itself(whales: DockerClient) -> None:
