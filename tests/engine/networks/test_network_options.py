@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound
+from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unsupported
 from riverport.engine.networks import options
 from riverport.engine.networks.endpoint import check_settings, endpoint_sysctls, next_interface
 
@@ -63,6 +63,14 @@ def test_drivers_are_checked() -> None:
         options.check_driver("weave")
     with pytest.raises(Forbidden, match="This node is not a swarm manager"):
         options.check_driver("overlay")
+
+
+def test_networks_of_a_swarm_and_patterns_are_refused() -> None:
+    with pytest.raises(Forbidden, match="This node is not a swarm manager"):
+        options.check_kind({"Scope": "swarm"})
+    with pytest.raises(Unsupported, match="configuration-only"):
+        options.check_kind({"ConfigFrom": {"Network": "pattern"}})
+    options.check_kind({"Scope": "local", "ConfigFrom": {"Network": ""}})
 
 
 def test_every_fault_of_the_subnets_is_told_at_once() -> None:

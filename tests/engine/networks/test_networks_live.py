@@ -320,6 +320,33 @@ def test_a_table_that_somebody_emptied_is_built_anew(tmp_path: Path) -> None:
     alone(main)
 
 
+def test_a_machine_that_forwards_nothing_forwards_for_containers(tmp_path: Path) -> None:
+    async def main() -> None:
+        with Nft() as nft:
+            nft.run(
+                "add table ip filter\n"
+                "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }\n"
+            )
+        async with host(tmp_path) as engine:
+            await engine.networks.create({"Name": "web", "Options": {options.NAME_OPTION: "lab0"}})
+            with Box() as outside, Box() as box, Box() as other:
+                wire_to_outside(outside, "192.0.2.1/24", "192.0.2.9/24")
+                await engine.join(box, "one", "web", ports={"80/tcp": "8080"})
+                await engine.join(other, "other")
+                outer, listener = outside.listen(80), box.listen(80)
+                assert box.do(lambda: talk(outer, "192.0.2.9", 80)) == "192.0.2.1"
+                assert outside.do(lambda: talk(listener, "192.0.2.1", 8080)) == "192.0.2.9"
+                assert not other.do(lambda: reaches("172.18.0.2", 80))
+                await engine.networks.leave(container_id("one"))
+            await engine.networks.remove("web")
+            with Nft() as nft:
+                rules = nft.run("list chain ip filter FORWARD")
+            assert "lab0" not in rules
+            assert rules.count("docker0") == 2
+
+    alone(main)
+
+
 def test_the_administrator_s_rules_come_first_and_stay(tmp_path: Path) -> None:
     async def main() -> None:
         async with host(tmp_path) as engine:

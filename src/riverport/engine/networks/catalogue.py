@@ -85,6 +85,7 @@ def make_document(
     name = str(request.get("Name") or "")
     options.check_name(name, (network.name for network in catalogue))
     options.check_driver(driver)
+    options.check_kind(request)
     given = {str(key): str(value) for key, value in (request.get("Options") or {}).items()}
     read = options.read_options(driver, network_id, given)
     if driver == "macvlan" and not read.parent:

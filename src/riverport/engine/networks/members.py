@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from riverport.base.logging import get_logger
-from riverport.engine.errors import Conflict, EngineError, Forbidden, InvalidParameter, SystemFailure
+from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, SystemFailure
 from riverport.engine.events import Events
 from riverport.engine.linux.nft import NftError
 from riverport.engine.networks import endpoint as endpoints
@@ -22,14 +22,14 @@ from riverport.engine.networks.catalogue import Catalogue, new_id
 from riverport.engine.networks.endpoint import Endpoint
 from riverport.engine.networks.gate import Gate
 from riverport.engine.networks.ipam import mac_of
-from riverport.engine.networks.member import Joined, Json, Member, network_settings
+from riverport.engine.networks.member import Joined, Json, Member
 from riverport.engine.networks.membership import (
     Membership,
     cable,
     check_connection,
     default_routes,
+    find_targets,
     publish_target,
-    wanted_networks,
 )
 from riverport.engine.networks.name_server import Sockets
 from riverport.engine.networks.name_servers import NameServers
@@ -92,20 +92,6 @@ class Members:
         membership = self._memberships.get(container_id)
         return self._joined(membership) if membership else None
 
-    def planned(self, member: Member) -> Json:
-        """NetworkSettings of `inspect` for a container that does not run: what it will join, without addresses."""
-        networks: dict[str, Json] = {}
-        for reference, settings in wanted_networks(member):
-            try:
-                network = self._catalogue.find(reference)
-            except EngineError:
-                networks[reference] = endpoints.told(None, settings, "", member, {}, has_names=False)
-            else:
-                networks[network.name] = endpoints.told(
-                    None, settings, network.id, member, {}, has_names=network.has_names
-                )
-        return network_settings(networks, {})
-
     # --- joining ------------------------------------------------------------------------------------------------------
 
     async def join(self, member: Member, netns_path: str | None) -> Joined:
@@ -113,7 +99,7 @@ class Members:
             await self.leave(member.id)
         if member.mode.startswith("container:"):
             return Joined({}, {}, "", "", "", "")
-        targets = self._targets(member)
+        targets = find_targets(member, self._catalogue)
         membership = Membership(member, netns_path, new_id())
         try:
             for network, settings in targets:
@@ -219,28 +205,6 @@ class Members:
         self._ports.close()
 
     # --- deeds ----------------------------------------------------------------------------------------------------
-
-    def _targets(self, member: Member) -> list[tuple[Network, Json]]:
-        """Each network once; raises before anything is taken."""
-        found: dict[str, tuple[Network, Json]] = {}
-        for reference, settings in wanted_networks(member):
-            network = self._catalogue.find(reference)
-            endpoints.check_settings(network.name, settings)
-            network.check_wishes(settings)
-            if (
-                not found
-                and network.has_addresses
-                and not settings.get("MacAddress")
-                and member.config.get("MacAddress")
-            ):
-                settings = {**settings, "MacAddress": member.config["MacAddress"]}
-            if network.id not in found or settings:
-                found[network.id] = (network, settings)
-        if len(found) > 1 and any(network.driver in ("host", "null") for network, _ in found.values()):
-            raise InvalidParameter(
-                "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-            )
-        return list(found.values())
 
     def _place(self, membership: Membership, network: Network, settings: Json) -> Endpoint:
         """Addresses, an interface's name, an entry in the network."""

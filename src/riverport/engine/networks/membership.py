@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from riverport.engine.errors import InvalidParameter
+from riverport.engine.errors import EngineError, InvalidParameter
 from riverport.engine.networks import endpoint as endpoints_module
+from riverport.engine.networks.catalogue import Catalogue
 from riverport.engine.networks.endpoint import Endpoint, dns_names
 from riverport.engine.networks.member import Member
 from riverport.engine.networks.names import Asker, Entry, parse_links
@@ -133,6 +134,40 @@ def wanted_networks(member: Member) -> list[tuple[str, Json]]:
         return [(mode, {})]
     given = {("bridge" if key == "default" else key): value or {} for key, value in member.endpoints.items()}
     return sorted(given.items(), key=lambda entry: entry[0] != mode)
+
+
+def find_targets(member: Member, catalogue: Catalogue) -> list[tuple[Network, Json]]:
+    """The networks a container joins, each once, with what it asks of them. Raises before anything is taken."""
+    found: dict[str, tuple[Network, Json]] = {}
+    for reference, settings in wanted_networks(member):
+        network = catalogue.find(reference)
+        endpoints_module.check_settings(network.name, settings)
+        network.check_wishes(settings)
+        mac = member.config.get("MacAddress")
+        if not found and network.has_addresses and mac and not settings.get("MacAddress"):
+            settings = {**settings, "MacAddress": mac}  # until API 1.43 it was the container's
+        if network.id not in found or settings:
+            found[network.id] = (network, settings)
+    if len(found) > 1 and any(network.driver in ("host", "null") for network, _ in found.values()):
+        raise InvalidParameter(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+        )
+    return list(found.values())
+
+
+def planned_networks(member: Member, catalogue: Catalogue) -> dict[str, Json]:
+    """NetworkSettings.Networks of a container that does not run: what it will join, without addresses."""
+    networks: dict[str, Json] = {}
+    for reference, settings in wanted_networks(member):
+        try:
+            network = catalogue.find(reference)
+        except EngineError:
+            networks[reference] = endpoints_module.told(None, settings, "", member, {}, has_names=False)
+        else:
+            networks[network.name] = endpoints_module.told(
+                None, settings, network.id, member, {}, has_names=network.has_names
+            )
+    return networks
 
 
 def check_connection(member: Member, network: Network, settings: Json) -> None:

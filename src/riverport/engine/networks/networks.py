@@ -19,9 +19,9 @@ from riverport.engine.networks import ipam, options, plumbing
 from riverport.engine.networks.catalogue import Catalogue, make_document, new_id, predefined_document
 from riverport.engine.networks.firewall import BridgeRules
 from riverport.engine.networks.gate import Gate
-from riverport.engine.networks.member import Joined, Json, Member
+from riverport.engine.networks.member import Joined, Json, Member, network_settings
 from riverport.engine.networks.members import Members
-from riverport.engine.networks.membership import check_connection
+from riverport.engine.networks.membership import check_connection, planned_networks
 from riverport.engine.networks.network import Network
 from riverport.engine.networks.ports import Ports
 from riverport.engine.networks.publish import Binding
@@ -180,7 +180,7 @@ class Networks:
 
     def planned(self, member: Member) -> Json:
         """NetworkSettings of `inspect` for a container that does not run."""
-        return self._members.planned(member)
+        return network_settings(planned_networks(member, self._catalogue), {})
 
     # --- deeds --------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound
+from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unsupported
 from riverport.engine.linux.netlink import MACVLAN_MODES
 from riverport.engine.networks.ipam import IpAddress, IpNetwork, Subnet, make_subnet
 
@@ -103,6 +103,17 @@ def check_driver(driver: str) -> None:
             "swarm and try again."
         )
     raise NotFound(f'plugin "{driver}" not found')
+
+
+def check_kind(request: Json) -> None:
+    """Kinds of networks that there are in a swarm, or that are only a pattern for others, are refused, not ignored."""
+    if request.get("Ingress") or request.get("Scope") in ("swarm", "global"):
+        raise Forbidden(
+            'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
+            "swarm and try again."
+        )
+    if request.get("ConfigOnly") or (request.get("ConfigFrom") or {}).get("Network"):
+        raise Unsupported("configuration-only networks are not supported")
 
 
 def enabled(request: Json, options: dict[str, str]) -> tuple[bool, bool]:
