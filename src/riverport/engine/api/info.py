@@ -11,6 +11,7 @@ import riverport
 from riverport.engine.api.routing import NEWEST, OLDEST, Version
 from riverport.engine.host import Host, backing_filesystem, host, is_on, open_descriptors
 from riverport.engine.linux import cgroups
+from riverport.engine.networks.ipam import DEFAULT_POOLS
 from riverport.engine.release import DOCKER_RELEASE, PLATFORM, version_text
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def info_document(engine: "Engine", counts: Counts, listeners: int, version: Ver
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": ["name=seccomp,profile=builtin", *(["name=cgroupns"] if layout.version == 2 else [])],
         "FirewallBackend": {"Driver": "nftables"},
-        "DefaultAddressPools": [{"Base": base, "Size": size} for base, size in engine.settings.networks.pools],
+        **_pools(engine),
         "CDISpecDirs": [],
         "Warnings": _warnings(engine),
     }
@@ -131,6 +132,14 @@ _NO_SWARM: Final = {
     "Error": "",
     "RemoteManagers": None,
 }
+
+
+def _pools(engine: "Engine") -> dict[str, Any]:
+    """Only what the administrator has chosen."""
+    pools = engine.settings.networks.pools
+    if pools == DEFAULT_POOLS:
+        return {}
+    return {"DefaultAddressPools": [{"Base": base, "Size": size} for base, size in pools]}
 
 
 def _storage(engine: "Engine") -> dict[str, Any]:

@@ -47,7 +47,7 @@ async def events(engine: "Engine", request: Request) -> Answer:
     since, until = _moment(request, "since"), _moment(request, "until")
     if since is not None and until is not None and until < since:
         raise InvalidParameter(
-            f"`since` time ({request.one('since')}) cannot be after `until` ({request.one('until')})"
+            f"`since` time ({request.one('since')}) cannot be after `until` time ({request.one('until')})"
         )
 
     async def lines() -> AsyncIterator[bytes]:

@@ -43,6 +43,8 @@ class Creator:
         machine = self._with.machine
         creation = configs.read_creation(body, version, machine)
         _check_log_options(creation.host_config["LogConfig"])
+        if creation.host_config["StorageOpt"]:
+            raise InvalidParameter("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
         capabilities.effective(creation.host_config, 0)
         if name:
             check_name(name)
@@ -55,7 +57,7 @@ class Creator:
         configs.complete(config, creation.host_config, container_id, machine)
         self._name_donors(creation.host_config)
         for link in links_of(creation.host_config):
-            self._catalogue.get(link.name)
+            self._other(link.name, f"could not get container for {link.name}: ")
         points = plan_mounts(config, creation.host_config, self._points_of)
         self._with.volumes.check(points)
         given = name or generate_name(self._choose, lambda name: self._catalogue.names.owner(name) is not None)
@@ -107,7 +109,14 @@ class Creator:
         for mode in _SHARED_MODES:
             kind, colon, reference = host_config[mode].partition(":")
             if kind == "container" and colon:
-                host_config[mode] = f"container:{self._catalogue.get(reference).id}"
+                host_config[mode] = f"container:{self._other(reference).id}"
+
+    def _other(self, reference: str, prefix: str = "") -> Container:
+        """Raises InvalidParameter: after a 404 the docker command would pull the image and try again."""
+        try:
+            return self._catalogue.get(reference)
+        except NotFound as error:
+            raise InvalidParameter(f"{prefix}{error}") from error
 
     def _points_of(self, reference: str) -> Sequence[MountPoint]:
         return self._catalogue.get(reference).mounts
