@@ -58,11 +58,8 @@ class Outlet:
         """Until `work`, which writes here, is done; raises what it raises."""
         work.add_done_callback(lambda _: self._wake())
         try:
-            while (piece := await self._queue.get()) or not work.done():
-                if piece:
-                    yield piece
-            while not self._queue.empty():
-                if piece := self._queue.get_nowait():
+            while not (work.done() and self._queue.empty()):
+                if piece := await self._queue.get():
                     yield piece
             work.result()
         finally:
@@ -73,7 +70,7 @@ class Outlet:
                 await asyncio.wait({work}, timeout=0.01)
 
     def _wake(self) -> None:
-        """The work is done: an empty piece says so. A full queue wakes the reader anyway."""
+        """The work is done: an empty piece says so to a reader that waits. Nobody waits while the queue is full."""
         with suppress(asyncio.QueueFull):
             self._queue.put_nowait(b"")
 
