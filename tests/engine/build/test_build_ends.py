@@ -101,8 +101,8 @@ def test_nothing_is_left_of_a_build_whose_daemon_ended(make_engine: Callable[...
     connection.close()
     answer.close()
     assert eventually(lambda: not engine.cgroups() and not engine.mounts())
-    assert engine.api("GET", "/volumes")[1]["Volumes"] == []
-    assert not list((engine.place.data / "build" / "contexts").glob("*"))
+    assert eventually(lambda: engine.api("GET", "/volumes")[1]["Volumes"] == [])
+    assert eventually(lambda: not list((engine.place.data / "build" / "contexts").glob("*")))
     assert not build(engine, "FROM busybox\nRUN echo after > /a\n", t="after").error
     assert run(engine, "after", "cat", "/a") == "after\n"
 

@@ -94,13 +94,19 @@ class Runs:
     async def recover(self) -> None:
         """What steps of a killed daemon have left: ends their processes and removes their files."""
         for container_id, document in self.state.load(KIND).items():
+            kept: list[BaseException] = []
             found = await self.runtime.recover(container_id)
             if not isinstance(found, ExitStatus | None):
                 await found.discard()
-            await _in_peace(self.networks.leave, container_id)
+            await _in_peace(kept, self.networks.leave, container_id)
             await self.storage.remove_rootfs(container_id)
             for name in document["volumes"]:
-                await _in_peace(self.volumes.remove, name, True)
+                await _in_peace(kept, self.volumes.remove, name, True)
+            self._forget(container_id, kept)
+
+    def _forget(self, container_id: str, kept: list[BaseException]) -> None:
+        """Unless something of it could not be given back, as when the daemon ends meanwhile: the next start will."""
+        if not kept:
             self.state.delete(KIND, [container_id])
 
     async def run(self, command: Command, image_id: str | None, mounts: Prepared, say: Say) -> "Layer | None":
@@ -110,16 +116,17 @@ class Runs:
         """
         async with AsyncExitStack() as stack:
             self.state.save(KIND, command.container_id, {"volumes": []})
-            stack.callback(self.state.delete, KIND, [command.container_id])
+            kept: list[BaseException] = []
+            stack.callback(self._forget, command.container_id, kept)
             rootfs = await self.storage.create_rootfs(command.container_id, image_id)
-            stack.push_async_callback(_in_peace, self.storage.remove_rootfs, command.container_id)
-            places = await self._run_in(command, mounts, say)
+            stack.push_async_callback(_in_peace, kept, self.storage.remove_rootfs, command.container_id)
+            places = await self._run_in(command, mounts, say, kept)
             await asyncio.to_thread(_remove_places, rootfs.upper, places)
             if not await asyncio.to_thread(_is_changed, rootfs.upper):
                 return None
             return await self.storage.commit(command.container_id, consume=True)
 
-    async def _run_in(self, command: Command, mounts: Prepared, say: Say) -> list[str]:
+    async def _run_in(self, command: Command, mounts: Prepared, say: Say, kept: list[BaseException]) -> list[str]:
         """Run it to its end; what was made in the root only to mount something there."""
         points = plan_mounts(command.config, command.host_config, _no_volumes_from)
         member = Member(command.container_id, command.short_id, command.config, command.host_config)
@@ -127,12 +134,12 @@ class Runs:
             if points:
                 points = await self.volumes.claim(command.container_id, points)
                 self.state.save(KIND, command.container_id, {"volumes": [p.name for p in points if p.anonymous]})
-                stack.push_async_callback(_in_peace, self._drop_volumes, command.container_id, points)
-                stack.push_async_callback(_in_peace, self.volumes.release, command.container_id)
+                stack.push_async_callback(_in_peace, kept, self._drop_volumes, command.container_id, points)
+                stack.push_async_callback(_in_peace, kept, self.volumes.release, command.container_id)
             rootfs = self.storage.rootfs(command.container_id)
             shim = await self.runtime.prepare(command.container_id, rootfs, member.has_own_namespace)
-            stack.push_async_callback(_in_peace, shim.discard)
-            stack.push_async_callback(_in_peace, self.networks.leave, command.container_id)
+            stack.push_async_callback(_in_peace, kept, shim.discard)
+            stack.push_async_callback(_in_peace, kept, self.networks.leave, command.container_id)
             network, directory = await self._network(member, shim, stack)
             volumes = await self.volumes.acquire(command.container_id, points, shim.root) if points else []
             places = await asyncio.to_thread(_make_ready, shim.root, command.config, mounts)
@@ -237,9 +244,13 @@ def _no_volumes_from(_: str) -> "list[MountPoint]":
     return []
 
 
-async def _in_peace(deed: Callable[..., Awaitable[object]], *arguments: object) -> None:
-    """Clearing away goes on while a cancelled build unwinds, and one failure does not keep the rest."""
+async def _in_peace(kept: list[BaseException], deed: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Clearing away goes on while a cancelled build unwinds; one failure (put into `kept`) does not keep the rest."""
     try:
         await asyncio.shield(asyncio.ensure_future(deed(*arguments)))
     except Exception as error:
+        kept.append(error)
         log.error("something of a step was not given back", error=error)
+    except BaseException as error:
+        kept.append(error)
+        raise
