@@ -72,7 +72,7 @@ def test_only_who_has_logged_in_pushes_and_pulls(
     host = registries.start(*auth)
     name = f"{host}/team/app:1"
     engine.cli("tag", "busybox", name)
-    refused = {"htpasswd": "no basic auth credentials", "token": "unauthorized: authentication required"}
+    refused = {"htpasswd": "no basic auth credentials", "token": "denied: requested access to the resource is denied"}
     assert refused[kind] in output(engine, "push", name, check=False)
     wrong = engine.cli("login", "-u", "alice", "--password-stdin", host, input="wrong", check=False)
     assert wrong.returncode == 1

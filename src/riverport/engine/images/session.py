@@ -274,10 +274,13 @@ def error_of(response: "httpx.Response") -> RegistryError:
         except EngineError:
             body = b""
     status = response.status_code
-    if status == 401 and "Authorization" not in response.request.headers:
-        challenges = parse_challenges(response.headers.get_list("WWW-Authenticate"))
-        if any(challenge.scheme == "basic" for challenge in challenges):
-            return RegistryError(status, "UNAUTHORIZED", "no basic auth credentials")
+    challenges = parse_challenges(response.headers.get_list("WWW-Authenticate"))
+    if status == 401 and any(challenge.parameters.get("error") == "insufficient_scope" for challenge in challenges):
+        # There was a token, for less (RFC 6750, 3.1): Docker says of that what it says of a 403.
+        return RegistryError(status, "DENIED", "denied: requested access to the resource is denied")
+    is_bare = "Authorization" not in response.request.headers
+    if status == 401 and is_bare and any(challenge.scheme == "basic" for challenge in challenges):
+        return RegistryError(status, "UNAUTHORIZED", "no basic auth credentials")
     try:
         errors = json.loads(body)["errors"]
         texts = [(str(error["code"]), f"{_words(error['code'])}: {error.get('message') or _words(error['code'])}")
