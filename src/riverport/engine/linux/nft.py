@@ -9,6 +9,7 @@ import threading
 from typing import Final
 
 _SONAME: Final = "libnftables.so.1"
+_OUTPUT_HANDLES: Final = 1 << 3  # NFT_CTX_OUTPUT_HANDLE
 
 
 class NftError(Exception):
@@ -22,7 +23,8 @@ class NftMissing(NftError):
 class Nft:
     """One context; calls are serialised, because a context is not for several threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, handles: bool = False) -> None:
+        """`handles`: what is listed has the numbers by which a rule can be deleted."""
         self._library = _load()
         self._lock = threading.Lock()
         context = self._library.nft_ctx_new(0)
@@ -31,6 +33,8 @@ class Nft:
         self._context: int | None = context
         self._library.nft_ctx_buffer_output(context)
         self._library.nft_ctx_buffer_error(context)
+        if handles:
+            self._library.nft_ctx_output_set_flags(context, _OUTPUT_HANDLES)
 
     def __enter__(self) -> "Nft":
         return self
@@ -69,5 +73,6 @@ def _load() -> ctypes.CDLL:
     for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
         getattr(library, name).argtypes = [ctypes.c_void_p]
         getattr(library, name).restype = ctypes.c_char_p
+    library.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
     library.nft_run_cmd_from_buffer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
     return library
