@@ -92,6 +92,8 @@ class EngineProcess:
         self.isolation = Isolation()
         self._process: subprocess.Popen[bytes] | None = None
         (root / "docker-config").mkdir(parents=True, exist_ok=True)
+        # docker-py makes contexts beside this file, and in the working directory if there is none.
+        (root / "docker-config" / "config.json").write_text("{}\n")
         if start:
             try:
                 self.start()
