@@ -504,7 +504,8 @@ def main(job: "dict[str, Any]", connection: socket.socket) -> None:
     try:
         shim = Shim(prepare(job), job["rootfs"]["merged"])
     except OSError as error:
-        connection.send(json.dumps({"event": "failed", "error": _reason(error)}).encode() + b"\n")
+        with suppress(OSError):  # a daemon that was killed meanwhile; the next one has taken the directory away
+            connection.send(json.dumps({"event": "failed", "error": _reason(error)}).encode() + b"\n")
         return
     control = shim.adopt(connection)
     control.is_daemon = True
