@@ -16,7 +16,7 @@ from riverport.engine.bootstrap import busybox
 from riverport.testing import isolation
 from riverport.testing.engines import EngineProcess, dockerd, riverport
 
-API_VERSION = "1.44"
+API_VERSION = "1.45"
 LEFT_OUT = (
     "api_swarm_test.py",
     "api_service_test.py",

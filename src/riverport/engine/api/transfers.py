@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from riverport.engine.api.images import named, platform_of
-from riverport.engine.api.routing import Answer, Request, Response, json_response, progress
+from riverport.engine.api.routing import Answer, Request, Response, json_response, lines, progress
 from riverport.engine.errors import InvalidParameter
 from riverport.engine.images.credentials import from_header
 from riverport.engine.images.importing import import_image
@@ -95,7 +95,7 @@ async def _save(engine: "Engine", names: list[str]) -> Answer:
 
 
 async def load_images(engine: "Engine", request: Request) -> Answer:
-    """`quiet` leaves out how far the layers are."""
+    """`quiet` leaves out how far the layers are. docker-py expects that an archive which is none is told in a 200."""
     quiet, platform = request.flag("quiet"), platform_of(request)
 
     async def said() -> AsyncIterator[dict[str, Any]]:
@@ -104,7 +104,7 @@ async def load_images(engine: "Engine", request: Request) -> Answer:
                 if not quiet or "stream" in item:
                     yield item
 
-    return await progress(said())
+    return lines(said())
 
 
 async def describe_remote(engine: "Engine", request: Request) -> Answer:

@@ -9,7 +9,7 @@ from riverport.engine.containers.collaborators import Collaborators
 from riverport.engine.containers.config import merge_image
 from riverport.engine.containers.container import Container
 from riverport.engine.containers.fields import CONFIG
-from riverport.engine.errors import Conflict
+from riverport.engine.errors import Conflict, SystemFailure
 from riverport.engine.images.compose import composed
 from riverport.engine.images.image import Image
 from riverport.engine.images.reference import Reference
@@ -22,6 +22,10 @@ Json = dict[str, Any]
 _OF_IMAGES = ("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal",
               "Healthcheck", "Shell", "OnBuild", "ArgsEscaped")  # fmt: skip
 """What of a container's configuration says how others like it run, rather than how this one does."""
+
+
+_ENDING_S = 1.0
+"""From the last process' end, which is what the control group goes with, to the shim's word of it."""
 
 
 class Committer:
@@ -49,7 +53,7 @@ class Committer:
         merged = merge_image(CONFIG.read(apply_changes(config or container.config, changes)), container.config)
         paused = pause and container.state.running and not container.state.paused and not container.state.restarting
         if paused:
-            await self._lifecycle.pause(container)
+            paused = await self._pause(container)
         try:
             image = await self._make(container, {name: merged[name] for name in _OF_IMAGES}, comment, author)
         finally:
@@ -60,6 +64,18 @@ class Committer:
         named = reference.or_latest().familiar if reference is not None else ""
         self._catalogue.publish(container, "commit", {"comment": comment, "imageID": image.id, "imageRef": named})
         return image
+
+    async def _pause(self, container: Container) -> bool:
+        """False if it has just ended, which nobody may have heard of yet. Raises SystemFailure."""
+        shim = container.running_shim()
+        try:
+            await self._lifecycle.pause(container)
+        except (Conflict, SystemFailure):
+            ended, _ = await asyncio.wait([shim.exited], timeout=_ENDING_S)
+            if not ended:
+                raise
+            return False
+        return True
 
     async def _make(self, container: Container, config: Json, comment: str, author: str) -> Image:
         images = self._with.images
