@@ -55,6 +55,12 @@ class ClusterView:
         found = view.partitions.get(partition) if view else None
         return found.leader if found else -1
 
+    def leader_epoch(self, topic: str, partition: int) -> int:
+        """The epoch of that leader (KIP-320), -1 where it is not known."""
+        view = self.topics.get(topic)
+        found = view.partitions.get(partition) if view else None
+        return found.leader_epoch if found else -1
+
     def topic_id(self, topic: str) -> bytes:
         view = self.topics.get(topic)
         return view.id if view else ZERO_UUID

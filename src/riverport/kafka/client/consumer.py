@@ -312,7 +312,11 @@ class Consumer:
         for (topic, partition), offset in asked.items():
             topics[topic].append(
                 m.FetchRequest.FetchPartition(
-                    partition=partition, fetch_offset=offset, partition_max_bytes=self._partition_bytes
+                    partition=partition,
+                    # A replica that has another leader by now must not tell us that its log has no such offset.
+                    current_leader_epoch=self._client.view.leader_epoch(topic, partition),
+                    fetch_offset=offset,
+                    partition_max_bytes=self._partition_bytes,
                 )
             )
         return m.FetchRequest(
