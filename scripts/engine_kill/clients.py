@@ -24,7 +24,7 @@ def call(engine: Engine, method: str, path: str, body: object = None, **headers:
         return engine.api(method, path, body, headers, timeout=PATIENCE_S)
     except TimeoutError as error:
         raise Stuck(f"{method} {path}: no answer in {PATIENCE_S} s") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Interrupted(f"{method} {path}: {error}") from error
 
 

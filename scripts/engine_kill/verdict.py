@@ -35,10 +35,7 @@ def clear(engine: Engine, ledger: Ledger) -> None:
     """Remove everything by the API, then count what is left of it on the disk and in the kernel."""
     engine.sweep()
     persist(engine, "POST", "/build/prune?all=1")
-    for image in persist(engine, "GET", "/images/json?all=1")[1]:
-        status, answer, _ = persist(engine, "DELETE", f"/images/{quote(image['Id'], safe='')}?force=1")
-        if status not in (200, 404):
-            ledger.problem(f"image {image['Id'][:19]} cannot be removed: {answer}")
+    _remove_images(engine, ledger)
     data = engine.place.data
     for what, place in (
         ("layer", data / "overlay2"),
@@ -52,6 +49,17 @@ def clear(engine: Engine, ledger: Ledger) -> None:
     ledger.problems += [f"left behind: link {name}" for name in _names(data / "overlay2" / "l")]
     engine.stop()
     ledger.problems += [f"left behind: {what}" for what in engine.leftovers(30)]
+
+
+def _remove_images(engine: Engine, ledger: Ledger) -> None:
+    """Children first, as the daemon demands: again while some go."""
+    before = None
+    while (images := persist(engine, "GET", "/images/json?all=1")[1]) and len(images) != before:
+        before = len(images)
+        for image in images:
+            persist(engine, "DELETE", f"/images/{quote(image['Id'], safe='')}?force=1")
+    for image in images:
+        ledger.problem(f"image {image['Id'][:19]} cannot be removed")
 
 
 def _names(place: Path) -> list[str]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tests.engine.harness import Engine
 
-from engine_kill.clients import PATIENCE_S, Stuck, output, persist
+from engine_kill.clients import PATIENCE_S, Interrupted, Stuck, call, output, persist, wait_up
 from engine_kill.ledger import Ledger, Promise
 
 REMOVED_SHARE = 0.7
@@ -86,12 +86,19 @@ class Runner(Worker):
         return False
 
     def _start(self, promise: Promise) -> None:
+        """Once: what an interrupted try has started may have ended by now, and would run again."""
         while True:
-            status, answer, again = self._expect("POST", f"/containers/{promise.name}/start", 204, 304, 404)
-            if status == 404:
-                self._ledger.problem(f"{promise.name} is lost: {answer}")
-            if status != 500 or not again:
-                break
+            try:
+                status, answer = call(self._engine, "POST", f"/containers/{promise.name}/start")
+            except Interrupted:
+                wait_up(self._engine)
+                _, found, _ = self._expect("GET", f"/containers/{promise.name}/json", 200)
+                if isinstance(found, dict) and found["State"]["Status"] == "created":
+                    continue
+            else:
+                if status not in (204, 304):
+                    self._ledger.problem(f"start of {promise.name}: {status} {answer}")
+            break
         promise.started = True
 
     def _await_end(self, promise: Promise) -> None:

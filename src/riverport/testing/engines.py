@@ -205,7 +205,10 @@ class EngineProcess:
         headers: Mapping[str, str] | None = None,
         timeout: float = 60,
     ) -> tuple[int, Any]:
-        """One request; returns status and answer: parsed if it is JSON, else bytes. Bytes are sent as they are."""
+        """One request; returns status and answer: parsed if it is one JSON document, else bytes.
+
+        A body of bytes is sent as it is.
+        """
         connection = UnixConnection(str(self.place.socket), timeout)
         sent = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
@@ -216,7 +219,7 @@ class EngineProcess:
             answer = connection.getresponse()
             data = answer.read()
             kind = answer.getheader("Content-Type") or ""
-            return answer.status, json.loads(data) if data and kind.startswith("application/json") else data
+            return answer.status, _parsed(data) if kind.startswith("application/json") else data
         finally:
             connection.close()
 
@@ -228,6 +231,13 @@ class EngineProcess:
         status, answer = self.api("POST", f"/images/create?{query}", tar, {"Content-Type": "application/x-tar"})
         if status != 200 or b'"error' in _bytes(answer):
             raise AssertionError(f"import of {name}: {status} {answer!r}")
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return json.loads(data) if data else data
+    except ValueError:  # a stream of documents, one a line
+        return data
 
 
 def _bytes(answer: object) -> bytes:

@@ -13,6 +13,8 @@ from tests.engine import harness
 from tests.engine.containers.streams import create, hijack, inspect, run, start, wait
 from tests.engine.containers.test_container_life import until
 
+from riverport.engine.state import State
+
 pytestmark = pytest.mark.skipif(harness.kind_under_test().key != "riverport", reason="dockerd dies with its containerd")
 
 
@@ -48,6 +50,23 @@ def test_what_runs_goes_on_and_loses_no_line(engine: harness.Engine) -> None:
     lines = engine.cli("logs", container).stdout.split()
     assert lines == [str(number) for number in range(1, len(lines) + 1)]
     assert state_of(engine, container)["ExitCode"] == 137
+
+
+def test_who_ran_and_ended_before_its_start_was_written_down_has_run(engine: harness.Engine) -> None:
+    """Else a client that heard no answer starts it again, and all is done twice (found by scripts/engine-kill)."""
+    container = create(engine, "sh", "-c", "echo once; sleep 0.2; exit 7")
+    state = State(engine.place.data / "engine.db")
+    created = state.load("containers")[container]
+    start(engine, container)
+    engine.kill()
+    until(lambda: not engine.isolation.processes())
+    state.save("containers", container, created)
+    state.close()
+    engine.start()
+    found = state_of(engine, container)
+    assert (found["Status"], found["ExitCode"]) == ("exited", 7)
+    assert not found["StartedAt"].startswith("0001")
+    assert engine.cli("logs", container).stdout == "once\n"
 
 
 def test_who_ended_meanwhile_has_its_code_its_time_and_its_last_words(engine: harness.Engine) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from riverport.base.logging import get_logger
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.collaborators import Collaborators
-from riverport.engine.containers.container import Container
+from riverport.engine.containers.container import Container, ContainerState
 from riverport.engine.containers.launch import member_of
 from riverport.engine.containers.lifecycle import Lifecycle
 from riverport.engine.containers.removal import Removal
@@ -92,6 +92,10 @@ class Recovery:
                     return
                 await found.discard()  # the daemon was killed between the shim's making and the start
                 found = None
+            if isinstance(found, ExitStatus) and not state.running and _is_untold(found, state):
+                # It was started and has ended, and the kill came before either was written down.
+                state.set_running(0, round(found.finished_at * SECOND_NS))
+                self._catalogue.publish(container, "start")
             if state.running and not state.restarting:
                 was_seen = found if isinstance(found, ExitStatus) else ExitStatus(
                     KILLED, False, self._catalogue.clock_ns() / SECOND_NS)  # fmt: skip
@@ -123,6 +127,12 @@ class Recovery:
             return False
         policy = RestartPolicy.of(container.host_config)
         return at_daemon_start(policy, was_running, container.state.exit_code, container.stopped_by_hand)
+
+
+def _is_untold(status: ExitStatus, state: ContainerState) -> bool:
+    """Whether this is another end than the one that is known. KILLED may be a guess, out of files half cleared away."""
+    is_later = round(status.finished_at * SECOND_NS) > state.finished_at_ns
+    return is_later and (not state.started_at_ns or status.code != KILLED)
 
 
 def _is_alive(found: "Shim | ExitStatus | None") -> bool:
