@@ -84,6 +84,8 @@ def _many(given: argparse.Namespace) -> int:
         found = results(first, given.runs, given.jobs, _shape(given), given.plant)
         tally = campaign(found, told, stop_at_first=given.plant is not None)
     _print_tally(tally)
+    if tally.was_interrupted:
+        return 1 if tally.broken and given.plant is None else 130
     if tally.broken and not given.no_shrink:
         _print_smaller(play(_plan(given, tally.broken[0].seed)))
     return _verdict(given, bool(tally.broken))

@@ -80,6 +80,7 @@ class Tally:
     events: int = 0
     simulated_s: float = 0.0
     took_s: float = 0.0
+    was_interrupted: bool = False
     broken: list[Result] = field(default_factory=list)
 
     @property
@@ -92,17 +93,20 @@ class Tally:
 
 
 def campaign(found: Iterator[Result], told: Callable[[Tally, Result], None], *, stop_at_first: bool = False) -> Tally:
-    """Count results; `told` hears of each."""
+    """Count results; `told` hears of each. Ctrl-C ends it with what there is."""
     tally, begun = Tally(), time.monotonic()
-    for result in found:
-        tally.runs += 1
-        tally.events += result.events
-        tally.simulated_s += result.seconds
-        tally.took_s = time.monotonic() - begun
-        if result.promise is not None:
-            tally.broken.append(result)
-        told(tally, result)
-        if tally.broken and stop_at_first:
-            break
+    try:
+        for result in found:
+            tally.runs += 1
+            tally.events += result.events
+            tally.simulated_s += result.seconds
+            tally.took_s = time.monotonic() - begun
+            if result.promise is not None:
+                tally.broken.append(result)
+            told(tally, result)
+            if tally.broken and stop_at_first:
+                break
+    except KeyboardInterrupt:
+        tally.was_interrupted = True  # what hours of runs have found is not thrown away
     tally.broken.sort(key=lambda result: result.seed)
     return tally
