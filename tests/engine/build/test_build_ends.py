@@ -260,3 +260,20 @@ def test_a_step_may_share_the_network_of_a_container(engine: Engine) -> None:
         "No such container"
         in build(engine, "FROM busybox\nRUN true\n", networkmode="container:neighbour", nocache="1").error
     )
+
+
+def test_files_of_a_copy_whose_daemon_was_killed_go_with_the_next_one(make_engine: Callable[..., Engine]) -> None:
+    """They kept their layers for ever (found by scripts/engine-kill)."""
+    engine = make_engine()
+    build(engine, "FROM busybox\nRUN head -c 200000000 /dev/zero > /big\n", t="big")
+    before = set(os.listdir(engine.place.data / "overlay2"))
+    data = context({"Dockerfile": "FROM busybox\nCOPY --from=big /big /copied\n"})
+    connection, answer = post(engine, data, nocache="1")
+    assert eventually(lambda: set(os.listdir(engine.place.data / "overlay2")) > before)
+    engine.kill()
+    connection.close()
+    answer.close()
+    engine.start()
+    engine.sweep()
+    engine.cli("image", "prune", "-af")
+    assert eventually(lambda: os.listdir(engine.place.data / "overlay2") == ["l"])

@@ -9,8 +9,8 @@ import codecs
 import os
 import secrets
 import stat
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from riverport.engine.runtime.runtime import Runtime
     from riverport.engine.state import State
     from riverport.engine.storage.layers import Layer
+    from riverport.engine.storage.rootfs import Rootfs
     from riverport.engine.storage.store import Storage
     from riverport.engine.volumes.mount_point import MountPoint
     from riverport.engine.volumes.volumes import Volumes
@@ -109,17 +110,26 @@ class Runs:
         if not kept:
             self.state.delete(KIND, [container_id])
 
+    @asynccontextmanager
+    async def root(self, container_id: str, image_id: str | None, kept: list[BaseException]) -> "AsyncIterator[Rootfs]":
+        """The files that a step works on, gone afterwards; the next start removes those of a killed daemon.
+
+        What could not be given back is put into `kept`, and then the next start sees to it too.
+        """
+        async with AsyncExitStack() as stack:
+            self.state.save(KIND, container_id, {"volumes": []})
+            stack.callback(self._forget, container_id, kept)
+            rootfs = await self.storage.create_rootfs(container_id, image_id)
+            stack.push_async_callback(_in_peace, kept, self.storage.remove_rootfs, container_id)
+            yield rootfs
+
     async def run(self, command: Command, image_id: str | None, mounts: Prepared, say: Say) -> "Layer | None":
         """The layer, of which the caller has one use; None if the command changed nothing.
 
         Raises StepFailed, or what keeps the command from starting.
         """
-        async with AsyncExitStack() as stack:
-            self.state.save(KIND, command.container_id, {"volumes": []})
-            kept: list[BaseException] = []
-            stack.callback(self._forget, command.container_id, kept)
-            rootfs = await self.storage.create_rootfs(command.container_id, image_id)
-            stack.push_async_callback(_in_peace, kept, self.storage.remove_rootfs, command.container_id)
+        kept: list[BaseException] = []
+        async with self.root(command.container_id, image_id, kept) as rootfs:
             places = await self._run_in(command, mounts, say, kept)
             await asyncio.to_thread(_remove_places, rootfs.upper, places)
             if not await asyncio.to_thread(_is_changed, rootfs.upper):

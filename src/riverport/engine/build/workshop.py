@@ -128,15 +128,12 @@ class Workshop:
 
         The caller has one use of the layer.
         """
-        rootfs = await self.storage.create_rootfs(container_id, run.image_id)
-        try:
+        async with self.runs.root(container_id, run.image_id, []) as rootfs:
             async with self.storage.mounted(container_id) as path:
                 await asyncio.to_thread(_change, path, change)
             if not os.listdir(rootfs.upper):
                 return None
             return await self.storage.commit(container_id, consume=True)
-        finally:
-            await asyncio.shield(self.storage.remove_rootfs(container_id))
 
     async def copy(self, run: "StageRun", instruction: Copy) -> None:
         await copy_step.perform(self, run, instruction)
