@@ -143,14 +143,14 @@ class Passer(Worker):
     def _turn(self, name: str) -> None:
         body = {"Image": "busybox", "Cmd": ["sh", "-c", "usleep 100000"], "HostConfig": {"AutoRemove": True}}
         self._expect("POST", f"/containers/create?name={name}", 201, 409, body=body)
-        _, _, again = self._expect("POST", f"/containers/{name}/start", 204, 304, 404)
+        _, _, again = self._expect("POST", f"/containers/{name}/start", 204, 304, 404, 409)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             status, found, _ = persist(self._engine, "GET", f"/containers/{name}/json")
             if status == 404:
                 return
             if found["State"]["Status"] == "created" and again:
-                self._expect("POST", f"/containers/{name}/start", 204, 304, 404)
+                self._expect("POST", f"/containers/{name}/start", 204, 304, 404, 409)
             if time.monotonic() > deadline:
                 self._ledger.problem(f"{name} does not remove itself: {found['State']}")
                 return

@@ -69,6 +69,20 @@ def test_who_ran_and_ended_before_its_start_was_written_down_has_run(engine: har
     assert engine.cli("logs", container).stdout == "once\n"
 
 
+def test_a_creation_that_was_cut_short_leaves_no_files(engine: harness.Engine) -> None:
+    """The root was made, and the kill came before the container was written down (found by scripts/engine-kill)."""
+    layers = engine.place.data / "overlay2"
+    before = set(layers.iterdir())
+    container = create(engine, "true")
+    assert set(layers.iterdir()) > before
+    engine.kill()
+    state = State(engine.place.data / "engine.db")
+    state.delete("containers", [container])
+    state.close()
+    engine.start()
+    assert set(layers.iterdir()) == before
+
+
 def test_who_ended_meanwhile_has_its_code_its_time_and_its_last_words(engine: harness.Engine) -> None:
     container = run(engine, "sh", "-c", "while [ ! -e /go ]; do sleep 0.01; done; echo bye; exit 7")
     removed = run(engine, "sleep", "0.1", name="removed", HostConfig={"AutoRemove": True})

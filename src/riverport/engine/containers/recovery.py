@@ -61,12 +61,15 @@ class Recovery:
             await self._removal.remove(container, container.id, force=True, volumes=False)
 
     async def _clear_debris(self) -> None:
-        """Shims and directories that belong to nobody: of a creation, a start or a removal that was cut short."""
+        """Shims, roots and directories of nobody: of a creation, a start, a removal or a build that was cut short."""
         for container_id in self._with.runtime.known():
             if not self._catalogue.has(container_id):
                 state = await self._with.runtime.recover(container_id)
                 if state is not None and not isinstance(state, ExitStatus):
                     await state.discard()
+        for container_id in self._with.storage.roots():
+            if not self._catalogue.has(container_id):
+                await self._with.storage.remove_rootfs(container_id)
         directories = self._with.settings.data_root / "containers"
         if directories.is_dir():
             known = [path for path in directories.iterdir() if not self._catalogue.has(path.name)]

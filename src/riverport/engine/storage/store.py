@@ -64,6 +64,10 @@ class Storage:
 
     # ---- containers
 
+    def roots(self) -> list[str]:
+        """Containers that have a root, by id."""
+        return list(self._roots)
+
     async def create_rootfs(self, container_id: str, image_id: str | None) -> Rootfs:
         """A new root on an image, whose layers it uses until it is removed; on nothing without one."""
         assert container_id not in self._roots, f"container {container_id} has a root already"
