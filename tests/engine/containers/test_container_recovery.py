@@ -83,6 +83,21 @@ def test_a_creation_that_was_cut_short_leaves_no_files(engine: harness.Engine) -
     assert set(layers.iterdir()) == before
 
 
+def test_who_ended_and_was_to_remove_itself_does_so_at_the_next_start(engine: harness.Engine) -> None:
+    """The kill came between the end and the removal (found by scripts/engine-kill)."""
+    container = run(engine, "true", HostConfig={"AutoRemove": False})
+    until(lambda: state_of(engine, container)["Status"] == "exited")
+    fresh = create(engine, "true", HostConfig={"AutoRemove": True})
+    engine.kill()
+    state = State(engine.place.data / "engine.db")
+    document = state.load("containers")[container]
+    document["host_config"]["AutoRemove"] = True
+    state.save("containers", container, document)
+    state.close()
+    engine.start()
+    until(lambda: engine.cli("ps", "-aq", "--no-trunc").stdout.split() == [fresh])
+
+
 def test_who_ended_meanwhile_has_its_code_its_time_and_its_last_words(engine: harness.Engine) -> None:
     container = run(engine, "sh", "-c", "while [ ! -e /go ]; do sleep 0.01; done; echo bye; exit 7")
     removed = run(engine, "sleep", "0.1", name="removed", HostConfig={"AutoRemove": True})

@@ -56,6 +56,9 @@ class Recovery:
         await self._with.networks.recover(self._members(living))
         for container, state in zip(containers, found):
             await self._settle(container, state)
+        for container in containers:
+            if _is_spent(container):
+                await self._removal.remove_after_exit(container)
         for container in dead:
             container.state.removing = False
             await self._removal.remove(container, container.id, force=True, volumes=False)
@@ -130,6 +133,12 @@ class Recovery:
             return False
         policy = RestartPolicy.of(container.host_config)
         return at_daemon_start(policy, was_running, container.state.exit_code, container.stopped_by_hand)
+
+
+def _is_spent(container: Container) -> bool:
+    """Whether it has run, and would have removed itself had the daemon lived a moment longer."""
+    state = container.state
+    return bool(container.host_config["AutoRemove"] and state.started_at_ns and not state.running)
 
 
 def _is_untold(status: ExitStatus, state: ContainerState) -> bool:
