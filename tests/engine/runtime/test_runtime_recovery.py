@@ -236,6 +236,23 @@ def test_a_shim_killed_while_the_runtime_starts_leaves_nothing() -> None:
     asyncio.run(scenario())
 
 
+def test_a_start_that_is_cancelled_while_the_shim_is_made_ends_at_once_and_nobody_else() -> None:
+    """The shim's id was lost then, and the kill meant for it went to the daemon's own process group."""
+
+    async def scenario() -> None:
+        async with Bench() as bench:
+            for number in range(12):
+                preparing = asyncio.ensure_future(bench.prepare(f"c{number}"))
+                await asyncio.sleep(0.001 * number)
+                preparing.cancel()
+                await soon(asyncio.wait([preparing]))
+                if not preparing.cancelled():
+                    await preparing.result().discard()
+            assert leftovers(bench.place / "overlays", bench.cgroup_parent) == []
+
+    asyncio.run(scenario())
+
+
 def test_a_discard_in_any_phase_leaves_nothing() -> None:
     async def scenario() -> None:
         async with Bench() as bench:

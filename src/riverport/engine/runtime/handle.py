@@ -60,6 +60,8 @@ class Shim:
         self._pidfd = -1
         self._link: Link | None = None
         self._ready: asyncio.Future[int] = loop.create_future()
+        # Its exception counts as seen where nobody waits any more.
+        self._ready.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._execs: dict[str, asyncio.Future[int]] = {}
         self._streams: set[AttachStream] = set()
         self._console = asyncio.Lock()  # one terminal is handed over at a time
@@ -207,14 +209,23 @@ class Shim:
             try:
                 await asyncio.wait_for(self._link.ended.wait(), _DISCARD_SECONDS)
             except TimeoutError:
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
+                self._kill()
                 await self._link.ended.wait()
                 await asyncio.to_thread(clear_up, self.directory, self._groups())
             if ahead:
                 await asyncio.wait(ahead)
         self._streams.clear()
         forget_directory(self.directory)
+
+    def _kill(self) -> None:
+        """The shim itself. Never process 0, which would mean this daemon and whoever shares its process group."""
+        pid = self.pid or (self._ready.result() if self._ready.done() and not self._ready.exception() else 0)
+        if pid > 0:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        else:  # it has never said who it is; without its daemon it ends by itself
+            assert self._link is not None
+            self._link.close()
 
     def leave(self) -> None:
         """This daemon stops; the shim, and the container on it, go on."""
@@ -229,7 +240,8 @@ class Shim:
 
     async def ready(self, merged: str, private_network: bool) -> None:
         """Raises SystemFailure if the shim could not be made."""
-        self._prepared(await self._ready, merged, private_network)
+        # Shielded: a cancelled start must still hear of the shim's id, or nobody could end it.
+        self._prepared(await asyncio.shield(self._ready), merged, private_network)
 
     async def recovered(self, record: dict[str, Any]) -> None:
         """After `connected`: learn what goes on. `record` is what `prepare` left in the directory."""
