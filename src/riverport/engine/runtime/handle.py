@@ -64,6 +64,7 @@ class Shim:
         self._ready.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._execs: dict[str, asyncio.Future[int]] = {}
         self._streams: set[AttachStream] = set()
+        self._clearing: asyncio.Future[None] | None = None  # after a shim that was killed
         self._console = asyncio.Lock()  # one terminal is handed over at a time
         self._discarded = False  # or left to another daemon: no end of the connection is a surprise any more
 
@@ -204,6 +205,7 @@ class Shim:
         """Let the shim go, and with it mounts, namespaces and what still runs; idempotent. Forget its files."""
         if self._link is not None and not self._discarded:
             self._discarded = True
+            may_run = bool(self._cgroup_path) and not self.exited.done()
             ahead = [asyncio.create_task(stream.read_ahead()) for stream in self._streams]
             self._link.tell("discard")
             try:
@@ -211,9 +213,13 @@ class Shim:
             except TimeoutError:
                 self._kill()
                 await self._link.ended.wait()
+                may_run = True
+            if may_run:  # somebody may have killed the shim before it could do what it was told
                 await asyncio.to_thread(clear_up, self.directory, self._groups())
             if ahead:
                 await asyncio.wait(ahead)
+        if self._clearing is not None:  # it knows what is left by the directory's name
+            await asyncio.wait([self._clearing])
         self._streams.clear()
         forget_directory(self.directory)
 
@@ -291,8 +297,8 @@ class Shim:
             self._ready.set_exception(SystemFailure("the container's shim ended before it was ready"))
         if not self.exited.done() and not self._discarded and self._cgroup_path:
             status = read_exit_file(self.directory) or ExitStatus(KILLED, False, time.time())
-            clearing = asyncio.get_running_loop().run_in_executor(None, clear_up, self.directory, self._groups())
-            clearing.add_done_callback(lambda _: self._ended(status))
+            self._clearing = asyncio.get_running_loop().run_in_executor(None, clear_up, self.directory, self._groups())
+            self._clearing.add_done_callback(lambda _: self._ended(status))
         elif not self.exited.done():
             self.exited.cancel()
         for exited in self._execs.values():
