@@ -142,9 +142,12 @@ def _is_spent(container: Container) -> bool:
 
 
 def _is_untold(status: ExitStatus, state: ContainerState) -> bool:
-    """Whether this is another end than the one that is known. KILLED may be a guess, out of files half cleared away."""
+    """Whether this is another end than the one that is known.
+
+    KILLED may be a guess: of a start that was cut short, or out of files half cleared away.
+    """
     is_later = round(status.finished_at * SECOND_NS) > state.finished_at_ns
-    return is_later and (not state.started_at_ns or status.code != KILLED)
+    return is_later and (status.code != KILLED or status.oom_killed)
 
 
 def _is_alive(found: "Shim | ExitStatus | None") -> bool:
