@@ -54,6 +54,7 @@ class Node:
             "group.initial.rebalance.delay.ms": "0",
             "log.cleaner.backoff.ms": "200",
             "log.flush.start.offset.checkpoint.interval.ms": "100",
+            "log.initial.task.delay.ms": "100",
         }
         self.properties.write_text("".join(f"{key}={value}\n" for key, value in entries.items()))
         self._process: subprocess.Popen[bytes] | None = None

@@ -69,6 +69,12 @@ class Story:
             done.result(WAIT)
         for done in admin.delete_records([TopicPartition("none", 0, DELETED_BELOW)]).values():
             done.result(WAIT)
+        # Apache Kafka writes it down some time after it has answered; killed before, it has the records again.
+        checkpoint = self.node.data / "log-start-offset-checkpoint"
+        deadline = time.monotonic() + WAIT
+        while f"none 0 {DELETED_BELOW}" not in checkpoint.read_text().splitlines():
+            assert time.monotonic() < deadline, checkpoint.read_text()
+            time.sleep(0.05)
 
     def produce(self) -> None:
         """A round of records into every codec's topic, idempotently, and a commit behind what was there before."""

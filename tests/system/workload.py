@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class Place:
     offset: int
 
 
-class Verifiable:
+class Verifiable(ABC):
     """A client's process; `on` is called with each event as it comes, in a thread of its own."""
 
     tool = ""
@@ -107,13 +108,15 @@ class Verifiable:
             time.sleep(POLL_SECONDS)
 
     @property
+    @abstractmethod
     def progress(self) -> str:
-        raise NotImplementedError
+        """How far it has come, in words."""
 
+    @abstractmethod
     def on(self, event: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """It has told something."""
 
-    def on_end(self) -> None:
+    def on_end(self) -> None:  # noqa: B027  not all have something to do then
         """The process has ended, whether it said so or not."""
 
     def _command(self) -> list[str]:

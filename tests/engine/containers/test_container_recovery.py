@@ -69,6 +69,22 @@ def test_who_ran_and_ended_before_its_start_was_written_down_has_run(engine: har
     assert engine.cli("logs", container).stdout == "once\n"
 
 
+def test_an_end_is_known_when_the_kill_comes_after_the_shim_has_gone(engine: harness.Engine) -> None:
+    """Its exit file is gone, too, and the container was written down as running."""
+    container = run(engine, "true")
+    wait(engine, container)
+    engine.kill()
+    state = State(engine.place.data / "engine.db")
+    document = state.load("containers")[container]
+    ending = {"code": 7, "oom_killed": False, "finished_at": time.time()}
+    document["state"] |= {"running": True, "exit_code": 0, "ending": ending}
+    state.save("containers", container, document)
+    state.close()
+    engine.start()
+    found = state_of(engine, container)
+    assert (found["Status"], found["ExitCode"]) == ("exited", 7)
+
+
 def test_a_creation_that_was_cut_short_leaves_no_files(engine: harness.Engine) -> None:
     """The root was made, and the kill came before the container was written down (found by scripts/engine-kill)."""
     layers = engine.place.data / "overlay2"

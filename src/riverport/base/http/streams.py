@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 from riverport.base.http.messages import ClientGone
@@ -25,7 +26,7 @@ _TURNS: Final = 32
 """Reads that are answered from the kernel's buffer at once before others get their turn."""
 
 
-class Stream:
+class Stream(ABC):
     """The common part; what differs is how bytes are received and sent."""
 
     def __init__(self) -> None:
@@ -66,21 +67,25 @@ class Stream:
             self._reading = None
         self._close()
 
+    @abstractmethod
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        raise NotImplementedError
+        """All of it, or ClientGone."""
 
+    @abstractmethod
     async def write_eof(self) -> None:
-        raise NotImplementedError
+        """Close our half: the peer reads to the end, and may go on sending."""
 
+    @abstractmethod
     async def send_file(self, fd: int, offset: int, count: int) -> None:
         """Bytes of an open file, all of them or ClientGone; EOFError if the file is shorter."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _receive(self) -> bytes:
-        raise NotImplementedError
+        """What has come, b"" at the end. Raises ClientGone."""
 
+    @abstractmethod
     def _close(self) -> None:
-        raise NotImplementedError
+        """Let the socket go."""
 
 
 def _retrieved(reading: asyncio.Future[bytes]) -> None:

@@ -50,6 +50,7 @@ class ContainerState:
     started_at_ns: int = 0
     finished_at_ns: int = 0
     health: Json | None = None  # Status, FailingStreak, Log
+    ending: Json | None = None  # an ExitStatus, from when it is known until all that the container had is given back
 
     @property
     def status(self) -> Status:
@@ -85,12 +86,12 @@ class ContainerState:
 
     def set_running(self, pid: int, now_ns: int) -> None:
         self.running, self.paused, self.restarting = True, False, False
-        self.pid, self.exit_code, self.error, self.oom_killed = pid, 0, "", False
+        self.pid, self.exit_code, self.error, self.oom_killed, self.ending = pid, 0, "", False, None
         self.started_at_ns, self.finished_at_ns = now_ns, 0 if not self.finished_at_ns else self.finished_at_ns
 
     def set_stopped(self, exit_code: int, finished_at_ns: int) -> None:
         self.running = self.paused = self.restarting = False
-        self.pid, self.exit_code, self.finished_at_ns = 0, exit_code, finished_at_ns
+        self.pid, self.exit_code, self.finished_at_ns, self.ending = 0, exit_code, finished_at_ns, None
 
     def set_restarting(self, exit_code: int, finished_at_ns: int) -> None:
         self.set_stopped(exit_code, finished_at_ns)

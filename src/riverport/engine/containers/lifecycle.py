@@ -7,6 +7,7 @@ that does not stop can still be killed, inspected and listed.
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from riverport.engine.containers.catalogue import Catalogue
@@ -126,6 +127,9 @@ class Lifecycle:
     async def ended(self, container: Container, shim: "Shim | None", status: "ExitStatus") -> None:
         """Under the lock: give back what it had, then restart, remove or leave it."""
         self._health.end(container)
+        # Written before the shim goes: nobody could be asked for it afterwards.
+        container.state.ending = asdict(status)
+        self._catalogue.save(container)
         await self._launcher.give_back(container, shim)
         container.shim = None
         container.exec_ids.clear()

@@ -103,9 +103,7 @@ class Recovery:
                 state.set_running(0, round(found.finished_at * SECOND_NS))
                 self._catalogue.publish(container, "start")
             if state.running and not state.restarting:
-                was_seen = found if isinstance(found, ExitStatus) else ExitStatus(
-                    KILLED, False, self._catalogue.clock_ns() / SECOND_NS)  # fmt: skip
-                await self._ended(container, was_seen)
+                await self._ended(container, self._end_of(state, found))
             elif state.restarting or self._starts(container):
                 self._lifecycle.start_again(container)
 
@@ -126,6 +124,12 @@ class Recovery:
         await self._lifecycle.ended(container, None, status)
         if not container.state.restarting and self._starts(container, was_running=True):
             self._lifecycle.start_again(container)
+
+    def _end_of(self, state: ContainerState, found: ExitStatus | None) -> ExitStatus:
+        """What is known of an end that was not dealt with, or not to its end."""
+        if state.ending is not None:
+            return ExitStatus(**state.ending)
+        return found or ExitStatus(KILLED, False, self._catalogue.clock_ns() / SECOND_NS)
 
     @staticmethod
     def _starts(container: Container, was_running: bool = False) -> bool:
