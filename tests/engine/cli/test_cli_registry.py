@@ -124,6 +124,8 @@ def test_a_mirror_is_asked_before_docker_io(make_engine: Callable[..., harness.E
         engine.cli("push", f"{HOST}/library/mirrored")
         engine.cli("pull", "mirrored")
         assert engine.cli("run", "--rm", "mirrored", "echo", "hi").stdout == "hi\n"
+        status, told = engine.api("GET", "/distribution/mirrored/json")
+        assert (status, told["Platforms"][0]["os"]) == (200, "linux")
 
 
 def test_what_a_registry_has_can_be_asked_without_pulling(engine: harness.Engine, tmp_path: Path) -> None:

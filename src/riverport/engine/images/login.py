@@ -1,12 +1,13 @@
 """Asking a registry who somebody is, or what it has, without moving anything."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from riverport.engine.errors import EngineError, Forbidden, NotFound, SystemFailure, Unauthorized
+from riverport.engine.images.attempts import first_of
 from riverport.engine.images.credentials import Credentials, from_document
-from riverport.engine.images.distribution import Repository, connect
-from riverport.engine.images.endpoints import DOCKER_HUB_LOGIN, endpoints
+from riverport.engine.images.distribution import Repository
+from riverport.engine.images.endpoints import DOCKER_HUB_LOGIN, Endpoint, endpoints
 from riverport.engine.images.manifests import Index, is_image, parse_config, parse_manifest
 from riverport.engine.images.reference import DEFAULT_DOMAIN, Reference
 from riverport.engine.images.session import RegistryError
@@ -29,7 +30,9 @@ async def login(settings: Settings, document: dict[str, Any]) -> str:
         return ""
 
     try:
-        return await _asked(settings, domain, "", credentials, ask)
+        # A mirror knows nobody: the registry itself is asked.
+        candidates = endpoints(domain, (), settings.insecure_registries)
+        return await _asked(candidates, "", credentials, ask)
     except RegistryError as error:
         if error.answer in (401, 403):
             raise Unauthorized(f"login attempt to {domain} failed: {error}") from error
@@ -51,7 +54,8 @@ async def describe(settings: Settings, reference: Reference, credentials: Creden
         return {"Descriptor": descriptor, "Platforms": platforms}
 
     try:
-        return await _asked(settings, reference.domain, reference.path, credentials, ask)
+        candidates = endpoints(reference.domain, settings.registry_mirrors, settings.insecure_registries)
+        return await _asked(candidates, reference.path, credentials, ask)
     except RegistryError as error:
         if error.answer in (401, 403):
             raise Forbidden(str(error)) from error
@@ -69,13 +73,9 @@ def registry_of(address: str) -> str:
 
 
 async def _asked(
-    settings: Settings, domain: str, path: str, credentials: Credentials, ask: Callable[[Repository], Result]
+    candidates: Sequence[Endpoint], path: str, credentials: Credentials, ask: Callable[[Repository], Result]
 ) -> Result:
-    candidates = endpoints(domain, (), settings.insecure_registries, push=True)
-    async with Workers("ask") as workers:
-        repository = await workers.run(next, connect(candidates, path, credentials))
-        workers.on_abort(repository.abort)
-        try:
-            return await workers.run(ask, repository)
-        finally:
-            repository.close()
+    async def transfer(workers: Workers, repository: Repository) -> Result:
+        return await workers.run(ask, repository)
+
+    return await first_of(candidates, path, credentials, "ask", transfer)

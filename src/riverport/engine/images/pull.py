@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from riverport.engine.errors import EngineError, NotFound, SystemFailure
+from riverport.engine.images.attempts import first_of
 from riverport.engine.images.credentials import Credentials
-from riverport.engine.images.distribution import Repository, connect
+from riverport.engine.images.distribution import Repository
 from riverport.engine.images.endpoints import endpoints
 from riverport.engine.images.fetch import Fetch, Wanted
 from riverport.engine.images.image import Image, short
@@ -62,29 +63,12 @@ async def _at_endpoints(
     credentials: Credentials,
     transfer: Callable[[Workers, Repository], Awaitable[Result]],
 ) -> Result:
-    """Try one endpoint after another: a mirror that fails or lacks the image is passed over."""
     settings = images.settings
     candidates = endpoints(reference.domain, settings.registry_mirrors, settings.insecure_registries)
-    async with Workers("pull") as workers:
-        found = connect(candidates, reference.path, credentials)
-        failure: EngineError | None = None
-        while True:
-            try:
-                repository = await workers.run(next, found, None)
-            except EngineError as error:
-                raise _told(failure or error, reference) from error
-            if repository is None:
-                assert failure is not None, "an endpoint that answers either gives the image or fails"
-                raise _told(failure, reference) from failure
-            workers.on_abort(repository.abort)
-            try:
-                return await transfer(workers, repository)
-            except EngineError as error:
-                failure = error
-                if not repository.endpoint.is_mirror:
-                    raise _told(error, reference) from error
-            finally:
-                repository.close()
+    try:
+        return await first_of(candidates, reference.path, credentials, "pull", transfer)
+    except EngineError as error:
+        raise _told(error, reference) from error
 
 
 async def _pull_one(
