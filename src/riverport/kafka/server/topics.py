@@ -16,8 +16,10 @@ from riverport.base.logging import get_logger
 from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
 from riverport.kafka.log import Log
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.acknowledgements import give_up
 from riverport.kafka.server.directory_assignments import MIGRATING, UNASSIGNED
 from riverport.kafka.server.waiting import committed, wake
+from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
@@ -119,7 +121,7 @@ class Topics:
         partition = broker.partitions.get(key)
         if broker.node_id not in registration.replicas:
             if partition is not None:
-                self._drop(partition)
+                self._drop(partition, ErrorCode.NOT_LEADER_OR_FOLLOWER)
             return
         self._known[key] = registration
         if partition is None:
@@ -177,13 +179,15 @@ class Topics:
         broker = self._broker
         broker.topic_names.pop(topic_id, None)
         for partition in [p for p in broker.partitions.values() if p.topic == name and p.topic_id == topic_id]:
-            self._drop(partition)
+            self._drop(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
 
-    def _drop(self, partition: Partition) -> None:
+    def _drop(self, partition: Partition, code: ErrorCode) -> None:
+        """This broker has it no longer; who waits for replicas is told `code`, or would wait for its timeout."""
         broker = self._broker
         key = (partition.topic, partition.index)
         del broker.partitions[key], self._known[key]
         broker.replica_fetchers.unfollow(partition)
+        give_up(partition, ApiError(code))
         wake(partition, 0, broker.loop)
         if partition.log is not None:
             broker.logs.delete(partition.topic, partition.index, broker.clock.mono_ms())
