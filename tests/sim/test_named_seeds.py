@@ -10,3 +10,14 @@ from riverport.sim.run import run
 def test_a_consumer_is_not_sent_back_by_a_replica_that_leads_no_more(seed: int) -> None:
     """It had lost its log to a power cut, and answered OFFSET_OUT_OF_RANGE to who took it for the leader."""
     assert run(plan_of(seed)).violation is None
+
+
+def test_a_leader_that_was_asleep_may_lead_the_past() -> None:
+    """Paused when it became the leader, it wakes in its epoch while a later one has committed more."""
+    assert run(plan_of(1010891)).violation is None
+
+
+@pytest.mark.parametrize("seed", [1041737, 1044357, 1054178])
+def test_no_power_is_cut_while_another_disk_is_about_to_fail(seed: int) -> None:
+    """Its node gives up when it syncs next: two unclean ends are more than min.insync.replicas of 2 survives."""
+    assert run(plan_of(seed)).violation is None

@@ -41,6 +41,14 @@ class Committed:
 
     end: int = 0
     batches: dict[int, tuple[int, int]] = field(default_factory=dict)  # base offset -> (end offset, crc)
+    ends: dict[int, int] = field(default_factory=dict)  # leader epoch -> how far it was committed in that one
+
+    def before(self, leader_epoch: int) -> int:
+        """How far it reached before an epoch: what its leader must have.
+
+        One who was asleep while later epochs committed more leads the past, which nobody takes from it any more.
+        """
+        return max((end for epoch, end in self.ends.items() if epoch < leader_epoch), default=0)
 
 
 @dataclass(slots=True)
@@ -108,6 +116,7 @@ class Watch:
         start = seen.high_watermark if seen is not None and seen.log is log else log.log_start_offset
         if high_watermark > start:
             self._compare(node, log, known, min(start, known.end), high_watermark)
+            known.ends[epoch] = max(known.ends.get(epoch, 0), high_watermark)
 
     def _leads(self, node: SimNode, partition: Partition, log: Log) -> None:
         led_by = self.leaders.setdefault((partition.topic_id, partition.index, partition.leader_epoch), node.number)
@@ -118,11 +127,11 @@ class Watch:
             )
         self.cluster.note(f"node {node.number}: leads {partition} in epoch {partition.leader_epoch}")
         known = self.committed.get((partition.topic_id, partition.index))
-        if known is not None and log.log_end_offset < known.end:
+        if known is not None and log.log_end_offset < (end := known.before(partition.leader_epoch)):
             self.fail(
                 "what is committed is never lost",
                 f"{partition}: node {node.number} leads epoch {partition.leader_epoch} with records up to "
-                f"{log.log_end_offset}, committed were those up to {known.end}",
+                f"{log.log_end_offset}, committed were those up to {end}",
             )
 
     def _compare(self, node: SimNode, log: Log, known: Committed, start: int, end: int) -> None:

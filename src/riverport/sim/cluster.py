@@ -174,12 +174,21 @@ class SimCluster:
 
         Whoever comes back without a clean stop is taken for one that may have lost something (KIP-966), and so loses
         its place in sync: two such in a row are more than min.insync.replicas of 2 promises to survive, if one did.
+        A node whose disk is about to fail counts among them: it ends by itself when that happens.
         """
         if fault.kind is Kind.POWER:
-            return self.unclean <= {fault.node}
+            return self.unclean | self._about_to_end() <= {fault.node}
         if fault.kind in (Kind.KILL, Kind.CONTEST, Kind.SYNC_ERROR, Kind.DISK_FULL):
             return self.crippled <= {fault.node}
         return True
+
+    def _about_to_end(self) -> set[int]:
+        """Nodes that will give up, or have and are still to be ended by the supervisor."""
+        return {
+            number
+            for number, node in self.nodes.items()
+            if node.disk.is_ailing or (node.broker is not None and node.broker.failed.done())
+        }
 
     def in_sync(self) -> None:
         """Everybody has everything: what happened before is forgotten."""
@@ -227,11 +236,15 @@ class SimCluster:
 
         def end(*_: object) -> None:
             if node.lives == life and node.is_up:
+                if not stopping.done() and not self.is_healed and not self.crippled <= {node.number}:
+                    self.world.after(STOP_S, end)  # to kill it now is more than what is promised to be survived
+                    return
                 self.note(f"node {node.number}: has stopped")
                 self.kill(node.number)
                 self.world.after(fault.for_s, self.start, node.number)
 
-        loop.create_task(node.broker.stop()).add_done_callback(end)
+        stopping = loop.create_task(node.broker.stop())
+        stopping.add_done_callback(end)
         self.world.after(STOP_S, end)
 
     def _pause(self, fault: Fault, node: SimNode) -> None:

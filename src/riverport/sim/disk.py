@@ -38,6 +38,10 @@ class Fault:
     times: int = -1
     met: int = 0
 
+    @property
+    def is_pending(self) -> bool:
+        return self.times < 0 or self.met < self.nth + self.times - 1
+
     def strikes(self, operation: str, path: str) -> bool:
         if operation != self.operation or not fnmatchcase(path, self.pattern):
             return False
@@ -173,6 +177,11 @@ class SimDisk:
 
     def heal(self) -> None:
         self.faults.clear()
+
+    @property
+    def is_ailing(self) -> bool:
+        """Whether something is still bound to fail: it is full, or a fault is waiting for its operation."""
+        return self.capacity < DEFAULT_CAPACITY or any(fault.is_pending for fault in self.faults)
 
     def crash(self, rng: Random) -> None:
         """A power cut."""
