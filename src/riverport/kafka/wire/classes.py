@@ -11,6 +11,12 @@ NEW = object()
 """The default of a parameter that gets a fresh list or struct in each call."""
 
 
+class EncodedElements(list[Any]):
+    """Stands for an array of structs: its elements are bytes, each encoded before in the version that is written."""
+
+    __slots__ = ()
+
+
 class StructBase:
     """Base of every generated class: equality and repr by fields; `unknown_tags` keeps what KIP-482 says to keep."""
 

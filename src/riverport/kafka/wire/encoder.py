@@ -135,10 +135,16 @@ def _encode_elements(out: Source, field: Field, local: str) -> None:
             out.add(f"w(_pack('>%d{code}' % len({local}), *{local}))")
         return
     element = out.name("e")
+    if field.struct is not None:
+        out.add(f"if {local}.__class__ is _Encoded:")
+        out.add(f"    w(_join({local}))")
+        out.add("else:")
+        out.depth += 1
     out.add(f"for {element} in {local}:")
     out.depth += 1
     if field.struct is not None:
         _encode_struct(out, field.struct, element)
+        out.depth -= 1
     else:
         _encode_value(out, element_of(field), element, in_tag=False)
     out.depth -= 1

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from riverport.kafka.wire.classes import NEW, Tags
+from riverport.kafka.wire.classes import NEW, EncodedElements, Tags
 from riverport.kafka.wire.errors import WireError
 from riverport.kafka.wire.schema import ALL, FIXED_WIDTH, NO_DEFAULT, NONE, Field, Struct
 from riverport.kafka.wire.varint import Buffer, read_uvarint, uvarint
@@ -130,5 +130,5 @@ _HELPERS: dict[str, Any] = {
     "_uv": uvarint, "_ruv": read_uvarint, "_too_many": _too_many, "_past_end": _past_end, "_null": _null,
     "_unsupported": _unsupported, "_read_tags": _read_tags, "_write_tags": _write_tags, "_ZERO": bytes(16),
     "_MAX": MAX_ELEMENTS, "_ONE": [bytes([n]) for n in range(128)], "_join": b"".join,
-    "_unpack_from": struct.unpack_from, "_pack": struct.pack, "_NEW": NEW,
+    "_unpack_from": struct.unpack_from, "_pack": struct.pack, "_NEW": NEW, "_Encoded": EncodedElements,
 }  # fmt: skip

@@ -1,13 +1,15 @@
 """Metadata v0-13 (KIP-516 topic ids, KIP-4 auto-creation flag, KIP-1102 re-bootstrap code in v13).
 
-Encoded answers are not cached whole; what is cached is the topic part, one object per topic, until the image changes.
+Answers are not cached whole; what is cached is the topic part, encoded for each topic, until the image changes it.
 """
 
 from typing import TYPE_CHECKING
 
 from riverport.base.ids import ZERO_UUID
 from riverport.kafka.server.request import Request
+from riverport.kafka.wire import codec
 from riverport.kafka.wire import messages as m
+from riverport.kafka.wire.classes import EncodedElements
 from riverport.kafka.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -24,15 +26,11 @@ def handle(broker: "Broker", request: Request) -> m.MetadataResponse:
         # Neither a name nor an id: Apache Kafka fails at it as a whole.
         code = ErrorCode.UNKNOWN_SERVER_ERROR
         return m.MetadataResponse(topics=[_Topic(code, t.name or "", t.topic_id) for t in body.topics], error_code=code)
-    refused = _refusal(request)
-    topics = refused if refused is not None else _topics(broker, request)
-    if request.version >= 8 and body.include_topic_authorized_operations:
-        topics = [_with_operations(broker, topic) for topic in topics]
     response = m.MetadataResponse(
         brokers=[_Broker(node.id, host, port, node.rack) for node, host, port in broker.view.brokers(listener)],
         cluster_id=broker.cluster_id,
         controller_id=broker.view.shown_controller(),
-        topics=topics,
+        topics=_topics(broker, request),
     )
     if 8 <= request.version <= 10 and body.include_cluster_authorized_operations:
         response.cluster_authorized_operations = broker.view.cluster_operations()
@@ -53,30 +51,39 @@ def _refusal(request: Request) -> list[_Topic] | None:
 
 
 def _topics(broker: "Broker", request: Request) -> list[_Topic]:
+    """What is asked for, encoded already where no caller wants more than everybody is told."""
+    refused = _refusal(request)
+    if refused is not None:
+        return refused
+    listener, version, view = request.connection.listener.name, request.version, broker.view
+    asked = _asked(broker, request)
+    if version >= 8 and request.body.include_topic_authorized_operations:
+        found = [view.topic_metadata(one, listener) if isinstance(one, str) else one for one in asked]
+        return [_with_operations(broker, topic) for topic in found]
+    return EncodedElements(
+        view.encoded_topic(one, listener, version) if isinstance(one, str) else codec.encode(one, version)
+        for one in asked
+    )
+
+
+def _asked(broker: "Broker", request: Request) -> list[str | _Topic]:
+    """The names of the topics that there are, and what is said of those that there are not."""
     body, view = request.body, broker.view
-    listener = request.connection.listener.name
     if body.topics is None or (request.version == 0 and not body.topics):
-        return [view.topic_metadata(name, listener) for name in view.topic_names()]
+        return [*view.topic_names()]
     if ids := dict.fromkeys(topic.topic_id for topic in body.topics if topic.topic_id != ZERO_UUID):
-        return [_by_id(broker, topic_id, listener) for topic_id in ids]  # names are then passed over
-    answers, missing = [], []
-    for name in dict.fromkeys(topic.name for topic in body.topics):
-        if broker.has_topic(name):
-            answers.append(view.topic_metadata(name, listener))
-        else:
-            missing.append(name)
+        # Names are then passed over.
+        return [
+            broker.topic_names.get(topic_id) or _Topic(ErrorCode.UNKNOWN_TOPIC_ID, None, topic_id) for topic_id in ids
+        ]
+    names = dict.fromkeys(topic.name for topic in body.topics)
+    asked: list[str | _Topic] = [name for name in names if broker.has_topic(name)]
     may_create = request.version < 4 or body.allow_auto_topic_creation
-    for name in missing:
-        code = broker.missing_topic(name, may_create=may_create)
-        answers.append(_Topic(code, name, ZERO_UUID, view.is_internal(name)))
-    return answers
-
-
-def _by_id(broker: "Broker", topic_id: bytes, listener: str) -> _Topic:
-    name = broker.topic_names.get(topic_id)
-    if name is None:
-        return _Topic(ErrorCode.UNKNOWN_TOPIC_ID, None, topic_id)
-    return broker.view.topic_metadata(name, listener)
+    for name in names:
+        if not broker.has_topic(name):
+            code = broker.missing_topic(name, may_create=may_create)
+            asked.append(_Topic(code, name, ZERO_UUID, view.is_internal(name)))
+    return asked
 
 
 def _with_operations(broker: "Broker", topic: _Topic) -> _Topic:
