@@ -117,3 +117,23 @@ def test_groups_are_removed_with_those_inside(tmp_path: Path) -> None:
     (tmp_path / "a/d").mkdir()
     assert cgroups.remove([str(tmp_path / "a"), str(tmp_path / "absent")]) == []
     assert os.listdir(tmp_path) == []
+
+
+def test_the_own_group_is_where_the_kernel_says_this_process_is(tmp_path: Path) -> None:
+    table = tmp_path / "cgroup"
+    table.write_text("9:cpu,cpuacct:/elsewhere\n8:pids:/one\n0::/two\n")
+    version_1 = cgroups.Layout(1, {"cpu": f"{tmp_path}/cpu", "pids": f"{tmp_path}/pids"}, frozenset(), True)
+    version_2 = cgroups.Layout(2, {"": f"{tmp_path}/unified"}, frozenset(), False)
+    assert cgroups.own_group(version_1, str(table)) is None, "out of sight, as from a namespace"
+    for group in ("pids/one", "unified/two"):
+        (tmp_path / group).mkdir(parents=True)
+        (tmp_path / group / "cgroup.procs").touch()
+    assert cgroups.own_group(version_1, str(table)) == f"{tmp_path}/pids/one"
+    assert cgroups.own_group(version_2, str(table)) == f"{tmp_path}/unified/two"
+
+
+def test_waiting_for_the_kernel_moves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").touch()
+    cgroups.await_quiet(str(tmp_path))
+    assert (tmp_path / "cgroup.procs").read_text() == "0", "the process itself, to where it is"
+    cgroups.await_quiet(str(tmp_path / "gone"))

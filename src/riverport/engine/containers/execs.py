@@ -115,6 +115,7 @@ class Execs:
             config["ConsoleSize"] = None
         container = self._catalogue.get(reference)
         shim = _active(container, reference)
+        self._processes.expect()
         if config["User"]:
             await self._processes.user(shim, config["User"], [])
         made = Exec(secrets.token_hex(32), container, config, parse_keys(config["DetachKeys"]))

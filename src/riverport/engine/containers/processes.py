@@ -55,6 +55,10 @@ class Processes:
             shm=await self._shared_memory(container, shim),
         )
 
+    def expect(self) -> None:
+        """One is about to be asked for."""
+        self._with.runtime.expect_process()
+
     async def of_exec(
         self, container: Container, shim: "Shim", given: Json, console_size: Sequence[int] | None
     ) -> Json:

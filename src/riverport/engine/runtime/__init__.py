@@ -8,7 +8,11 @@
     capabilities.py devices.py users.py resources.py    parts of the spec (pure)
     stats.py  top.py                                    what runs, measured
     zygote.py      forks the shims; small and single-threaded, unlike the daemon
-    shim.py        the shim's main loop: stdio, log, exits                                shim's side
+    programs.py    crun, held in memory by the zygote for all shims                       shim's side
+    shim.py        the shim's main loop: processes, exits                                 shim's side
+    control.py     its connections                                                        shim's side
+    launch.py      a run of crun or runc                                                  shim's side
+    stdio.py       what processes read and write, for the log and for clients             shim's side
     logs.py        json-file and local log files, and their rotation                      shim's side
 
     daemon ──socketpair──▶ zygote ──fork──▶ shim ──posix_spawn──▶ crun run ──▶ the container's first process

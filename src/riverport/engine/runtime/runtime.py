@@ -48,6 +48,8 @@ class Runtime:
     def __init__(self, settings: RuntimeSettings) -> None:
         self.settings = settings
         self.layout = cgroups.detect()
+        self._own_group = cgroups.own_group(self.layout)
+        self._expecting = False
         self._filters = Filters(settings.cache)
         self._shims: WeakSet[Shim] = WeakSet()
         self._zygote: socket.socket | None = None
@@ -78,11 +80,22 @@ class Runtime:
         """Raises InvalidParameter for a name that is not known."""
         return find_driver(name or self.settings.driver)
 
+    def expect_process(self) -> None:
+        """A process is about to be put into a group. What the kernel needs for that, it does beside other work."""
+        if self._own_group is not None and not self._expecting:
+            self._expecting = True
+            work = asyncio.get_running_loop().run_in_executor(None, cgroups.await_quiet, self._own_group)
+            work.add_done_callback(self._expected)
+
+    def _expected(self, _: object) -> None:
+        self._expecting = False
+
     async def prepare(
         self, container_id: str, rootfs: RootfsLike, private_network: bool, runtime_name: str = ""
     ) -> Shim:
         """A shim with the root file system mounted and its network namespace made (loopback is up)."""
         driver = self.driver(runtime_name)
+        self.expect_process()
         directory = self.settings.exec_root / container_id
         forget_directory(directory)
         directory.mkdir(mode=0o700, parents=True)
@@ -90,6 +103,7 @@ class Runtime:
         job = {
             "directory": str(directory),
             "private_network": private_network,
+            "sealed": driver.path if driver.copies_itself else None,
             "rootfs": {
                 "lowers": [str(lower) for lower in rootfs.lowers],
                 "upper": str(rootfs.upper),

@@ -25,8 +25,11 @@ import time
 from contextlib import suppress
 
 from riverport.engine.linux import cgroups, mounts, namespaces, syscalls
+from riverport.engine.runtime.control import Control
+from riverport.engine.runtime.launch import IGNORED, Launch
 from riverport.engine.runtime.logs import LogWriter, open_log
-from riverport.engine.runtime.stdio import Client, Loop, Stdio
+from riverport.engine.runtime.programs import Programs
+from riverport.engine.runtime.stdio import Loop, Stdio
 
 TYPE_CHECKING = False  # `typing` would cost the shim memory
 if TYPE_CHECKING:
@@ -37,166 +40,17 @@ EXIT_FILE = "exit.json"
 PID_FILE = "init.pid"
 MAIN = ""  # the key of the container's own process among the execs
 
-_LINE_BYTES = 1 << 20
 _ERROR_BYTES = 16384
-_RECEIVE_BYTES = 8192
 _FLUSH_SECONDS = 5.0
-_IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
-_DEFAULTED = (*_IGNORED, signal.SIGXFSZ, signal.SIGCHLD)
-
-
-class Launch:
-    """A run of crun or runc that is under way."""
-
-    def __init__(self, key: str, request: "dict[str, Any]", control: "Control", stdio: Stdio) -> None:
-        self.key = key
-        self.request = request
-        self.control = control
-        self.stdio = stdio
-        self.stdin = -1
-        self.outputs: dict[int, int] = {}
-        self.console: socket.socket | None = None
-        self.theirs: list[int] = []  # descriptors for the process; ours to close after the spawn
-
-    def close(self) -> None:
-        for fd in {self.stdin, *self.outputs} - {-1}:
-            os.close(fd)
-        self.stdin, self.outputs = -1, {}
-        if self.console is not None:
-            self.console.close()
-
-    def open_stdio(self) -> None:
-        """Pipes, or a socket on which the runtime hands over the terminal."""
-        io = self.request["io"]
-        if io["tty"]:
-            path = self.request["console"]
-            if os.path.exists(path):
-                os.unlink(path)
-            self.console = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            self.console.bind(path)
-            self.console.listen(1)
-            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            self.theirs = [null, null, null]
-            return
-        if io["open_stdin"]:
-            theirs, self.stdin = os.pipe2(os.O_CLOEXEC)
-        else:
-            theirs = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self.theirs.append(theirs)
-        for stream in (1, 2):
-            ours, theirs = os.pipe2(os.O_CLOEXEC)
-            self.outputs[ours] = stream
-            self.theirs.append(theirs)
-
-    def take_terminal(self) -> None:
-        if self.console is None:
-            return
-        self.console.setblocking(False)
-        connection, _ = self.console.accept()
-        with connection:
-            connection.setblocking(False)
-            _, fds, _, _ = socket.recv_fds(connection, 4096, 1)
-        self.console.close()
-        self.console = None
-        os.set_inheritable(fds[0], False)
-        self.outputs, self.stdin = {fds[0]: 1}, fds[0]
-
-
-class Control:
-    """A control connection; requests and answers are lines of JSON."""
-
-    def __init__(self, shim: "Shim", connection: socket.socket) -> None:
-        self._shim = shim
-        self._socket = connection
-        self._received = b""
-        self._queue = b""
-        self.closed = False
-        self.is_daemon = False  # once it has asked for anything
-        connection.setblocking(False)
-        self._arm()
-
-    def send(self, message: "dict[str, Any]") -> None:
-        if not self.closed:
-            self._queue += json.dumps(message, separators=(",", ":")).encode() + b"\n"
-            self._flush()
-
-    def hang_up(self) -> None:
-        """The other side sees the end now. By itself it would see it after the kernel has taken all mounts back."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._shim.loop.forget(self._socket.fileno())
-            self._socket.close()
-            self._shim.control_gone(self)
-
-    def _arm(self) -> None:
-        events = select.EPOLLIN | (select.EPOLLOUT if self._queue else 0)
-        self._shim.loop.watch(self._socket.fileno(), events, self._ready)
-
-    def _ready(self, events: int) -> None:
-        if events & select.EPOLLOUT:
-            self._flush()
-        if not self.closed and events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-            self._read()
-
-    def _flush(self) -> None:
-        try:
-            sent = self._socket.send(self._queue)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.close()
-            return
-        self._queue = self._queue[sent:]
-        self._arm()
-
-    def _read(self) -> None:
-        try:
-            data = self._socket.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data or len(self._received) > _LINE_BYTES:
-            self.close()
-            return
-        self._received += data
-        while not self.closed and b"\n" in self._received:
-            line, self._received = self._received.split(b"\n", 1)
-            try:
-                request = json.loads(line)
-                if "attach" in request:
-                    self._become_client(request)
-                    return
-                self.is_daemon = True
-                self._shim.request(self, request)
-            except (ValueError, TypeError, KeyError):  # not what a daemon writes
-                self.close()
-
-    def _become_client(self, request: "dict[str, Any]") -> None:
-        self.closed = True
-        self._shim.loop.forget(self._socket.fileno())
-        self._shim.control_gone(self)
-        streams = frozenset(number for number, name in ((1, "stdout"), (2, "stderr")) if request[name])
-        # The confirmation is one byte: the daemon may start the process as soon as it has it.
-        try:
-            self._socket.send(b"\n")
-        except OSError:
-            self._socket.close()
-            return
-        client = Client(self._shim.loop, self._socket, request["stdin"], streams)
-        self._shim.stdio_of(request["attach"]).attach(client)
 
 
 class Shim:
-    def __init__(self, listener: socket.socket, merged: str) -> None:
+    def __init__(self, listener: socket.socket, merged: str, programs: Programs) -> None:
         self.loop = Loop()
         self.controls: list[Control] = []
         self._listener = listener
         self._merged = merged
+        self._programs = programs
         self._launches: dict[int, Launch] = {}  # by pid of the runtime
         self._statuses: dict[int, int] = {}  # exit codes of children whose role is not known yet
         self._pids: dict[str, int] = {}  # by exec id; MAIN is the container
@@ -269,23 +123,11 @@ class Shim:
         self.loop.watch_always(read, woken)
 
     def _launch(self, key: str, request: "dict[str, Any]", control: Control) -> None:
+        if key == MAIN:
+            _set_sysctls(request["sysctls"])
+            self._open_log(request["io"]["log"])
         launch = Launch(key, request, control, self.stdio_of(key))
-        try:
-            if key == MAIN:
-                _set_sysctls(request["sysctls"])
-                self._open_log(request["io"]["log"])
-            launch.open_stdio()
-            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(launch.theirs)]
-            pid = os.posix_spawn(
-                request["argv"][0], request["argv"], request["env"], file_actions=actions, setsigdef=_DEFAULTED
-            )
-        except BaseException:
-            launch.close()
-            raise
-        finally:
-            for fd in set(launch.theirs):
-                os.close(fd)
-        self._launches[pid] = launch
+        self._launches[launch.spawn(self._programs)] = launch
 
     def _open_log(self, log: "dict[str, Any] | None") -> None:
         self._log: LogWriter | None = None
@@ -482,7 +324,7 @@ def prepare(job: "dict[str, Any]") -> socket.socket:
     os.setsid()
     syscalls.set_process_name("riverport-shim")
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    for number in _IGNORED:
+    for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o022)
     os.chdir(job["directory"])
@@ -499,10 +341,10 @@ def prepare(job: "dict[str, Any]") -> socket.socket:
     return listener
 
 
-def main(job: "dict[str, Any]", connection: socket.socket) -> None:
+def main(job: "dict[str, Any]", connection: socket.socket, programs: Programs) -> None:
     """In the child of the zygote. `connection` is the daemon's first control connection."""
     try:
-        shim = Shim(prepare(job), job["rootfs"]["merged"])
+        shim = Shim(prepare(job), job["rootfs"]["merged"], programs)
     except OSError as error:
         with suppress(OSError):  # a daemon that was killed meanwhile; the next one has taken the directory away
             connection.send(json.dumps({"event": "failed", "error": _reason(error)}).encode() + b"\n")

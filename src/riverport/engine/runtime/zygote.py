@@ -16,6 +16,7 @@ import sys
 
 from riverport.engine.linux import cgroups, mounts, syscalls
 from riverport.engine.runtime import shim
+from riverport.engine.runtime.programs import Programs
 
 _JOB_BYTES = 1 << 18
 _NAMES_OF_COPIES = ("riverport-zygote", "riverport-shim")
@@ -28,12 +29,16 @@ def main(descriptor: int) -> None:
     # What is allocated so far is never collected, so that a shim's collections do not touch (and copy) its pages.
     gc.collect()
     gc.freeze()
+    programs = Programs()
     while True:
         data, descriptors, _, _ = socket.recv_fds(jobs, _JOB_BYTES, 1)
         if not data:
             return
         connection = socket.socket(fileno=descriptors[0])
         os.set_inheritable(descriptors[0], False)
+        job = json.loads(data)
+        if job["sealed"] is not None:
+            programs.hold(job["sealed"])
         try:
             pid = os.fork()
         except OSError as error:
@@ -41,7 +46,7 @@ def main(descriptor: int) -> None:
             connection.send(json.dumps(failure).encode() + b"\n")
         else:
             if pid == 0:
-                _become_shim(jobs, json.loads(data), connection)
+                _become_shim(jobs, job, connection, programs)
         connection.close()
 
 
@@ -57,10 +62,10 @@ def _prepare() -> None:
                 syscalls.umount(point.place, syscalls.MNT_DETACH)
 
 
-def _become_shim(jobs: socket.socket, job: "dict[str, object]", connection: socket.socket) -> None:
+def _become_shim(jobs: socket.socket, job: "dict[str, object]", connection: socket.socket, programs: Programs) -> None:
     try:
         jobs.close()
-        shim.main(job, connection)
+        shim.main(job, connection, programs)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         os._exit(1)
