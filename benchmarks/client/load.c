@@ -4,7 +4,8 @@
  *
  *     produce  topic= records= size= [seconds=]         as fast as acknowledgements allow
  *     latency  topic= records= size= [warmup=]          one record in flight: percentiles of send to acknowledgement
- *     consume  topic= records=                          from the beginning of every partition
+ *     consume  topic= records=                          from the beginning of every partition; timed from the first record
+ *                                                       on: librdkafka may sleep 500 ms over whom to ask for offsets
  *     first    topic= size= [seconds=]                  tries until a record is acknowledged in a topic that is there,
  *                                                       and says when that was
  *     create   topic= topics= partitions= [replicas= in_sync= seconds=]
@@ -235,7 +236,7 @@ static void consume(rd_kafka_conf_t *conf, const struct options *o) {
         if (n > 0) last = now_s();
         if (now_s() - last > STALL_S) fail(1, "%ld of %ld records came: %s", got, o->records, rd_kafka_err2str(last_error));
     }
-    printf("{\"records\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"first_s\":%.6f,\"client_cpu_s\":%.3f}\n", got, bytes, now_s() - start,
+    printf("{\"records\":%ld,\"bytes\":%ld,\"seconds\":%.6f,\"first_s\":%.6f,\"client_cpu_s\":%.3f}\n", got, bytes, now_s() - first,
            first - start, cpu_s() - cpu);
 }
 
