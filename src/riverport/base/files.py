@@ -257,7 +257,10 @@ class OsFiles:
 
     def mkdir(self, path: str) -> None:
         with _wrapped("mkdir", path):
-            os.makedirs(path, exist_ok=True)
+            try:
+                os.mkdir(path)
+            except OSError:
+                os.makedirs(path, exist_ok=True)
 
     def read(self, path: str) -> bytes:
         with _wrapped("read", path), open(path, "rb") as file:

@@ -86,7 +86,7 @@ def open_at(
     config: LogConfig = SMALL,
     *,
     clean: bool = False,
-    recovery_point: int = 0,
+    recovery_point: int | None = None,
     log_start: int = 0,
     high_watermark: int = 2**63 - 1,
 ) -> Log:

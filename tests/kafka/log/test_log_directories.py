@@ -9,6 +9,7 @@ from tests.kafka.log.kit import NOW_MS, SMALL, TOPIC_ID, append, disk_with, mana
 from riverport.base.files import Files, StorageError
 from riverport.kafka.log import Log
 from riverport.kafka.log.checkpoints import read_offsets
+from riverport.kafka.log.flush import PARTITION_METADATA
 from riverport.kafka.log.manager import (
     CHECKPOINTS,
     CLEAN_SHUTDOWN,
@@ -382,3 +383,50 @@ def test_new_settings_reach_every_log_of_the_topic() -> None:
     manager.update_config("t", replace(SMALL, retention_ms=5))
     assert {log.config.retention_ms for log in logs} == {5}
     assert other.config == SMALL
+
+
+def test_a_log_that_was_never_written_is_a_directory_with_its_topics_id() -> None:
+    disk = disk_with()
+    manager = manager_of(disk)
+    log = made(manager, "t")
+    manager.close(1)
+    assert names(disk, log.dir) == [PARTITION_METADATA]
+    again = manager_of(disk).get("t", 0)
+    assert again is not None
+    assert (again.log_start_offset, again.log_end_offset, again.size, again.topic_id) == (0, 0, 0, TOPIC_ID)
+    assert append(again, b"0") == 0
+    assert values(again) == {0: b"0"}
+
+
+def test_a_stop_syncs_no_log_in_which_nothing_has_changed_since_the_last_one() -> None:
+    disk = disk_with()
+    manager = manager_of(disk)
+    made(manager, "empty")
+    append(made(manager, "t"), b"0")
+    manager.close(1)
+    manager = manager_of(disk)
+    disk.fail("sync", "/data/*-0*")
+    manager.close(2)
+    assert [directory.failed for directory in manager.directories.values()] == [None]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_the_first_batch_of_a_log_survives_a_power_cut_once_it_is_flushed(seed: int, is_stopped: bool) -> None:
+    disk = disk_with()
+    manager = manager_of(disk)
+    log = made(manager, "t")
+    if is_stopped:
+        manager.close(1)
+        disk.crash(Random(seed))
+        manager = manager_of(disk)
+        found = manager.get("t", 0)
+        assert found is not None
+        log = found
+    append(log, b"0")
+    log.flush()
+    disk.crash(Random(seed))
+    again = manager_of(disk).get("t", 0)
+    assert again is not None
+    again.update_high_watermark(1)
+    assert values(again) == {0: b"0"}

@@ -347,3 +347,45 @@ def test_room_that_a_killed_process_had_reserved_is_given_back(tmp_path: Path) -
     assert again.log_end_offset == 1
     for each in (log, again):
         each.active.release()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_batches_of_an_older_epoch_are_no_part_of_the_log_behind_newer_ones(seed: int) -> None:
+    """A power cut undid the truncation and kept the batch that was written in the place of the first one."""
+    disk = disk_with()
+    log = open_at(disk, clean=True)
+    append(log, b"old")
+    append(log, b"old")
+    log.flush()
+    log.truncate_to(0)
+    append(log, b"new", epoch=1)
+    disk.crash(Random(seed))
+    again = open_at(disk)
+    epochs = [header.leader_epoch for _, header in again.headers()]
+    assert epochs in ([], [0], [0, 0], [1])
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_indexes_of_batches_that_are_gone_do_not_come_back(seed: int, is_killed: bool) -> None:
+    disk = disk_with()
+    config = LogConfig(index_interval_bytes=100)
+    log = open_at(disk, DIR, config, clean=True)
+    for n in range(12):
+        append(log, b"x" * (40 if n % 2 else 1))
+    log.close()
+    for name in names(disk):
+        disk.open(f"{DIR}/{name}").sync()  # as the system does of its own accord, in time
+    log = open_at(disk, DIR, config, clean=True, recovery_point=12)
+    log.truncate_to(0)
+    if is_killed:
+        disk.kill()
+        log = open_at(disk, DIR, config)
+    written = {n: b"y" * (1 if n % 2 else 55) for n in range(12)}
+    for value in written.values():
+        append(log, value)
+    log.close()
+    disk.crash(Random(seed))
+    again = open_at(disk, DIR, config, clean=True, recovery_point=12)
+    for start in written:
+        assert values(again, start) == {n: value for n, value in written.items() if n >= start}

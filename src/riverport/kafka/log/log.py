@@ -606,7 +606,7 @@ class Log:
         if self.failed is None:
             if self.recovery_point < self.log_end_offset or not self.place_is_synced:
                 self.flush()
-            if self.snapshot_offset != self.log_end_offset:
+            if self.snapshot_offset != self.log_end_offset and self.active.is_made:
                 self.active.write_indexes()
                 # Synced, and its name too: the next start takes the log's end from it, and reads nothing.
                 path = f"{self.dir}/{file_name(self.log_end_offset, '.snapshot')}"

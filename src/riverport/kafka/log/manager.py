@@ -233,7 +233,7 @@ class LogManager:
             config,
             now_ms,
             clean=directory.clean,
-            recovery_point=points[RECOVERY_POINTS].get(key, 0),
+            recovery_point=points[RECOVERY_POINTS].get(key),
             log_start=points[LOG_STARTS].get(key, 0),
             high_watermark=points[HIGH_WATERMARKS].get(key, 0),
         )
@@ -412,6 +412,12 @@ class LogManager:
         for (name, _), found in self._logs.items():
             if name == topic:
                 found.update_config(config)
+
+    def update_configs(self, config_of: Callable[[str], LogConfig]) -> None:
+        """`update_config` for every topic that has logs here, in one walk over them."""
+        of_topic = cache(config_of)
+        for (name, _), found in self._logs.items():
+            found.update_config(of_topic(name))
 
     # --- directories
 

@@ -52,26 +52,31 @@ def open_log(
     now_ms: int,
     *,
     clean: bool,
-    recovery_point: int = 0,
+    recovery_point: int | None = None,
     log_start: int = 0,
     high_watermark: int = 0,
 ) -> Log:
     """The log that lies in `dir`, or a new one in an empty directory. Raises StorageError.
 
-    `recovery_point` and `log_start` are what the checkpoints say. A log that ends below its start begins again there.
+    `recovery_point` and `log_start` are what the checkpoints say, None where they do not know the log. A log that ends
+    below its start begins again there.
     """
+    # A clean stop syncs each log, an empty one too, before it writes its line.
+    was_synced, recovery_point = recovery_point is not None, recovery_point or 0
     opened = Log(files, dir, topic, partition, topic_id, config, now_ms)
     names = _tidy(files, dir, finish_swaps(files, dir))
     for base in _offsets(_SEGMENT, names):
-        opened.add_segment(Segment(files, dir, base, now_ms, files.size(f"{dir}/{file_name(base, '.log')}")))
+        size = files.size(f"{dir}/{file_name(base, '.log')}")
+        opened.add_segment(Segment(files, dir, base, now_ms, size, is_made=True))
     if not opened.segments:
         opened.add_segment(Segment(files, dir, log_start, now_ms))
-        opened.active.file  # noqa: B018  the empty file is there as soon as the log is
+        if log_start:
+            opened.active.file  # noqa: B018  its name tells where the log is; who was never written needs none
     opened.log_start_offset = max(log_start, opened.segments[0].base_offset)
     is_trusted = clean and _trust(opened, names, recovery_point)
     if is_trusted:
         opened.recovery_point = opened.log_end_offset
-        opened.place_is_synced = recovery_point > 0
+        opened.place_is_synced = was_synced
     else:
         is_cut = _recover(opened, names, recovery_point)
         # The next flush has to bring a cut to the disk, too.
@@ -145,13 +150,13 @@ def _end_of(segment: Segment) -> int:
 
 def _recover(opened: Log, names: list[str], recovery_point: int) -> bool:
     """Check the segments that may hold unsynced batches: from the one of the recovery point on. True if one was cut."""
-    is_cut = False
+    is_cut, epoch = False, -1
     bases = [segment.base_offset for segment in opened.segments]
     first = max((at for at, base in enumerate(bases) if base <= recovery_point), default=0)
     for at in range(first, len(bases)):
         segment = opened.segments[at]
         following = bases[at + 1] if at + 1 < len(bases) else None
-        end, reason = _check_segment(opened, segment, following)
+        end, epoch, reason = _check_segment(opened, segment, following, epoch)
         if reason:
             log.warning("a log is cut at its first bad batch", log=opened, position=end, of=segment.size, reason=reason)
             _cut(opened, segment, end)
@@ -169,22 +174,29 @@ def _recover(opened: Log, names: list[str], recovery_point: int) -> bool:
     return is_cut
 
 
-def _check_segment(opened: Log, segment: Segment, following: int | None) -> tuple[int, str]:
-    """Read a segment to its end or to its first bad batch, build its indexes as far.
+def _check_segment(opened: Log, segment: Segment, following: int | None, epoch: int) -> tuple[int, int, str]:
+    """Read a segment to its end or to its first bad batch, build its indexes as far. `epoch` is the newest before it.
 
-    Returns the position where its good batches end, and what is wrong with the one there, "" where nothing is.
+    Returns the position where its good batches end, their newest leader epoch, and what is wrong with the batch there,
+    "" where nothing is.
     """
     end, next_offset, reason = 0, segment.base_offset, ""
     segment.clear_indexes()
+    if segment.is_made:
+        segment.remove_indexes()
     try:
         for header in _sound_batches(segment, following):
+            if 0 <= header.leader_epoch < epoch:
+                # Cut off before a newer leader's batches were written, and brought back by a power cut.
+                raise corrupt(f"epoch {header.leader_epoch} at offset {header.base_offset} follows epoch {epoch}")
+            epoch = max(epoch, header.leader_epoch)
             segment.note(header, header.position, opened.config.index_interval_bytes)
             _note_epoch(opened, header)
             end, next_offset = header.end, header.next_offset
     except RecordError as error:
         reason = error.message or repr(error)
     opened.log_end_offset = next_offset
-    return end, reason
+    return end, epoch, reason
 
 
 def _cut(opened: Log, segment: Segment, end: int) -> None:

@@ -37,6 +37,7 @@ class Segment:
         "base_offset",
         "created_ms",
         "dir",
+        "is_made",
         "last_base",
         "last_position",
         "max_timestamp",
@@ -45,12 +46,15 @@ class Segment:
         "suffix",
     )
 
-    def __init__(self, files: Files, dir: str, base_offset: int, created_ms: int, size: int = 0) -> None:
+    def __init__(
+        self, files: Files, dir: str, base_offset: int, created_ms: int, size: int = 0, *, is_made: bool = False
+    ) -> None:
         self._files = files
         self.dir = dir
         self.base_offset = base_offset
         self.created_ms = created_ms
         self.size = size
+        self.is_made = is_made  # there is a file of it
         self.suffix = ""  # `.cleaned`, `.swap` or `.deleted` while its files are so named
         self.max_timestamp = -1
         self.max_timestamp_offset = -1
@@ -78,6 +82,7 @@ class Segment:
     def file(self) -> File:
         if self._file is None:
             self._file = self._files.open(self.path, create=not self.size and not self.is_dropped)
+            self.is_made = True
         return self._file
 
     @property
@@ -215,7 +220,16 @@ class Segment:
         self.cut(found[0], offset)
         return dropped
 
+    def remove_indexes(self) -> None:
+        """The files only, where batches go: a power cut must not bring back what they say of other batches.
+
+        The next flush syncs the directory, before anything that follows is taken on trust.
+        """
+        for kind in (".index", ".timeindex"):
+            self._files.remove(self.path_of(kind))
+
     def cut(self, position: int, offset: int) -> None:
+        self.remove_indexes()
         self.offset_index.truncate(offset - self.base_offset, position)
         self.time_index.truncate(offset - self.base_offset)
         self.file.truncate(position)
@@ -244,7 +258,7 @@ class Segment:
     def sync(self) -> None:
         """Bring the file to the disk; may run on a thread. What has been dropped meanwhile need not get there."""
         try:
-            if not self.is_dropped:
+            if self.is_made and not self.is_dropped:
                 self.file.sync()
         except StorageError:
             if not self.is_dropped:

@@ -410,8 +410,7 @@ class Broker:
         self.compaction.settings_changed()
         self.replica_fetchers.resize()
         self._topic_defaults = topic_settings.broker_defaults(self.config.values)
-        for name in image.topics:
-            self.logs.update_config(name, self.log_config(name))
+        self.logs.update_configs(self.log_config)
 
     def _follow_cordoned(self) -> None:
         """Cordoned directories get no new partitions; the controller is told, so that it can choose other brokers."""
