@@ -263,8 +263,8 @@ class OsFiles:
                 os.makedirs(path, exist_ok=True)
 
     def read(self, path: str) -> bytes:
-        with _wrapped("read", path), open(path, "rb") as file:
-            return file.read()
+        with _wrapped("read", path), open(path, "rb", buffering=0) as file:
+            return file.readall()
 
     def write(self, path: str, content: Buffer, *, sync: bool = True) -> None:
         with _wrapped("write", path), open(path, "wb") as file:

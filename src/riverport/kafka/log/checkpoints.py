@@ -28,7 +28,9 @@ def write_offsets(files: Files, path: str, offsets: Mapping[tuple[str, int], int
 
 def read_epochs(files: Files, path: str) -> list[tuple[int, int]]:
     """A leader-epoch-checkpoint: `epoch startOffset` lines, both ascending. Raises StorageError."""
-    if files.exists(path) and files.size(path) == 0:
+    if not files.exists(path):
+        return []
+    if files.size(path) == 0:
         raise _malformed(path, "nothing in it")  # what a power cut may leave of a file that was not synced
     epochs = _entries(files, path, _epoch_entry)
     for (epoch, start), (next_epoch, next_start) in pairwise(epochs):

@@ -73,7 +73,7 @@ def open_log(
         if log_start:
             opened.active.file  # noqa: B018  its name tells where the log is; who was never written needs none
     opened.log_start_offset = max(log_start, opened.segments[0].base_offset)
-    is_trusted = clean and _trust(opened, names, recovery_point)
+    is_trusted = clean and (not opened.active.is_made or _trust(opened, names, recovery_point))
     if is_trusted:
         opened.recovery_point = opened.log_end_offset
         opened.place_is_synced = was_synced

@@ -193,6 +193,7 @@ class Broker:
         self.metadata.subscribe(self._metadata_changed)
         if self.has_topic("__consumer_offsets"):
             self.groups.follow()
+        await self._topics.made()
         await self.directory_assignments.told()  # so that replicas on a replaced disk may lead
         await self.lifecycle.join()
         await self.metadata.until(lambda image: not image.brokers[self.node_id].fenced)

@@ -37,8 +37,9 @@ class Topics:
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         self._known: dict[tuple[str | None, int], PartitionRegistration] = {}  # what `broker.partitions` go by
-        self._to_make: dict[tuple[str, int], None] = {}  # partitions of topics that are new, in their order
+        self._to_make: dict[tuple[str, int], bool] = {}  # partitions without a log, in order: are they new?
         self._making: asyncio.Handle | None = None
+        self._made_all: asyncio.Future[None] | None = None  # who waits until there is none of them
 
     def apply(self, image: MetadataImage, changed: list[str], deleted: list[tuple[str, bytes]]) -> None:
         """`changed` topics were created, or partitions of them changed; `deleted` are (name, id)."""
@@ -55,9 +56,18 @@ class Topics:
         if self._making is not None:
             self._making.cancel()
 
+    async def made(self) -> None:
+        """Returns once every log is there that `apply_all` has found missing."""
+        if self._to_make:
+            self._made_all = self._broker.loop.create_future()
+            await self._made_all
+
     def _make_later(self) -> None:
-        if self._to_make and self._making is None:
-            self._making = self._broker.loop.call_soon(self._make_more)
+        if self._to_make:
+            if self._making is None:
+                self._making = self._broker.loop.call_soon(self._make_more)
+        elif self._made_all is not None and not self._made_all.done():
+            self._made_all.set_result(None)
 
     def _make_more(self) -> None:
         """Go on with what did not fit, as the image has it by now."""
@@ -67,10 +77,10 @@ class Topics:
         with_groups = False
         while self._to_make:
             name, index = next(iter(self._to_make))
-            del self._to_make[name, index]
+            is_new = self._to_make.pop((name, index))
             topic = broker.metadata.image.topics.get(name)
             if topic is not None and index in topic.partitions:
-                self._follow_one(topic, index, topic.partitions[index], is_new=True)
+                self._follow_one(topic, index, topic.partitions[index], is_new=is_new)
                 with_groups = with_groups or name == OFFSETS_TOPIC
             if broker.clock.mono_ms() >= until_ms:
                 break
@@ -84,15 +94,22 @@ class Topics:
         self.apply(image, list(image.topics), sorted(gone))
 
     def apply_all(self, image: MetadataImage) -> None:
-        """At the start: every topic of the image. Logs that are none of them are set aside, as Kafka does."""
+        """At the start: every topic of the image. Logs that are none of them are set aside, as Kafka does.
+
+        Logs that are missing, because the last run ended before it made them, are made in later turns: see `made`.
+        """
         for found in list(self._broker.logs):
             if self._is_stray(found, image):
                 self._broker.logs.set_aside(found.topic, found.partition)
         for topic in image.topics.values():
             self._broker.topic_names[topic.id] = topic.name
             for index, registration in topic.partitions.items():
-                self._follow_one(topic, index, registration, is_new=False)
+                if self._broker.node_id in registration.replicas and self._broker.logs.get(topic.name, index) is None:
+                    self._to_make[topic.name, index] = False
+                else:
+                    self._follow_one(topic, index, registration, is_new=False)
         self._broker.replica_fetchers.settle()
+        self._make_later()
 
     def _is_stray(self, found: Log, image: MetadataImage) -> bool:
         topic = image.topics.get(found.topic)
@@ -112,7 +129,7 @@ class Topics:
                 if key in to_make:
                     continue
                 if to_make or broker.clock.mono_ms() >= until_ms:
-                    to_make[key] = None
+                    to_make[key] = True
                     continue
             self._follow_one(topic, index, registration, is_new=True)
 
