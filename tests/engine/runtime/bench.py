@@ -63,7 +63,8 @@ class Bench:
             await shim.discard()
         await self.runtime.stop()
         left = leftovers(self.place, self.cgroup_parent)
-        complaints = (self.settings.exec_root / "zygote.log").read_text()
+        log = self.settings.exec_root / "zygote.log"
+        complaints = log.read_text() if log.exists() else ""
         self._clear_away()
         if error is None:
             assert not left, left

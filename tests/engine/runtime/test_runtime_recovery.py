@@ -186,6 +186,19 @@ def test_a_killed_zygote_is_replaced_and_its_shims_live_on() -> None:
     asyncio.run(scenario())
 
 
+def test_the_zygote_comes_with_the_first_container_and_stays() -> None:
+    async def scenario() -> None:
+        async with Bench() as bench:
+            assert bench.runtime._process is None
+            await asyncio.gather(bench.prepare("a"), bench.prepare("b"))
+            process = bench.runtime._process
+            assert process is not None
+            await bench.prepare("c")
+            assert bench.runtime._process is process
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("driver", ["crun", "runc"])
 def test_a_killed_shim_takes_its_container_with_it(driver: str) -> None:
     async def scenario() -> None:

@@ -54,13 +54,21 @@ class Runtime:
         self._shims: WeakSet[Shim] = WeakSet()
         self._zygote: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the zygote. It is started again by `prepare` if it has died."""
-        async with self._starting:
-            if self._zygote is None or (self._process is not None and self._process.returncode is not None):
-                await self._start_zygote()
+        """Bury what earlier daemons have left. The zygote comes with the first container: until then it is a quarter
+        of the engine's memory for nothing."""
+        self.settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for grave in self.settings.exec_root.glob(f"{GONE}*"):
+            shutil.rmtree(grave, ignore_errors=True)
+
+    async def _have_zygote(self) -> None:
+        """Started for the first container, and again when it has died."""
+        if self._zygote is None or (self._process is not None and self._process.returncode is not None):
+            if self._starting is None or self._starting.done():
+                self._starting = asyncio.create_task(self._start_zygote(), name="zygote")
+            await asyncio.shield(self._starting)  # whoever is cancelled leaves a whole zygote to the next
 
     async def stop(self) -> None:
         """End the zygote, let go of the shims. They, and the containers on them, stay."""
@@ -69,6 +77,8 @@ class Runtime:
         await self._stop_zygote()
 
     async def _stop_zygote(self) -> None:
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
         zygote, self._zygote = self._zygote, None
         if zygote is not None:
             zygote.close()
@@ -115,8 +125,13 @@ class Runtime:
         shim = Shim(container_id, directory, driver, self.layout)
         self._shims.add(shim)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with theirs:
-            await self._send(json.dumps(job).encode(), theirs.fileno())
+        try:
+            with theirs:
+                await self._send(json.dumps(job).encode(), theirs.fileno())
+        except BaseException:
+            ours.close()
+            forget_directory(directory)
+            raise
         shim.connected(await adopt_socket(ours))
         try:
             await shim.ready(merged, private_network)
@@ -228,7 +243,7 @@ class Runtime:
 
     async def _send(self, job: bytes, descriptor: int) -> None:
         for attempt in range(2):
-            await self.start()
+            await self._have_zygote()
             assert self._zygote is not None
             try:
                 while True:
@@ -244,8 +259,6 @@ class Runtime:
 
     async def _start_zygote(self) -> None:
         self.settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for grave in self.settings.exec_root.glob(f"{GONE}*"):
-            shutil.rmtree(grave, ignore_errors=True)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         ours.setblocking(False)
         source = str(Path(riverport.__file__).parent.parent)

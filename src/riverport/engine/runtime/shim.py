@@ -26,7 +26,7 @@ from contextlib import suppress
 
 from riverport.engine.linux import cgroups, mounts, namespaces, syscalls
 from riverport.engine.runtime.control import Control
-from riverport.engine.runtime.launch import IGNORED, Launch
+from riverport.engine.runtime.launch import Launch
 from riverport.engine.runtime.logs import LogWriter, open_log
 from riverport.engine.runtime.programs import Programs
 from riverport.engine.runtime.stdio import Loop, Stdio
@@ -324,8 +324,6 @@ def prepare(job: "dict[str, Any]") -> socket.socket:
     os.setsid()
     syscalls.set_process_name("riverport-shim")
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
     os.umask(0o022)
     os.chdir(job["directory"])
     syscalls.unshare(syscalls.CLONE_NEWNS)

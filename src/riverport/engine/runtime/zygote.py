@@ -16,6 +16,7 @@ import sys
 
 from riverport.engine.linux import cgroups, mounts, syscalls
 from riverport.engine.runtime import shim
+from riverport.engine.runtime.launch import IGNORED
 from riverport.engine.runtime.programs import Programs
 
 _JOB_BYTES = 1 << 18
@@ -54,6 +55,8 @@ def _prepare() -> None:
     os.setsid()  # a terminal's Ctrl-C is for the daemon
     syscalls.set_process_name(_NAMES_OF_COPIES[0])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps shims
+    for number in IGNORED:  # for the shims, which inherit it and need not touch (and copy) what it takes
+        signal.signal(number, signal.SIG_IGN)
     syscalls.unshare(syscalls.CLONE_NEWNS)
     mounts.make_slave()
     if cgroups.detect().hybrid:
