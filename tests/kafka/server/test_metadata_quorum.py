@@ -8,6 +8,7 @@ import pytest
 
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.server import metadata_shell
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -83,6 +84,35 @@ def test_a_killed_leader_is_replaced_and_what_was_committed_is_there(controllers
     controllers.wait_until(lambda: level(controllers))
     assert nodes(controllers)[first].metadata.quorum.role == "follower"
     assert all(names(node) == {"a", "b"} for node in nodes(controllers).values())
+
+
+def test_what_a_start_finds_gets_into_the_image_in_slices(
+    controllers: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [f"c{n}" for n in range(12)]
+    leader = leader_of(controllers)
+    for name in written:
+        controllers.run(leader, lambda node, name=name: set_config(node, name))
+    controllers.wait_until(lambda: level(controllers))
+    end = nodes(controllers)[leader].metadata.next_offset
+    everybody = list(nodes(controllers))
+    controllers.kill(*everybody)
+    seen: dict[int, list[int]] = {id_: [] for id_ in everybody}
+    published = metadata_shell.MetadataShell._published
+
+    def note(shell: Any, delta: Any) -> None:
+        seen[shell._node_id].append(shell.image.offset)
+        published(shell, delta)
+
+    monkeypatch.setattr(metadata_shell, "SLICE_RECORDS", 2)
+    monkeypatch.setattr(metadata_shell.MetadataShell, "_published", note)
+    controllers.start(*everybody)
+    wait_for_leader(controllers)
+    controllers.wait_until(lambda: level(controllers))
+    for id_, node in nodes(controllers).items():
+        assert names(node) == set(written)
+        assert seen[id_] == sorted(set(seen[id_]))
+        assert len([offset for offset in seen[id_] if offset < end - 1]) >= 4
 
 
 def test_a_leader_that_stops_hands_over_before_it_goes(controllers: Cluster) -> None:

@@ -50,8 +50,9 @@ class MetadataCopy(MetadataReplica):
         """To where both logs agree: the leader's end of the epoch, or ours where that is shorter."""
         _, own_end = self.log.offset_for_leader_epoch(epoch)
         target = max(min(offset, own_end) if own_end >= 0 else offset, self.log.log_start_offset)
-        if target <= self.image.offset:
-            reason = f"the leader's log ends at {target}, what was committed at {self.image.offset}"
+        committed = max(self.image.offset, self.log.high_watermark - 1)
+        if target <= committed:
+            reason = f"the leader's log ends at {target}, what was committed at {committed}"
             raise StorageError("truncate", self._dir, 0, reason)
         log.warning("the metadata log diverged from the leader's and is truncated", offset=target, epoch=epoch)
         self.log.truncate_to(target)

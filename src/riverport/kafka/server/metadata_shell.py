@@ -35,6 +35,9 @@ from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
 
 log = get_logger(__name__)
 
+SLICE_RECORDS = 2_000
+"""Taken into the image at a stretch: about 50 ms."""
+
 
 class MetadataShell(MetadataCopy):
     """`pending` is the same object for ever: the controller's image on a controller, `image` elsewhere."""
@@ -73,6 +76,7 @@ class MetadataShell(MetadataCopy):
         self._all_told: asyncio.Future[None] | None = None  # once every voter knows that this node leads no more
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = FOREVER
+        self._replaying: asyncio.Handle | None = None  # while more is committed than is in the image
         self._led_from = -1  # the offset with which the present lead began
         self._active_listeners: list[Callable[[int], None]] = []
         self._resigned_listeners: list[Callable[[], None]] = []
@@ -280,10 +284,14 @@ class MetadataShell(MetadataCopy):
         if self._is_closed:
             return
         self._inputs.append(event)
-        if self._is_stepping:
-            return
+        if not self._is_stepping:
+            self._run()
+
+    def _run(self, *, replay: bool = False) -> None:
         self._is_stepping = True
         try:
+            if replay:
+                self._replay()
             while self._inputs:
                 for effect in self.quorum.step(self.clock.mono_ms(), self._inputs.popleft()):
                     self._perform(effect)
@@ -433,10 +441,24 @@ class MetadataShell(MetadataCopy):
 
     def _commit(self, offset: int) -> None:
         """Everything below `offset` becomes true for this node, in order, and is answered."""
-        start = self.image.offset + 1
-        if offset <= start:
+        if offset <= self.image.offset + 1:
             return
         self.log.update_high_watermark(offset)
+        if self._replaying is None:
+            self._replay()
+
+    def _replay_on(self) -> None:
+        self._replaying = None
+        if not self._is_closed:
+            self._run(replay=True)
+
+    def _replay(self) -> None:
+        """Take the next batches that are committed into the image: a slice, the others in later turns of the loop.
+
+        What a start finds may be all that there ever was. At a stretch it took seconds, voters that waited for an
+        answer meanwhile elected one another in turn, and each began anew.
+        """
+        start, offset = self.image.offset + 1, self._slice_end(self.log.high_watermark)
         delta = MetadataDelta()
         done = self._writer.take_committed(offset)
         if done and done[0].base_offset == start:
@@ -457,3 +479,13 @@ class MetadataShell(MetadataCopy):
         if self._led_from >= 0 and not self.is_active and offset > self._led_from:
             self._activate()
         self._progressed()
+        if offset < self.log.high_watermark:
+            self._replaying = self.loop.call_soon(self._replay_on)
+
+    def _slice_end(self, committed: int) -> int:
+        """Up to where to go at a stretch: whole batches, one at least; all of what this node has written itself."""
+        if committed - self.image.offset > SLICE_RECORDS and not self._writer.has_from(self.image.offset + 1):
+            for _, header in self.log.headers(self.image.offset + 1):
+                if header.next_offset - self.image.offset > SLICE_RECORDS:
+                    return min(header.next_offset, committed)
+        return committed

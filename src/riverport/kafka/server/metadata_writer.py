@@ -192,6 +192,10 @@ class MetadataWriter:
                     return record.feature_level
         return level or features.DEFAULT_RELEASE
 
+    def has_from(self, offset: int) -> bool:
+        """Whether what lies there was appended here, and need not be read."""
+        return bool(self._uncommitted) and self._uncommitted[0].base_offset == offset
+
     def take_committed(self, end_offset: int) -> list[Uncommitted]:
         """What lies below an offset that is committed now, in order; each is to be finished or failed."""
         found = []
