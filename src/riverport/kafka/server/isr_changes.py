@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 RETRY_MS = 50
+MOST_LOGGED = 100
+"""Lines for one answer: with a broker that returns come those of thousands of partitions."""
 _Key = tuple[bytes, int]
 
 
@@ -89,6 +91,7 @@ class IsrChanges:
 
     def _take(self, answer: m.AlterPartitionResponse, sent: dict[_Key, tuple[Partition, Proposal]]) -> None:
         """Give each partition its answer; what is left in `sent` is to be asked again."""
+        changed: list[Partition] = []
         for topic in answer.topics:
             for decided in topic.partitions:
                 partition, proposal = sent.pop((topic.topic_id, decided.partition_index), (None, None))
@@ -100,10 +103,14 @@ class IsrChanges:
                     continue
                 before = partition.high_watermark
                 leadership.decided(proposal, decided.leader_epoch, decided.partition_epoch, decided.isr)
-                log.info("in-sync replicas changed", partition=partition, isr=partition.isr)
+                changed.append(partition)
                 if partition.high_watermark > before:
                     committed(partition, self._broker.loop)
                 self._broker.replication.reconsider(partition)
+        for partition in changed[:MOST_LOGGED]:
+            log.info("in-sync replicas changed", partition=partition, isr=partition.isr)
+        if len(changed) > MOST_LOGGED:
+            log.info("in-sync replicas of more partitions changed", partitions=len(changed) - MOST_LOGGED)
 
 
 def _is_current(partition: Partition, proposal: Proposal) -> bool:
