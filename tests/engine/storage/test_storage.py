@@ -106,6 +106,56 @@ def test_a_container_sees_its_image_and_keeps_its_changes(tmp_path: Path, runner
     runner.run(scenario())
 
 
+def test_containers_of_an_image_share_what_the_runtime_mounts_upon(tmp_path: Path, runner: asyncio.Runner) -> None:
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        base = await added(storage, Archive().file("f", b"1"))
+        roots = await asyncio.gather(*(storage.create_rootfs(f"c{number}", base.chain) for number in range(8)))
+        assert len({root.lowers for root in roots}) == 1
+        places = roots[0].lowers[0]
+        before = tree(places)
+        layer = await storage.commit("c0", consume=True)
+        await storage.remove_rootfs("c1")
+        assert tree(places) == before, "others use them"
+        above = await storage.create_rootfs("above", layer.chain)
+        assert above.lowers[0] != places
+        assert (await storage.create_rootfs("none", None)).lowers[0].parent == storage.rootfs("none").directory
+
+    runner.run(scenario())
+
+
+def test_a_daemon_killed_while_it_made_places_leaves_none_that_lack_something(
+    tmp_path: Path, runner: asyncio.Runner
+) -> None:
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        base = await added(storage, Archive().file("f", b"1"))
+        (base.directory / "places.new/etc").mkdir(parents=True)
+        rootfs = await storage.create_rootfs("c", base.chain)
+        assert (rootfs.lowers[0] / "etc/hosts").is_file()
+        assert not (base.directory / "places.new").exists()
+
+    runner.run(scenario())
+
+
+def test_a_root_with_places_of_its_own_keeps_them(tmp_path: Path, runner: asyncio.Runner) -> None:
+    """As earlier releases made them: the daemon is another one, the data root the same."""
+
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        base = await added(storage, Archive().file("f", b"1"))
+        rootfs = await storage.create_rootfs("c", base.chain)
+        own = rootfs.lowers[0].rename(rootfs.directory / "places")
+        again = opened(tmp_path)
+        await again.start()
+        assert again.rootfs("c").lowers == (own, base.diff)
+
+    runner.run(scenario())
+
+
 def test_nothing_is_mounted_anywhere_while_a_container_is_looked_into(tmp_path: Path, runner: asyncio.Runner) -> None:
     async def scenario() -> None:
         storage = opened(tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from riverport.engine.storage import trees
 from riverport.engine.storage.layers import ChainId
 from riverport.engine.storage.lowers import Lowers
 
@@ -24,7 +25,11 @@ _PLACES: Final = (
     ("sys", stat.S_IFDIR),
     (".dockerenv", stat.S_IFREG),
 )
-"""What the runtime mounts something on; made below the container, so that it is no change of the container's."""
+"""What the runtime mounts something on; made below the container, so that it is no change of the container's.
+
+All containers of an image share them: they lie with its topmost layer, since making and removing a dozen files takes a
+good part of what a short-lived container costs. A container without an image has its own.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Rootfs:
     container_id: str
     chain: ChainId | None
     lowers: tuple[Path, ...]
-    """Topmost first: the container's places, then the image's layers."""
+    """Topmost first: the places, then the image's layers."""
     directory: Path
 
     @property
@@ -47,10 +52,6 @@ class Rootfs:
     def merged(self) -> Path:
         return self.directory / "merged"
 
-    @property
-    def places(self) -> Path:
-        return self.directory / "places"
-
     def driver_data(self) -> dict[str, str]:
         """`GraphDriver.Data` of the API."""
         return {
@@ -61,7 +62,20 @@ class Rootfs:
         }
 
 
-def make_places(target: Path, lowers: Sequence[Path]) -> None:
+def have_places(directory: Path, lowers: Sequence[Path]) -> None:
+    """Have the places for roots on `lowers` in a directory that all of these roots use; whole or not at all."""
+    if not places_in(directory).exists():
+        unfinished = directory / "places.new"
+        trees.remove(unfinished)  # of a daemon that was killed
+        _make_places(unfinished, lowers)
+        unfinished.rename(places_in(directory))
+
+
+def places_in(directory: Path) -> Path:
+    return directory / "places"
+
+
+def _make_places(target: Path, lowers: Sequence[Path]) -> None:
     """Make in `target` what of the places `lowers` lack; what is there stays as it is, a link included."""
     view = Lowers.of(lowers)
     target.mkdir()

@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 from riverport.base.logging import get_logger
@@ -17,7 +18,7 @@ from riverport.engine.storage.compression import Hashed
 from riverport.engine.storage.layers import ChainId, Directories, Layer, LayerStore
 from riverport.engine.storage.pack import Packer, Pieces
 from riverport.engine.storage.recipe import RecipeWriter
-from riverport.engine.storage.rootfs import Rootfs, make_places
+from riverport.engine.storage.rootfs import Rootfs, have_places, places_in
 from riverport.engine.storage.unpack import Unpacked, unpack
 
 log = get_logger(__name__)
@@ -34,6 +35,7 @@ class Storage:
         self._directories = Directories(data_root / DRIVER)
         self._state = state
         self._roots: dict[str, Rootfs] = {}
+        self._making_places = Lock()
         self.chain_of_image: Callable[[str], ChainId | None] = _no_images
         """Set by the images, which are made of layers and made later."""
         self.layers = LayerStore(self._directories, state)
@@ -72,11 +74,10 @@ class Storage:
         """A new root on an image, whose layers it uses until it is removed; on nothing without one."""
         assert container_id not in self._roots, f"container {container_id} has a root already"
         chain = self.chain_of_image(image_id) if image_id is not None else None
-        diffs = self.layers.diffs(chain)
         if chain is not None:
             self.layers.use(chain)
         try:
-            directory = await asyncio.to_thread(self._make_root, diffs)
+            directory = await asyncio.to_thread(self._make_root, chain)
         except BaseException:
             if chain is not None:
                 await self.layers.release(chain)
@@ -85,12 +86,14 @@ class Storage:
         self._state.save(_KIND, container_id, {"chain": chain, "directory": directory.name})
         return rootfs
 
-    def _make_root(self, diffs: list[Path]) -> Path:
+    def _make_root(self, chain: ChainId | None) -> Path:
         directory = self._directories.make()
         try:
             for name in ("work", "merged"):
                 (directory / name).mkdir(mode=0o700)
-            make_places(directory / "places", diffs)
+            layer = self.layers.get(chain) if chain is not None else None
+            with self._making_places:
+                have_places(directory if layer is None else layer.directory, self.layers.diffs(chain))
         except BaseException:
             self._directories.remove(directory)
             raise
@@ -148,7 +151,7 @@ class Storage:
                 raise
             return await self.layers.register(rootfs.chain, staged, diff_id, unpacked)
         diff_id, unpacked = await asyncio.to_thread(_describe, rootfs.upper, below, rootfs.directory / "recipe")
-        for leftover in (rootfs.work, rootfs.merged, rootfs.places):
+        for leftover in (rootfs.work, rootfs.merged, places_in(rootfs.directory)):
             await asyncio.to_thread(trees.remove, leftover)
         with self._state.together():
             self._state.delete(_KIND, [container_id])
@@ -186,7 +189,11 @@ class Storage:
             await self.layers.discard(staged)
 
     def _rootfs(self, container_id: str, chain: ChainId | None, directory: Path) -> Rootfs:
-        lowers = (directory / "places", *self.layers.diffs(chain))
+        places = places_in(directory)
+        layer = self.layers.get(chain) if chain is not None else None
+        if layer is not None and not places.exists():  # earlier releases gave each container its own
+            places = places_in(layer.directory)
+        lowers = (places, *self.layers.diffs(chain))
         return Rootfs(container_id, chain, lowers, directory)
 
 
