@@ -133,7 +133,16 @@ def test_the_own_group_is_where_the_kernel_says_this_process_is(tmp_path: Path) 
 
 
 def test_waiting_for_the_kernel_moves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "cgroup.procs").touch()
-    cgroups.await_quiet(str(tmp_path))
-    assert (tmp_path / "cgroup.procs").read_text() == "0", "the process itself, to where it is"
-    cgroups.await_quiet(str(tmp_path / "gone"))
+    """A process that somebody has moved stays where it was moved to."""
+    layout = cgroups.Layout(2, {"": str(tmp_path)}, frozenset(), False)
+    table = tmp_path / "cgroup"
+    for group in ("one", "two"):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "cgroup.procs").touch()
+        table.write_text(f"0::/{group}\n")
+        cgroups.await_quiet(layout, str(table))
+        assert (tmp_path / group / "cgroup.procs").read_text() == "0", "itself, to where it is"
+        (tmp_path / group / "cgroup.procs").write_text("")
+    assert (tmp_path / "one/cgroup.procs").read_text() == ""
+    table.write_text("0::/gone\n")
+    cgroups.await_quiet(layout, str(table))

@@ -72,25 +72,26 @@ def detect() -> Layout:
 
 def own_group(layout: Layout, table: str = "/proc/self/cgroup") -> str | None:
     """A group that this process is in; None if it is out of its sight, as from a namespace."""
-    with open(table) as file:
-        for line in file:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
-            directory = layout.directory(controllers.split(",")[0], path)
-            if (layout.version == 2) == bool(controllers):
-                continue
-            if directory is not None and os.path.exists(f"{directory}/cgroup.procs"):
-                return directory
+    for line in (read(table) or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        directory = layout.directory(controllers.split(",")[0], path)
+        if (layout.version == 2) == bool(controllers):
+            continue
+        if directory is not None and os.path.exists(f"{directory}/cgroup.procs"):
+            return directory
     return None
 
 
-def await_quiet(group: str) -> None:
-    """Put this process into `group`, where it is: what that waits for, the next to come does not wait for.
+def await_quiet(layout: Layout, table: str = "/proc/self/cgroup") -> None:
+    """Put this process into the group where it is: what that waits for, the next to come does not wait for.
 
     The first process in a while that changes its group waits until every processor has seen that forks are now watched:
     an RCU grace period, 8 to 14 ms (cgroup_threadgroup_rwsem in kernel/cgroup/cgroup.c, kernel/rcu/sync.c). Those after
     it do not, until a grace period has gone by without any.
     """
-    _write(f"{group}/cgroup.procs", "0")
+    group = own_group(layout, table)  # asked each time: somebody may have moved this process
+    if group is not None:
+        _write(f"{group}/cgroup.procs", "0")
 
 
 def processes(directory: str) -> list[int]:

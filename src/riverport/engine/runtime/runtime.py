@@ -48,7 +48,6 @@ class Runtime:
     def __init__(self, settings: RuntimeSettings) -> None:
         self.settings = settings
         self.layout = cgroups.detect()
-        self._own_group = cgroups.own_group(self.layout)
         self._expecting = False
         self._filters = Filters(settings.cache)
         self._shims: WeakSet[Shim] = WeakSet()
@@ -92,9 +91,9 @@ class Runtime:
 
     def expect_process(self) -> None:
         """A process is about to be put into a group. What the kernel needs for that, it does beside other work."""
-        if self._own_group is not None and not self._expecting:
+        if not self._expecting:
             self._expecting = True
-            work = asyncio.get_running_loop().run_in_executor(None, cgroups.await_quiet, self._own_group)
+            work = asyncio.get_running_loop().run_in_executor(None, cgroups.await_quiet, self.layout)
             work.add_done_callback(self._expected)
 
     def _expected(self, _: object) -> None:
