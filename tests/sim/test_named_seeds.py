@@ -21,3 +21,13 @@ def test_a_leader_that_was_asleep_may_lead_the_past() -> None:
 def test_no_power_is_cut_while_another_disk_is_about_to_fail(seed: int) -> None:
     """Its node gives up when it syncs next: two unclean ends are more than min.insync.replicas of 2 survives."""
     assert run(plan_of(seed)).violation is None
+
+
+@pytest.mark.parametrize("seed", [1016210, 1032932])
+def test_a_failed_start_is_looked_at_though_its_node_dies_first(seed: int) -> None:
+    """The disk was full, and the power was lost before the supervisor came by."""
+    assert run(plan_of(seed)).violation is None
+
+
+def test_a_disk_that_was_full_twice_at_a_time_has_room_again() -> None:
+    assert run(plan_of(1009813)).violation is None

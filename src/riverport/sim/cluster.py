@@ -11,6 +11,7 @@ from riverport.base.ids import SeededIds, uuid_text
 from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.raft.state import QUORUM_STATE
 from riverport.kafka.server.broker import Broker
+from riverport.sim.disk import DEFAULT_CAPACITY
 from riverport.sim.loop import SimLoop, World
 from riverport.sim.network import Network
 from riverport.sim.plan import Fault, Kind, Plan, Shape
@@ -143,10 +144,16 @@ class SimCluster:
 
     def kill(self, number: int) -> None:
         node = self.nodes[number]
-        self.starting.pop(number, None)
+        self._take_start(number)
         if node.is_up:
             self.unclean.add(number)
             node.kill()
+
+    def _take_start(self, number: int) -> None:
+        """A start that has failed before its node dies is looked at here, as the supervisor will not any more."""
+        task = self.starting.pop(number, None)
+        if task is not None and task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            self.note(f"node {number}: cannot start: {error!r}")
 
     # --- what goes wrong
 
@@ -225,7 +232,7 @@ class SimCluster:
     def _power(self, fault: Fault, node: SimNode) -> None:
         self.crippled.add(node.number)
         self.unclean.add(node.number)
-        self.starting.pop(node.number, None)
+        self._take_start(node.number)
         node.lose_power()
         self.world.after(fault.for_s, self.start, node.number)
 
@@ -289,9 +296,9 @@ class SimCluster:
         node.disk.fail("sync", "/data/*", times=1)
 
     def _disk_full(self, fault: Fault, node: SimNode) -> None:
-        capacity = node.disk.capacity
-        node.disk.capacity = min(node.disk.used(), capacity)
-        self.world.after(fault.for_s, setattr, node.disk, "capacity", capacity)
+        node.disk.capacity = min(node.disk.used(), node.disk.capacity)
+        # Not what it was before: of two such faults that overlap, the later would bring back the earlier, for ever.
+        self.world.after(fault.for_s, setattr, node.disk, "capacity", DEFAULT_CAPACITY)
 
     def _slow_disk(self, fault: Fault, node: SimNode) -> None:
         loop = node.loop
@@ -330,7 +337,7 @@ class SimCluster:
         for number, node in self.nodes.items():
             node.disk.heal()
             node.disk.after_replace = None
-            node.disk.capacity = 1 << 40
+            node.disk.capacity = DEFAULT_CAPACITY
             if node.loop is not None:
                 node.loop.job_seconds = 0.001
                 node.loop.resume()
