@@ -31,3 +31,14 @@ def test_a_failed_start_is_looked_at_though_its_node_dies_first(seed: int) -> No
 
 def test_a_disk_that_was_full_twice_at_a_time_has_room_again() -> None:
     assert run(plan_of(1009813)).violation is None
+
+
+@pytest.mark.parametrize("seed", [1017076, 1029423, 1038059])
+def test_a_lost_packet_of_a_new_connection_does_not_cost_a_session(seed: int) -> None:
+    """A broker waited ten seconds for it before it tried to reach the controller once more."""
+    assert run(plan_of(seed)).violation is None
+
+
+def test_a_run_ends_when_sessions_that_were_cut_off_have_ended_too() -> None:
+    """Brokers were fenced after all had looked well, while it was asked what groups had committed."""
+    assert run(plan_of(1038732)).violation is None

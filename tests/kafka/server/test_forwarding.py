@@ -81,3 +81,18 @@ def test_a_client_that_has_gone_leaves_nothing_waiting(separate: Simulation) -> 
         cluster.sleep(1)
         cluster.start(CONTROLLER)
         assert cluster.wait(asked, seconds=15) == 0
+
+
+def test_requests_that_wait_for_a_connection_share_it(separate: Simulation) -> None:
+    with separate as cluster:
+        cluster.kill(CONTROLLER)
+        cluster.sleep(3)
+        names = [f"orders-{n}" for n in range(10)]
+        asked = [cluster.begin(make(cluster.bootstrap[0], name)) for name in names]
+        cluster.sleep(1)
+        cluster.start(CONTROLLER)
+        assert [cluster.wait(each, seconds=15) for each in asked] == [0] * len(names)
+
+        broker = cluster.bootstrap[0].split(":")[0]
+        opened = [own for own, other in cluster.connections() if own[0] == broker and other[1] == 9093]
+        assert len(opened) == 3  # heartbeats, the clients' requests, the metadata log

@@ -113,6 +113,7 @@ class RemoteChannel:
         self._broker = broker
         self._timeout_ms = timeout_ms
         self._connections: dict[str, tuple[Address, Connection]] = {}
+        self._opening: dict[str, tuple[Address, asyncio.Future[Connection]]] = {}
         self._forwarded = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -190,13 +191,35 @@ class RemoteChannel:
         if address is None:
             raise ClientError("no active controller is known")
         held = self._connections.get(lane)
-        if held is not None and (held[0] != address or held[1].closed):
-            await held[1].close()
-            held = None
-        if held is None:
-            opened = await Connection.open(address.host, address.port, client_id=f"broker-{self._broker.node_id}")
-            held = self._connections[lane] = (address, opened)
-        return held[1]
+        if held is not None and held[0] == address and not held[1].closed:
+            return held[1]
+        opening = self._opening.get(lane)
+        if opening is None or opening[0] != address:
+            opening = self._opening[lane] = (address, self._task(self._open(lane, address)))
+            opening[1].add_done_callback(_look_at)
+        return await asyncio.shield(opening[1])
+
+    async def _open(self, lane: str, address: "Address") -> Connection:
+        """One for all who wait for it. Not for longer than an answer: a first packet that is lost costs a session."""
+        own = asyncio.current_task()
+        try:
+            held = self._connections.pop(lane, None)
+            if held is not None:
+                await held[1].close()
+            client_id = f"broker-{self._broker.node_id}"
+            opened = await Connection.open(address.host, address.port, client_id=client_id, timeout_ms=self._timeout_ms)
+            if not self._is_opening(lane, own):
+                await opened.close()
+                raise ClientError("another node is the controller by now")
+            self._connections[lane] = (address, opened)
+            return opened
+        finally:
+            if self._is_opening(lane, own):
+                del self._opening[lane]
+
+    def _is_opening(self, lane: str, task: "asyncio.Future[Any] | None") -> bool:
+        """False where the controller has moved since: another task opens a connection to where it is now."""
+        return lane in self._opening and self._opening[lane][1] is task
 
     async def close(self) -> None:
         for task in list(self._tasks):
@@ -241,6 +264,12 @@ class EitherChannel(RemoteChannel):
             if refused.code is ErrorCode.NOT_CONTROLLER:
                 raise NotActive("this node is not the active controller any more") from refused
             raise
+
+
+def _look_at(opening: "asyncio.Future[Connection]") -> None:
+    """Who waited for it may have been cancelled meanwhile: then nobody else looks at how it ended."""
+    if not opening.cancelled():
+        opening.exception()
 
 
 def _frame_of(request: Request, body: Any) -> bytes:
