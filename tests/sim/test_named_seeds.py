@@ -42,3 +42,9 @@ def test_a_lost_packet_of_a_new_connection_does_not_cost_a_session(seed: int) ->
 def test_a_run_ends_when_sessions_that_were_cut_off_have_ended_too() -> None:
     """Brokers were fenced after all had looked well, while it was asked what groups had committed."""
     assert run(plan_of(1038732)).violation is None
+
+
+@pytest.mark.parametrize("seed", [1011807, 1027297, 1039441])
+def test_a_commit_that_is_made_while_commits_are_asked_for_need_not_be_told(seed: int) -> None:
+    """The group went on, and what it was acknowledged a moment later was missed in the answer."""
+    assert run(plan_of(seed)).violation is None

@@ -66,6 +66,7 @@ WHERE_IT_SHOWS = {
     "elect-outside-isr": (Fault(0.5, Kind.CUT, 1, 2, for_s=2.5), Fault(2.2, Kind.KILL, 1, for_s=2.0)),
     "skip-epoch-truncation": CUT_OFF,
     "vote-twice": (Fault(0.5, Kind.CONTEST, 0, for_s=2.5, amount=0.3),),
+    "forget-commits": tuple(Fault(at, Kind.KILL, node, for_s=0.5) for node, at in ((1, 0.5), (2, 2.5), (3, 4.5))),
     "fence-by-rumour": (Fault(4.0, Kind.RESET, 1, 2), Fault(4.2, Kind.RESET, 2, 3), Fault(4.4, Kind.RESET, 1, 3)),
 }
 """Faults under which each bug shows with one of a few seeds; `riverport simulate --plant` finds them by itself."""

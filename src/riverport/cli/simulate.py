@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from riverport.sim.plan import Plan
     from riverport.sim.run import Outcome
 
-BUGS = ("ack-before-replication", "elect-outside-isr", "skip-epoch-truncation", "vote-twice", "fence-by-rumour")
+BUGS = (
+    "ack-before-replication",
+    "elect-outside-isr",
+    "skip-epoch-truncation",
+    "vote-twice",
+    "fence-by-rumour",
+    "forget-commits",
+)
 MOST_SHOWN = 10
 """Failing seeds that are named."""
 

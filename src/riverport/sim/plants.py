@@ -5,6 +5,7 @@
     skip-epoch-truncation    nobody tells a follower that its log has parted from the leader's
     vote-twice               a voter forgets with its process whom it voted for
     fence-by-rumour          a broker is taken for dead when a connection of it ends
+    forget-commits           a coordinator that takes over a partition reads its groups and not their offsets
 
 They replace functions of loaded modules; the production code knows nothing of them.
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from riverport.kafka.controller.image import NO_LEADER
 from riverport.kafka.controller.partition_change import PartitionChange
+from riverport.kafka.groups.coordinator import Coordinator
 from riverport.kafka.raft import state
 from riverport.kafka.server import acknowledgements, follower_fetch, metadata_shell, produce_lane
 from riverport.kafka.server.broker_watch import BrokerWatch
@@ -82,6 +84,16 @@ def _fence_by_rumour() -> None:
     _put(BrokerWatch, "_refuses", refuses)
 
 
+def _forget_commits() -> None:
+    read = Coordinator.replay_bytes
+
+    def read_groups(self: Coordinator, key: Any, value: Any, offset: int, producer_id: int = -1) -> None:
+        if bytes(key[:2]) == b"\0\2":  # the key of a group
+            read(self, key, value, offset, producer_id)
+
+    _put(Coordinator, "replay_bytes", read_groups)
+
+
 def _put(where: Any, name: str, what: Any) -> None:
     assert hasattr(where, name), f"{where} has no {name} any more: this bug must be planted elsewhere"
     _replaced.append((where, name, getattr(where, name)))
@@ -94,4 +106,5 @@ PLANTS: dict[str, Callable[[], None]] = {
     "skip-epoch-truncation": _skip_epoch_truncation,
     "vote-twice": _vote_twice,
     "fence-by-rumour": _fence_by_rumour,
+    "forget-commits": _forget_commits,
 }

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from riverport.base.files import Buffer
 from riverport.base.ids import SeededIds
@@ -15,6 +15,8 @@ from riverport.kafka.server.storage_format import format_storage
 from riverport.sim.disk import SimDisk
 from riverport.sim.loop import EPOCH_S, SimClock, SimLoop, World
 from riverport.sim.network import Network, SimSocket
+
+MadeClient = TypeVar("MadeClient", bound=Client)
 
 
 class InlineExecutor(Executor):
@@ -126,7 +128,10 @@ class SimClient:
         self._rng = Random(seed + 1)
 
     def client(self, bootstrap: list[str], **settings: Any) -> Client:
-        return Client(bootstrap, clock=SimClock(self.loop), rng=Random(self._rng.random()), **settings)
+        return self.client_as(Client, bootstrap, **settings)
+
+    def client_as(self, made: type[MadeClient], bootstrap: list[str], **settings: Any) -> MadeClient:
+        return made(bootstrap, clock=SimClock(self.loop), rng=Random(self._rng.random()), **settings)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         return self.loop.create_task(work)

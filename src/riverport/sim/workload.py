@@ -13,6 +13,7 @@ from riverport.kafka.client.consumer import Consumer
 from riverport.kafka.client.errors import ClientError, Refused
 from riverport.kafka.client.offsets import committed_offsets
 from riverport.kafka.client.producer import Producer
+from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 from riverport.sim.cluster import SimCluster
 from riverport.sim.process import SimClient
@@ -35,8 +36,27 @@ class History:
     consumed: dict[int, list[tuple[int, int, bytes | None]]] = field(default_factory=dict)
     """By consumer: (partition, offset, value) in the order of reading."""
     committed: dict[str, dict[int, int]] = field(default_factory=dict)  # the last acknowledged commit of each group
+    unanswered: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    """By group: (partition, offset) of commits that nobody said anything of. Such a request may be read when later ones
+    are answered already, and nothing in it says that it is old: Apache Kafka takes it, too."""
     made: dict[str, bool] = field(default_factory=dict)  # topics that were asked for, and whether that was acknowledged
     surprises: list[str] = field(default_factory=list)  # answers that no order of what happened explains
+
+
+class _CommittingClient(Client):
+    """Remembers the commits that were not answered."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.unanswered: set[tuple[int, int]] = set()
+
+    async def ask_coordinator(self, group: str, body: Any, **options: Any) -> Any:
+        try:
+            return await super().ask_coordinator(group, body, **options)
+        except ClientError:
+            if isinstance(body, m.OffsetCommitRequest):
+                self.unanswered |= {(p.partition_index, p.committed_offset) for t in body.topics for p in t.partitions}
+            raise
 
 
 class Workload:
@@ -139,7 +159,9 @@ class Workload:
 
     async def _consume_in_group(self, process: SimClient, group: str) -> None:
         committed = self.history.committed[group] = {}
-        async with self._client(process) as client:
+        made = process.client_as(_CommittingClient, self.cluster.bootstrap, **CLIENT_OPTIONS)
+        self.history.unanswered[group] = made.unanswered
+        async with made as client:
             consumer = Consumer(client, group=group)
             consumer.subscribe([TOPIC])
             while True:
