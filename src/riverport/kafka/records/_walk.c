@@ -8,7 +8,6 @@
  * All varints are zigzag. Every read is bounded by the end of the record, and the record by the end of the section.
  */
 #define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
 

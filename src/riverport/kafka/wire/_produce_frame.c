@@ -5,7 +5,6 @@
  * The frame without its size is buffer[start:stop]. Every read is bounded by its end.
  */
 #define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
 
@@ -143,9 +142,13 @@ read_frame(PyObject *self, PyObject *const *args, Py_ssize_t count)
         PyErr_SetString(PyExc_ValueError, "no such part of the buffer");
     } else if (read_request((struct cursor){(const uint8_t *)buffer.buf + start, stop - start}, &found)) {
         Py_ssize_t at = found.records - (const uint8_t *)buffer.buf;
-        result = Py_BuildValue(found.version >= BY_ID_SINCE ? "iiiy#inn" : "iiis#inn", found.version, found.correlation_id,
-                               found.acks, found.topic, (Py_ssize_t)found.topic_size, found.partition, at,
-                               at + (Py_ssize_t)found.records_size);
+        /* No "#" formats: what Python 3.13 makes of them, an older one cannot run. */
+        PyObject *topic = found.version >= BY_ID_SINCE
+                              ? PyBytes_FromStringAndSize((const char *)found.topic, (Py_ssize_t)found.topic_size)
+                              : PyUnicode_FromStringAndSize((const char *)found.topic, (Py_ssize_t)found.topic_size);
+        if (topic != NULL)
+            result = Py_BuildValue("iiiNinn", found.version, found.correlation_id, found.acks, topic, found.partition, at,
+                                   at + (Py_ssize_t)found.records_size);
     } else {
         result = Py_NewRef(Py_None);
     }
