@@ -12,13 +12,17 @@ PEERS = {KAFKA: "Apache Kafka", "dockerd": "dockerd", "podman": "podman"}
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One number of a figure. `target` is the ratio to the original that we want to reach, None where there is none."""
+    """One number of a figure. `target` is the ratio to the original that we want to reach, None where there is none.
+
+    It is to be reached beside every peer, or beside `target_peer` alone.
+    """
 
     key: str
     label: str
     unit: str
     more_is_better: bool
     target: float | None = None
+    target_peer: str | None = None
 
     def meets(self, ratio: float) -> bool | None:
         if self.target is None:
@@ -29,7 +33,8 @@ class Measure:
     def target_text(self) -> str:
         if self.target is None:
             return ""
-        return f"{'≥' if self.more_is_better else '≤'} {self.target:g}"
+        of = f" of {PEERS[self.target_peer]}" if self.target_peer is not None else ""
+        return f"{'≥' if self.more_is_better else '≤'} {self.target:g}{of}"
 
 
 @dataclass(slots=True)
@@ -48,7 +53,9 @@ class Outcome:
     @property
     def met(self) -> bool | None:
         """Whether the target is reached; None where there is none, or nothing to compare with."""
-        return None if self.ratio is None else self.measure.meets(self.ratio)
+        peer = self.measure.target_peer
+        ratio = self.ratio if peer is None else self.ratio_to(peer)
+        return None if ratio is None else self.measure.meets(ratio)
 
     @property
     def gain(self) -> float | None:
@@ -86,12 +93,20 @@ class Outcome:
             "medians": {product: self.median(product) for product in self.values},
             "ratio": ratio,
             "target": self.measure.target,
+            "target_peer": self.measure.target_peer,
             "met": self.met,
         }
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Outcome":
-        measure = Measure(found["measure"], found["label"], found["unit"], found["more_is_better"], found["target"])
+        measure = Measure(
+            found["measure"],
+            found["label"],
+            found["unit"],
+            found["more_is_better"],
+            found["target"],
+            found.get("target_peer"),
+        )
         return cls(found["figure"], found["title"], measure, found["values"])
 
 

@@ -36,6 +36,15 @@ def test_a_target_is_met_on_the_side_that_is_better(measure: Measure, ratio: flo
     assert measure.meets(ratio) is met
 
 
+def test_a_target_beside_one_peer_is_not_missed_for_another() -> None:
+    values = {"dockerd": [100.0], "podman": [40.0], RIVERPORT: [35.0]}
+    beside_all = Outcome("some", "Some", Measure("idle", "memory", "MB", False, 0.4), values)
+    beside_one = Outcome("some", "Some", Measure("idle", "memory", "MB", False, 0.4, "dockerd"), values)
+    assert (beside_all.met, beside_one.met) == (False, True)
+    assert (beside_all.measure.target_text, beside_one.measure.target_text) == ("≤ 0.4", "≤ 0.4 of dockerd")
+    assert Outcome.from_json(beside_one.as_json()) == beside_one
+
+
 def test_a_table_is_aligned_and_names_a_figure_once() -> None:
     lines = results.table([outcome(RATE, [1000], [2000]), outcome(WAIT, [10], [9])]).splitlines()
     assert len(lines) == 4
