@@ -10,7 +10,7 @@ from typing import Any
 from riverport.kafka.client.admin import Admin
 from riverport.kafka.client.client import Client
 from riverport.kafka.client.consumer import Consumer
-from riverport.kafka.client.errors import ClientError, Refused
+from riverport.kafka.client.errors import ClientError, Disconnected, Refused, TimedOut
 from riverport.kafka.client.offsets import committed_offsets
 from riverport.kafka.client.producer import Producer
 from riverport.kafka.wire import messages as m
@@ -53,7 +53,7 @@ class _CommittingClient(Client):
     async def ask_coordinator(self, group: str, body: Any, **options: Any) -> Any:
         try:
             return await super().ask_coordinator(group, body, **options)
-        except ClientError:
+        except (Disconnected, TimedOut):
             if isinstance(body, m.OffsetCommitRequest):
                 self.unanswered |= {(p.partition_index, p.committed_offset) for t in body.topics for p in t.partitions}
             raise
