@@ -2,7 +2,6 @@
 
     connect()     finds the endpoints that answer and learns what they ask for (GET /v2/)
     Repository    manifests, blobs and uploads; authenticates when it is told to, and again when a token has run out
-    BlobSource    a blob's bytes, going on where the network broke off
 
 Sources: OCI distribution specification 1.1, Docker "Token Authentication Specification".
 """
@@ -13,23 +12,20 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from riverport.engine.errors import EngineError, SystemFailure
+from riverport.engine.images.answers import (
+    RegistryError,
+    RegistryUnreachable,
+    error_of,
+    json_of,
+    read_body,
+)
+from riverport.engine.images.blob_source import BlobSource
 from riverport.engine.images.credentials import Challenge, Credentials
 from riverport.engine.images.endpoints import Endpoint
 from riverport.engine.images.manifests import ACCEPTED, MAX_MANIFEST_BYTES, InvalidManifest, digest_of, matches
 from riverport.engine.images.reference import is_digest
-from riverport.engine.images.session import (
-    ATTEMPTS,
-    USER_AGENT,
-    Content,
-    RegistryError,
-    RegistryUnreachable,
-    Session,
-    error_of,
-    json_of,
-    pause_seconds,
-    read_body,
-    reason,
-)
+from riverport.engine.images.session import USER_AGENT, Content, Session
+from riverport.engine.images.tries import Tries
 
 if TYPE_CHECKING:
     import httpx
@@ -88,7 +84,7 @@ class Repository:
                 document = json_of(read_body(response, MAX_MANIFEST_BYTES))
                 link = response.links.get("next", {}).get("url")
             found += [tag for tag in document.get("tags") or () if isinstance(tag, str)]
-            place = urljoin(f"{self.endpoint.url}/v2/{self.path}/tags/list", link) if link else None
+            place = _joined(f"{self.endpoint.url}/v2/{self.path}/tags/list", link) if link else None
         return found
 
     def small_blob(self, digest: str, limit: int) -> bytes:
@@ -98,8 +94,11 @@ class Repository:
             raise InvalidManifest(f"verification failed for digest {digest}")
         return body
 
-    def blob(self, digest: str, size: int) -> "BlobSource":
-        return BlobSource(self, digest, size)
+    def blob(self, digest: str, size: int) -> BlobSource:
+        def ask(headers: Mapping[str, str], tries: Tries) -> "AbstractContextManager[httpx.Response]":
+            return self.request("GET", f"blobs/{digest}", headers, tries=tries)
+
+        return BlobSource(self.session, ask, digest, size)
 
     def has_blob(self, digest: str) -> bool:
         try:
@@ -149,7 +148,7 @@ class Repository:
         location = response.headers.get("Location", "")
         if not location:
             raise RegistryUnreachable("the registry did not say where to upload to")
-        return str(urljoin(str(response.request.url), location))
+        return _joined(str(response.request.url), location)
 
     # ---- asking
 
@@ -162,6 +161,7 @@ class Repository:
         *,
         repeat: bool = True,
         extra_scope: str = "",
+        tries: Tries | None = None,
     ) -> "AbstractContextManager[httpx.Response]":
         """See `Session.request`; `place` is below the repository, or a whole URL."""
         url = place if "://" in place else f"{self.endpoint.url}/v2/{self.path}/{place}"
@@ -170,7 +170,7 @@ class Repository:
         def answer(challenges: list[Challenge]) -> str:
             return self._answer(challenges, scope)
 
-        return self.session.request(method, url, scope, answer, headers, content, repeat)
+        return self.session.request(method, url, scope, answer, headers, content, repeat, tries)
 
     def _answer(self, challenges: Sequence[Challenge], scope: str) -> str:
         """A value of the Authorization header, "" if we have none."""
@@ -184,10 +184,8 @@ class Repository:
     def _token(self, parameters: Mapping[str, str], scope: str) -> str:
         if self._credentials.registry_token:
             return self._credentials.registry_token
-        import httpx
-
         realm = parameters["realm"]
-        if urlsplit(realm).scheme == "http" and not self.endpoint.is_plain and self._credentials:
+        if realm.lower().startswith("http:") and not self.endpoint.is_plain and self._credentials:
             raise RegistryUnreachable(f"the registry wants the password to be sent in the clear to {realm}")
         query: list[tuple[str, Any]] = [("service", parameters["service"])] if parameters.get("service") else []
         query += [("scope", part) for part in scope.split()]
@@ -199,22 +197,13 @@ class Repository:
                 "service": parameters.get("service", ""),
                 "scope": scope,
             }
-            request = self.session.client.build_request("POST", realm, data=form)
-        else:
-            headers = {"Authorization": self._credentials.basic()} if self._credentials.username else {}
-            if self._credentials.username:
-                query.append(("account", self._credentials.username))
-            request = self.session.client.build_request("GET", realm, params=httpx.QueryParams(query), headers=headers)
-        return self._fetch_token(request)
+            return self._token_in(self.session.send("POST", realm, data=form))
+        headers = {"Authorization": self._credentials.basic()} if self._credentials.username else {}
+        if self._credentials.username:
+            query.append(("account", self._credentials.username))
+        return self._token_in(self.session.send("GET", realm, params=query, headers=headers))
 
-    def _fetch_token(self, request: "httpx.Request") -> str:
-        import httpx
-
-        try:
-            response = self.session.client.send(request, stream=True)
-        except (httpx.TransportError, OSError) as error:
-            self.session.check()
-            raise RegistryUnreachable(f'Get "{request.url}": {reason(error, str(request.url))}') from error
+    def _token_in(self, response: "httpx.Response") -> str:
         try:
             if response.status_code >= 400:
                 raise error_of(response)
@@ -222,83 +211,9 @@ class Repository:
         finally:
             response.close()
         token = document.get("token") or document.get("access_token")
-        if not isinstance(token, str) or not token:
+        if not isinstance(token, str) or not token.isprintable() or not token.isascii() or not token:
             raise RegistryUnreachable("authorization server did not include a token in the response")
         return token
-
-
-class BlobSource:
-    """A blob's bytes, going on where they broke off; exactly `size` of them, whose digest the reader compares."""
-
-    def __init__(self, repository: Repository, digest: str, size: int) -> None:
-        self._repository = repository
-        self._digest = digest
-        self._size = size
-        self._at = 0
-        self._failures = 0
-        self._pieces: Iterator[bytes] = iter(())
-        self._piece = memoryview(b"")
-        self._open: Any = None
-
-    def read(self, size: int) -> bytes:
-        while not self._piece:
-            if self._at == self._size:
-                self.close()
-                return b""
-            piece = self._next()
-            if self._at + len(piece) > self._size:
-                raise InvalidManifest(f"filesystem layer verification failed for digest {self._digest}")
-            self._at += len(piece)
-            self._piece = memoryview(piece)
-        data = bytes(self._piece[:size])
-        self._piece = self._piece[size:]
-        return data
-
-    def close(self) -> None:
-        if self._open is not None:
-            opened, self._open = self._open, None
-            opened.__exit__(None, None, None)
-
-    def _next(self) -> bytes:
-        import httpx
-
-        while True:
-            try:
-                if self._open is None:
-                    self._begin()
-                piece = next(self._pieces, None)
-                if piece is not None:
-                    self._failures = 0
-                    return piece
-                raise RegistryUnreachable("unexpected EOF")
-            except (httpx.TransportError, httpx.StreamError, OSError, RegistryUnreachable) as error:
-                self.close()
-                self._repository.session.check()
-                self._failures += 1
-                if self._failures >= ATTEMPTS:
-                    raise RegistryUnreachable(f"{reason(error)} (blob {self._digest})") from error
-                self._repository.session.pause(pause_seconds(self._failures))
-
-    def _begin(self) -> None:
-        headers = {"Range": f"bytes={self._at}-"} if self._at else {}
-        opened = self._repository.request("GET", f"blobs/{self._digest}", headers)
-        response = opened.__enter__()
-        self._open = opened
-        self._pieces = response.iter_raw()
-        if not self._at or response.status_code == 206:
-            stated = response.headers.get("Content-Range", "")
-            if self._at and not stated.startswith(f"bytes {self._at}-"):
-                raise RegistryUnreachable(f"the registry answered with another range: {stated}")
-            return
-        # It knows no ranges: what is known already goes by.
-        skipped = 0
-        for piece in self._pieces:
-            skipped += len(piece)
-            if skipped >= self._at:
-                rest = piece[len(piece) - (skipped - self._at) :]
-                self._pieces = _chain(rest, self._pieces)
-                return
-        raise RegistryUnreachable("unexpected EOF")
 
 
 def connect(
@@ -330,7 +245,9 @@ def connect(
         raise failure or SystemFailure("no endpoint of the registry is known")
 
 
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    if first:
-        yield first
-    yield from rest
+def _joined(base: str, link: str) -> str:
+    """Where a registry points to, by a path or a whole URL."""
+    try:
+        return urljoin(base, link)
+    except ValueError as error:
+        raise RegistryUnreachable(f"the registry points to {link!r}: {error}") from error

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from riverport.engine.errors import EngineError, Forbidden, NotFound, SystemFailure, Unauthorized
+from riverport.engine.images.answers import RegistryError
 from riverport.engine.images.attempts import first_of
 from riverport.engine.images.credentials import Credentials, from_document
 from riverport.engine.images.distribution import Repository
 from riverport.engine.images.endpoints import DOCKER_HUB_LOGIN, Endpoint, endpoints
 from riverport.engine.images.manifests import Index, is_image, parse_config, parse_manifest
 from riverport.engine.images.reference import DEFAULT_DOMAIN, Reference
-from riverport.engine.images.session import RegistryError
 from riverport.engine.images.workers import Workers
 from riverport.engine.settings import Settings
 

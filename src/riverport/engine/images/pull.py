@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from riverport.engine.errors import EngineError, NotFound, SystemFailure
+from riverport.engine.images.answers import RegistryError
 from riverport.engine.images.attempts import first_of
 from riverport.engine.images.credentials import Credentials
 from riverport.engine.images.distribution import Repository
@@ -23,7 +24,6 @@ from riverport.engine.images.manifests import (
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.progress import Progress
 from riverport.engine.images.reference import Reference
-from riverport.engine.images.session import RegistryError
 from riverport.engine.images.store import ImageStore
 from riverport.engine.images.workers import Workers
 

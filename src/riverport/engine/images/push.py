@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from riverport.engine.errors import EngineError, NotFound, SystemFailure
+from riverport.engine.images.answers import Aborted, RegistryError, RegistryUnreachable
 from riverport.engine.images.blobs import Blob
 from riverport.engine.images.credentials import Credentials
 from riverport.engine.images.distribution import Repository, connect
@@ -30,8 +31,8 @@ from riverport.engine.images.manifests import (
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.progress import STEP_BYTES, Progress
 from riverport.engine.images.reference import Reference
-from riverport.engine.images.session import ATTEMPTS, Aborted, RegistryError, RegistryUnreachable, pause_seconds
 from riverport.engine.images.store import ImageStore
+from riverport.engine.images.tries import ATTEMPTS, pause_seconds
 from riverport.engine.images.workers import Workers, all_or_none
 from riverport.engine.storage.compression import GzipWriter, Hashed
 from riverport.engine.storage.layers import Layer

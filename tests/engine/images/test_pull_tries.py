@@ -1,0 +1,130 @@
+"""How often a pull asks, what it waits for in between, and where it goes on after a connection broke off.
+
+Docker tries a layer five times (`max-download-attempts`), however far it has come.
+"""
+
+import pytest
+from tests.engine.images.faulty import Answer, Cut, Fault, Published, World, layer_of
+from tests.engine.storage.archives import NEEDS_ROOT
+
+from riverport.engine.images.tries import ATTEMPTS, PROGRESS_BYTES
+
+pytestmark = NEEDS_ROOT
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+LAYER = layer_of(CONTENT)
+UNEXPECTED_EOF = "unexpected EOF"
+
+
+@pytest.fixture
+def served(world: World) -> World:
+    world.registry.publish("team/app", Published.of(LAYER))
+    return world
+
+
+@pytest.mark.parametrize("fault", [Answer(503), Answer(429), Cut()], ids=["503", "429", "no answer"])
+@pytest.mark.parametrize("part", ["/manifests/latest", LAYER.digest], ids=["manifest", "blob"])
+def test_whatever_fails_is_tried_the_same_number_of_times(served: World, fault: Fault, part: str) -> None:
+    served.registry.fail_always(part, fault)
+    served.refused("team/app")
+    assert len(served.registry.targets(part)) == ATTEMPTS == 5
+    assert len(served.pauses) == ATTEMPTS - 1
+
+
+def test_the_last_try_may_succeed(served: World) -> None:
+    served.registry.fail(LAYER.digest, Answer(503), Cut(), Cut(1000), Answer(429))
+    assert served.files(served.pull("team/app")) == {"file": CONTENT}
+
+
+def test_failures_of_every_kind_are_counted_together(served: World) -> None:
+    """A blob that broke off is asked for again, and what fails then is no new beginning."""
+    served.registry.fail(LAYER.digest, Cut(1000), Answer(503), Cut(), Cut(1000), Answer(503), None)
+    served.refused("team/app")
+    assert len(served.registry.targets(LAYER.digest)) == ATTEMPTS
+
+
+def test_a_connection_that_ends_after_each_piece_is_not_asked_without_end(served: World) -> None:
+    served.registry.fail_always(LAYER.digest, Cut(10_000))
+    assert str(served.refused("team/app")) == UNEXPECTED_EOF
+    assert len(served.registry.targets(LAYER.digest)) == ATTEMPTS
+
+
+def test_a_connection_that_brought_much_starts_the_count_anew(world: World) -> None:
+    """A large layer gets through a network that breaks off every few megabytes."""
+    layer = layer_of(bytes(PROGRESS_BYTES * (ATTEMPTS + 1)))
+    world.registry.publish("team/app", Published.of(layer))
+    world.registry.fail_always(layer.digest, Cut(PROGRESS_BYTES))
+    assert len(world.files(world.pull("team/app"))["file"]) == PROGRESS_BYTES * (ATTEMPTS + 1)
+    assert len(world.registry.targets(layer.digest)) > ATTEMPTS
+
+
+def test_a_blob_goes_on_where_it_broke_off(served: World) -> None:
+    served.registry.fail(LAYER.digest, Cut(300_000), Cut(200_000))
+    assert served.files(served.pull("team/app")) == {"file": CONTENT}
+    asked = served.registry.targets(LAYER.digest)
+    assert [request.headers.get("range") for request in asked] == [None, "bytes=300000-", "bytes=500000-"]
+
+
+def test_a_registry_without_ranges_is_read_again_up_to_where_it_broke_off(served: World) -> None:
+    served.registry.ranges = False
+    served.registry.fail(LAYER.digest, Cut(300_000), Cut(200_000), Cut(500_000))
+    assert served.files(served.pull("team/app")) == {"file": CONTENT}
+    assert len(served.registry.targets(LAYER.digest)) == 4
+
+
+def test_another_range_than_the_one_asked_for_is_not_taken(served: World) -> None:
+    wrong = Answer(206, LAYER.blob[5:], {"Content-Range": f"bytes 5-{len(LAYER.blob) - 1}/{len(LAYER.blob)}"})
+    served.registry.fail(LAYER.digest, Cut(300_000), wrong)
+    assert served.files(served.pull("team/app")) == {"file": CONTENT}
+
+
+@pytest.mark.parametrize(
+    ("stated", "seconds"),
+    [
+        ("7", 7.0),
+        ("100000", 30.0),
+        ("9" * 400, 30.0),
+        ("-1", 0.25),
+        ("\xb2", 0.25),
+        ("soon", 0.25),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.25),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_heeded_within_bounds(served: World, status: int, stated: str, seconds: float) -> None:
+    served.registry.fail(LAYER.digest, Answer(status, headers={"Retry-After": stated}))
+    assert served.files(served.pull("team/app")) == {"file": CONTENT}
+    assert served.pauses == [seconds]
+
+
+def test_pauses_become_longer(served: World) -> None:
+    served.registry.fail(LAYER.digest, Cut(), Cut(), Cut(), Cut())
+    served.pull("team/app")
+    assert served.pauses == [0.25, 0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_words_for_a_registry_that_stays_busy(served: World, status: int) -> None:
+    served.registry.fail_always(LAYER.digest, Answer(status))
+    words = {
+        429: "toomanyrequests: Too Many Requests",
+        503: "received unexpected HTTP status: 503 Service Unavailable",
+    }
+    assert str(served.refused("team/app")) == words[status]
+
+
+def test_a_registry_that_dies_in_mid_pull_leaves_nothing(world: World) -> None:
+    below = layer_of(b"below", "below")
+    world.registry.publish("team/app", Published.of(below, LAYER))
+    world.registry.fail_always(LAYER.digest, Cut(500_000))
+
+    class Dies(list[object]):
+        """The requests; with the first of the large layer the registry is gone."""
+
+        def append(self, request: object) -> None:
+            super().append(request)
+            world.registry.dead = world.registry.dead or LAYER.digest in str(request)
+
+    world.registry.asked = Dies()  # type: ignore[assignment]
+    error = world.refused("team/app")
+    assert str(error) == f'Get "{world.registry.url}/v2/team/app/blobs/{LAYER.digest}": EOF'
