@@ -7,7 +7,7 @@ then goes in the highest version that both sides have, or in the one the caller 
 import asyncio
 import os
 import struct
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import riverport
 from riverport.kafka.client.errors import ClientError, Disconnected, TimedOut, Unreachable, Unsupported
@@ -30,12 +30,22 @@ _SIZE = struct.Struct(">i")
 Answer = TypeVar("Answer")
 
 
+class Awaited(Protocol):
+    """Who waits for an answer: a future, or something that is quicker to tell."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: Any, /) -> None: ...
+
+    def set_exception(self, error: Exception, /) -> None: ...
+
+
 class _Pending:
     """A request on its way."""
 
     __slots__ = ("api_key", "future", "version")
 
-    def __init__(self, api_key: int, version: int, future: "asyncio.Future[Any]") -> None:
+    def __init__(self, api_key: int, version: int, future: Awaited) -> None:
         self.api_key = api_key
         self.version = version
         self.future = future
@@ -150,6 +160,12 @@ class Connection(asyncio.BufferedProtocol):
 
         Raises Disconnected, Unsupported or ClientError for what cannot be sent.
         """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.post_for(future, body, version=version)
+        return future
+
+    def post_for(self, future: Awaited, body: Any, *, version: int | None = None) -> None:
+        """As `post`, with something that is told of the answer where it arrives, not on the loop's next turn."""
         api_key = body._message.key
         if version is None:
             version = self.version_for(api_key)
@@ -162,13 +178,11 @@ class Connection(asyncio.BufferedProtocol):
         except WireError as error:
             raise ClientError(str(error)) from error
         head = frame.request_head(api_key, version, correlation_id, self.client_id, sum(map(len, parts)))
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if api_key != ApiKey.PRODUCE or body.acks != 0:
             self._pending[correlation_id] = _Pending(api_key, version, future)
         else:
             future.set_result(None)
         self._transport.writelines([head, *parts])
-        return future
 
     def recycle(self) -> None:
         """Nobody uses the records of any answer so far: their memory is free for the next.

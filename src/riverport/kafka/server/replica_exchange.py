@@ -5,7 +5,6 @@ the same turn of the loop: waking the fetcher's task for each would cost as much
 what is due by the clock, and for what fails.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,34 @@ from riverport.kafka.replica.fetcher import Asked, Effect, Fetcher
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
+
+
+class _Answer:
+    """One that is there, or is to come: `arrived` is called in the very turn in which it does."""
+
+    __slots__ = ("_arrived", "_error", "_is_there", "_result")
+
+    def __init__(self, arrived: Callable[[], None]) -> None:
+        self._arrived = arrived
+        self._is_there = False
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    def done(self) -> bool:
+        return self._is_there
+
+    def set_result(self, result: Any) -> None:
+        self._result, self._is_there = result, True
+        self._arrived()
+
+    def set_exception(self, error: Exception) -> None:
+        self._error, self._is_there = error, True
+        self._arrived()
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._result
 
 
 class ReplicaExchange:
@@ -36,7 +63,7 @@ class ReplicaExchange:
         self._timeout_ms = timeout_ms
         self._perform = perform
         self._ring = ring
-        self._pending: deque[tuple[Asked, asyncio.Future[Any], float]] = deque()
+        self._pending: deque[tuple[Asked, _Answer, float]] = deque()
         self._failure: Exception | None = None
         self._next_ms: float | None = None  # when the task looks again
         self._closed = False
@@ -53,8 +80,6 @@ class ReplicaExchange:
 
     def close(self) -> None:
         self._closed = True
-        for _, answer, _ in self._pending:
-            answer.cancel()
 
     def _go_on(self) -> None:
         core, clock, pending = self._core, self._broker.clock, self._pending
@@ -66,13 +91,13 @@ class ReplicaExchange:
                     self._connection.recycle()
             now_ms = clock.mono_ms()
             while (asked_ := core.next_request(now_ms, self._broker.broker_epoch)) is not None:
-                answer = self._connection.post(asked_.message)
-                answer.add_done_callback(self._arrived)
-                pending.append((asked_, answer, now_ms))
+                awaited = _Answer(self._arrived)
+                self._connection.post_for(awaited, asked_.message)
+                pending.append((asked_, awaited, now_ms))
         except Exception as error:
             self._failure = error
 
-    def _arrived(self, _: "asyncio.Future[Any]") -> None:
+    def _arrived(self) -> None:
         if self._closed or self._failure is not None:
             return
         self._go_on()
