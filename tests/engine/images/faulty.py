@@ -310,6 +310,8 @@ class World:
             Settings(root, root / "run"), self.state, Storage(root, self.state), Events(), lambda: 1
         )
         self.registry = FaultyRegistry()
+        self.closing = [self.registry]
+        """Registries that end with it."""
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self._runner.run(asyncio.wait_for(work, LIMIT_S))
@@ -320,7 +322,8 @@ class World:
         await self.images.start()
 
     async def stop(self) -> None:
-        await self.registry.__aexit__()
+        for registry in self.closing:
+            await registry.__aexit__()
         self.state.close()
 
     async def pulling(self, path: str, credentials: Credentials = USER) -> Image:

@@ -128,8 +128,11 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def _address(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
+    try:
+        parts = urlsplit(url)
+        return f"{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"
+    except ValueError:
+        return url  # whatever a registry calls one
 
 
 _ENDINGS: Final = {

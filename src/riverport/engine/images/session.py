@@ -205,7 +205,10 @@ class Session:
         return bool(found) and found != sent
 
     def _is_own(self, url: str) -> bool:
-        return _origin(url) == _origin(self.endpoint.url)
+        try:
+            return _origin(url) == _origin(self.endpoint.url)
+        except ValueError:
+            return False  # no address at all
 
 
 @dataclass(frozen=True, slots=True)
