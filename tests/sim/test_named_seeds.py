@@ -48,3 +48,8 @@ def test_a_run_ends_when_sessions_that_were_cut_off_have_ended_too() -> None:
 def test_a_commit_that_is_made_while_commits_are_asked_for_need_not_be_told(seed: int) -> None:
     """The group went on, and what it was acknowledged a moment later was missed in the answer."""
     assert run(plan_of(seed)).violation is None
+
+
+def test_a_consumer_does_not_go_back_to_a_leader_of_an_older_epoch() -> None:
+    """A broker that was cut off said that it still led, and knew nothing of the consumer's position."""
+    assert run(plan_of(11000465)).violation is None

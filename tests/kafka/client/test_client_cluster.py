@@ -8,6 +8,7 @@ import pytest
 
 from riverport.kafka.client.admin import Admin
 from riverport.kafka.client.client import Client, parse_address
+from riverport.kafka.client.cluster import ClusterView, PartitionView, TopicView
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import ClientError, Disconnected, Refused, TimedOut, Unreachable, Unsupported
 from riverport.kafka.client.offsets import EARLIEST, LATEST, list_offsets
@@ -25,6 +26,28 @@ def with_client(broker: Broker, act: Callable[[Client], Awaitable[object]], **op
             return await act(client)
 
     return asyncio.run(run())
+
+
+def a_view(*, leader: int, epoch: int, topic_id: bytes = bytes(16), topics: int = 1) -> ClusterView:
+    partition = PartitionView(0, leader, epoch, (1, 2), (1, 2), ())
+    return ClusterView(topics={f"t{n}": TopicView(f"t{n}", topic_id, False, {0: partition}) for n in range(topics)})
+
+
+@pytest.mark.parametrize(("epoch", "leader"), [(4, 1), (5, 2), (6, 2), (-1, 2)])
+def test_a_leader_of_an_older_epoch_is_not_taken_for_the_present_one(epoch: int, leader: int) -> None:
+    """A broker that is cut off tells of the past; one that knows of no epochs is believed (KIP-320)."""
+    known, told = a_view(leader=1, epoch=5), a_view(leader=2, epoch=epoch)
+    assert known.merged(told).leader("t0", 0) == known.corrected(told).leader("t0", 0) == leader
+
+
+def test_a_topic_that_was_made_again_begins_with_its_own_epochs() -> None:
+    told = a_view(leader=2, epoch=0, topic_id=bytes(range(16)))
+    assert a_view(leader=1, epoch=5).merged(told).leader("t0", 0) == 2
+
+
+def test_topics_that_an_answer_does_not_speak_of_are_kept() -> None:
+    merged = a_view(leader=1, epoch=5, topics=2).merged(a_view(leader=2, epoch=6))
+    assert (merged.leader("t0", 0), merged.leader("t1", 0)) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,7 @@ class Client:
         )
         newer = read_metadata(await self.ask(request))
         keep = len(self.view.topics) < MAX_TOPICS_CACHED
-        self.view = self.view.merged(newer) if keep and topics is not None else newer
+        self.view = self.view.merged(newer) if keep and topics is not None else self.view.corrected(newer)
         self._view_until = now_s() + METADATA_MAX_AGE_MS / 1000
         return self.view
 

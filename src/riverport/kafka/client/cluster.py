@@ -71,7 +71,25 @@ class ClusterView:
     def merged(self, newer: "ClusterView") -> "ClusterView":
         """`newer`, with the topics that it does not speak of kept."""
         kept = {name: view for name, view in self.topics.items() if name not in newer.failed}
+        newer = self.corrected(newer)
         return ClusterView(newer.cluster_id, newer.controller, newer.nodes, {**kept, **newer.topics}, newer.failed)
+
+    def corrected(self, newer: "ClusterView") -> "ClusterView":
+        """`newer`, without leaders that have gone: a broker that is cut off tells of the past (KIP-320)."""
+        topics = {name: _not_older(self.topics.get(name), view) for name, view in newer.topics.items()}
+        return ClusterView(newer.cluster_id, newer.controller, newer.nodes, topics, newer.failed)
+
+
+def _not_older(known: TopicView | None, told: TopicView) -> TopicView:
+    """What was told of a topic, with what is known of partitions that were led in a later epoch before."""
+    if known is None or known.id != told.id:
+        return told
+    partitions = {}
+    for index, partition in told.partitions.items():
+        before = known.partitions.get(index)
+        is_past = before is not None and 0 <= partition.leader_epoch < before.leader_epoch
+        partitions[index] = before if before is not None and is_past else partition
+    return TopicView(told.name, told.id, told.internal, partitions)
 
 
 def read_metadata(answer: Any) -> ClusterView:

@@ -297,7 +297,7 @@ class Consumer:
         if answer.error_code:
             raise Refused(answer.error_code, f"fetch from node {leader}")
         names = {topic_id: topic for topic, topic_id in ids.items()}
-        lost = []
+        lost: list[TopicPartition] = []
         for topic in answer.responses:
             for p in topic.partitions:
                 place = (topic.topic or names.get(topic.topic_id, ""), p.partition_index)
@@ -306,6 +306,9 @@ class Consumer:
                 if partition is not None and partition.position == asked.get(place) and partition.records is None:
                     lost += self._accept(place, partition, p)
         await self._reset_positions(lost)
+        told = [p for topic in answer.responses for p in topic.partitions]
+        if any(p.error_code for p in told) and not lost and not any(p.records for p in told):
+            await asyncio.sleep(RETRY_PAUSE_S)  # who leads now may not be known yet, or not be there
 
     def _request(self, asked: dict[TopicPartition, int], ids: dict[str, bytes], wait_ms: int) -> m.FetchRequest:
         topics: dict[str, list[m.FetchRequest.FetchPartition]] = defaultdict(list)
