@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.engine.images.faulty import World, made_world
+from tests.engine.images.world import World, made_world
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
-"""A registry that fails as it is told, and an image store that pulls from it. Both live in one event loop.
+"""A registry that fails as it is told.
 
-    registry.serve("team/app", image_of(LAYER))     a repository with one image, `latest`
-    registry.fail("/blobs/", Cut(100), Answer(503))  what the next two requests of blobs get instead of an answer
-    world.pull("team/app")                           the image; or `world.refused("team/app")`, the error
+    registry.publish("team/app", Published.of(LAYER))   a repository with one image, `latest`
+    registry.fail("/blobs/", Cut(100), Answer(503))      what the next two requests of blobs get instead of an answer
 
-Every request is kept in `asked`. Pauses between tries are written down (`world.pauses`), not waited for.
+Every request is kept in `asked`.
 """
 
 import asyncio
@@ -13,35 +12,17 @@ import gzip
 import hashlib
 import json
 import re
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
-import pytest
 from tests.engine.storage.archives import Archive
 
-from riverport.engine.errors import EngineError
-from riverport.engine.events import Events
 from riverport.engine.images.credentials import Credentials
-from riverport.engine.images.image import Image
 from riverport.engine.images.manifests import DOCKER_CONFIG, DOCKER_LAYER, DOCKER_MANIFEST
-from riverport.engine.images.progress import Progress
-from riverport.engine.images.pull import pull
-from riverport.engine.images.reference import parse
-from riverport.engine.images.session import Session
-from riverport.engine.images.store import ImageStore
-from riverport.engine.settings import Settings
-from riverport.engine.state import State
-from riverport.engine.storage.store import Storage
 
-LIMIT_S: Final = 60.0
-"""Nothing here waits; a test that hangs ends all the same."""
-TABLES: Final = ("images", "image_names", "manifests", "blobs", "layers")
 USER: Final = Credentials("user", "secret")
 
-Result = TypeVar("Result")
 Headers = Mapping[str, str]
 
 
@@ -147,6 +128,8 @@ class FaultyRegistry:
         """That are good now."""
         self.dead = False
         """Takes requests and hangs up."""
+        self.hide_lengths = False
+        """Whether blobs come in chunks, of which nobody knows how many."""
         self.manifests: dict[tuple[str, str], tuple[bytes, str]] = {}
         self.blobs: dict[str, bytes] = {}
         self._faults: list[tuple[str, list[Fault]]] = []
@@ -225,6 +208,11 @@ class FaultyRegistry:
             if fault.count is None:
                 return False
             body = body[: fault.count]
+        if self.hide_lengths and "/blobs/" in request.target and answer.status < 300:
+            lines[1] = "Transfer-Encoding: chunked"
+            writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            writer.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
+            return True
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         await writer.drain()
         return not isinstance(fault, Cut) and len(body) == length
@@ -293,85 +281,3 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 def basic(credentials: Credentials) -> str:
     return "Basic " + base64.b64encode(f"{credentials.username}:{credentials.password}".encode()).decode()
-
-
-# ---- the side that pulls
-
-
-class World:
-    """A registry and an image store with nothing in it."""
-
-    def __init__(self, root: Path, runner: asyncio.Runner) -> None:
-        self._runner = runner
-        self.root = root
-        self.pauses: list[float] = []
-        self.state = State(root / "engine.db")
-        self.images = ImageStore(
-            Settings(root, root / "run"), self.state, Storage(root, self.state), Events(), lambda: 1
-        )
-        self.registry = FaultyRegistry()
-        self.closing = [self.registry]
-        """Registries that end with it."""
-
-    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return self._runner.run(asyncio.wait_for(work, LIMIT_S))
-
-    async def start(self) -> None:
-        await self.registry.__aenter__()
-        await self.images.storage.start()
-        await self.images.start()
-
-    async def stop(self) -> None:
-        for registry in self.closing:
-            await registry.__aexit__()
-        self.state.close()
-
-    async def pulling(self, path: str, credentials: Credentials = USER) -> Image:
-        reference = parse(path if path.startswith("127.") else f"{self.registry.host}/{path}").or_latest()
-        return await pull(self.images, reference, credentials, Progress())
-
-    def pull(self, path: str, credentials: Credentials = USER) -> Image:
-        return self.run(self.pulling(path, credentials))
-
-    def refused(self, path: str, credentials: Credentials = USER) -> EngineError:
-        """The error of a pull, of which nothing is left."""
-        with pytest.raises(EngineError) as caught:
-            self.pull(path, credentials)
-        self.assert_nothing_left()
-        return caught.value
-
-    def files(self, image: Image) -> dict[str, bytes]:
-        """What is in the layers of an image, by name."""
-        stack = self.images.layers.stack(image.chain)
-        return {path.name: path.read_bytes() for layer in stack for path in layer.diff.iterdir()}
-
-    def left(self) -> list[str]:
-        """Every file, directory and row that there is because of images."""
-        overlay = self.root / "overlay2"
-        places = [overlay / "l", self.root / "blobs" / "arriving", self.root / "blobs" / "sha256"]
-        found = [str(entry) for place in places for entry in place.iterdir()]
-        found += [str(entry) for entry in overlay.iterdir() if entry.name != "l"]
-        found += [f"{kind} {key}" for kind in TABLES for key in self.state.load(kind)]
-        return found + [f"arriving {chain}" for chain in self.images.arriving]
-
-    def assert_nothing_left(self) -> None:
-        assert self.left() == []
-        assert self.images.count() == 0
-        assert len(self.images.layers) == 0
-
-
-@contextmanager
-def made_world(root: Path, patch: pytest.MonkeyPatch) -> Iterator[World]:
-    with asyncio.Runner() as runner:
-        world = World(root, runner)
-
-        def pause(session: Session, seconds: float) -> None:
-            world.pauses.append(seconds)
-            session.check()
-
-        patch.setattr(Session, "_wait", pause)
-        world.run(world.start())
-        try:
-            yield world
-        finally:
-            world.run(world.stop())

@@ -10,10 +10,10 @@ from tests.engine.images.faulty import (
     FaultyRegistry,
     Held,
     Published,
-    World,
     basic,
     layer_of,
 )
+from tests.engine.images.world import World
 from tests.engine.storage.archives import NEEDS_ROOT
 
 pytestmark = NEEDS_ROOT

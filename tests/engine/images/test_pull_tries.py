@@ -4,7 +4,8 @@ Docker tries a layer five times (`max-download-attempts`), however far it has co
 """
 
 import pytest
-from tests.engine.images.faulty import Answer, Cut, Fault, Published, World, layer_of
+from tests.engine.images.faulty import Answer, Cut, Fault, Published, layer_of
+from tests.engine.images.world import World
 from tests.engine.storage.archives import NEEDS_ROOT
 
 from riverport.engine.images.tries import ATTEMPTS, PROGRESS_BYTES

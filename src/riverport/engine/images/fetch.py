@@ -21,7 +21,7 @@ from riverport.engine.images.store import ImageStore
 from riverport.engine.images.workers import Workers, all_or_none
 from riverport.engine.storage.compression import Hashed
 from riverport.engine.storage.layers import ChainId, Layer, Staged, next_chain
-from riverport.engine.storage.tar_reader import Source
+from riverport.engine.storage.tar_reader import InvalidArchive, Source
 from riverport.engine.storage.unpack import Unpacked
 
 
@@ -149,16 +149,19 @@ class Fetch:
                 if wanted.keep and wanted.file is None:
                     source = _Tee(source, stack.enter_context(file.open("wb", buffering=0)))
                 packed = Hashed(source, expected.partition(":")[0] or "sha256")
-                diff_id, unpacked = unpack_staged(packed, staged, wanted.diff_id.partition(":")[0])
+                try:
+                    diff_id, unpacked = unpack_staged(packed, staged, wanted.diff_id.partition(":")[0])
+                except InvalidArchive as error:
+                    if not expected:
+                        raise
+                    _verify(packed, expected)
+                    raise InvalidArchive(f"failed to register layer: {error}") from error
                 self._say(self._words.checked, wanted)
-                while packed.read(1 << 16):
-                    continue
+                _verify(packed, expected)
         except OSError as error:
             raise type(error)(error.errno, f"failed to register layer: {error.strerror}", error.filename) from error
         finally:
             opened.close()
-        if expected and packed.digest != expected:
-            raise InvalidManifest(f"filesystem layer verification failed for digest {expected}")
         self._say(self._words.arrived, wanted)
         if diff_id != wanted.diff_id:
             raise InvalidManifest(
@@ -178,3 +181,11 @@ class _Tee:
         while left:
             left = left[self._file.write(left) :]
         return data
+
+
+def _verify(packed: Hashed, expected: str) -> None:
+    """Compare the digest of all of it; what is another blob is called that, whatever archive it may be."""
+    while packed.read(1 << 16):
+        continue
+    if expected and packed.digest != expected:
+        raise InvalidManifest(f"filesystem layer verification failed for digest {expected}")

@@ -32,7 +32,9 @@ MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_CONFIG_BYTES: Final = 8 << 20
 MAX_LAYERS: Final = 512
 """More than overlayfs stacks (500)."""
-_CONFIG_TYPES: Final = (DOCKER_CONFIG, OCI_CONFIG)
+_CONFIG_TYPES: Final = (DOCKER_CONFIG, OCI_CONFIG, "application/octet-stream", "application/json", "text/html", "")
+"""The last four are what old images have there; Docker takes them, too."""
+_PLUGIN_CONFIG: Final = "application/vnd.docker.plugin.v1+json"
 _REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 _MAX_SIZE: Final = 1 << 50
 
@@ -138,13 +140,14 @@ def parse_manifest(body: bytes, media_type: str = "") -> Manifest | Index:
         kind = stated if stated in (OCI_INDEX, DOCKER_LIST) else OCI_INDEX
         return Index(kind, tuple(_descriptor(entry) for entry in _list(document, "manifests")))
     if stated not in (OCI_MANIFEST, DOCKER_MANIFEST, "", "application/json", "text/plain", "application/octet-stream"):
-        raise InvalidManifest(f"unsupported manifest media type {stated}")
+        raise InvalidManifest(f"unsupported manifest media type and no default available: {stated}")
     layers = _list(document, "layers")
     if len(layers) > MAX_LAYERS:
         raise InvalidManifest(f"the image has more than {MAX_LAYERS} layers")
     config = _descriptor(document.get("config"))
     if config.media_type not in _CONFIG_TYPES:
-        raise InvalidManifest(f"Encountered remote {json.dumps(config.media_type)} when fetching: it is no image")
+        kind = "plugin" if config.media_type == _PLUGIN_CONFIG else "unknown"
+        raise InvalidManifest(f"Encountered remote {json.dumps(config.media_type)}({kind}) when fetching")
     if config.size > MAX_CONFIG_BYTES:
         raise InvalidManifest(f"the config has more than {MAX_CONFIG_BYTES} bytes")
     kind = stated if stated in (OCI_MANIFEST, DOCKER_MANIFEST) else _kind_of_manifest(config)
@@ -214,7 +217,7 @@ def _descriptor(value: Any) -> Descriptor:
     if not isinstance(value, dict):
         raise InvalidManifest("the manifest has a descriptor that is no object")
     digest, size = value.get("digest"), value.get("size")
-    media_type, platform = value.get("mediaType"), value.get("platform")
+    media_type, platform = value.get("mediaType", ""), value.get("platform")
     annotations = value.get("annotations") or {}
     if not isinstance(digest, str) or not is_digest(digest):
         raise InvalidManifest(f"invalid digest {digest!r} in the manifest")

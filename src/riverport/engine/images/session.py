@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -20,6 +21,8 @@ from riverport.engine.images.endpoints import Endpoint
 from riverport.engine.images.tries import Tries
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 MAX_REDIRECTS: Final = 5
@@ -50,7 +53,7 @@ class Session:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self.client = httpx.Client(
-            verify=endpoint.verify,
+            verify=_tls(endpoint.verify),
             trust_env=not _is_local(endpoint.url),  # proxies of the environment, but not to this machine
             timeout=httpx.Timeout(_READ_SECONDS, connect=_CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
@@ -226,6 +229,14 @@ class _Ask:
 def _is_local(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     return host == "localhost" or host.startswith("127.") or host == "::1"
+
+
+@cache
+def _tls(verify: bool) -> "ssl.SSLContext":
+    """Made once (28 ms), as Go reads the system's certificates once."""
+    import httpx
+
+    return httpx.create_ssl_context(verify=verify)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
