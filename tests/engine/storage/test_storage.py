@@ -15,6 +15,7 @@ from riverport.engine.images.importing import unpack_staged
 from riverport.engine.state import State
 from riverport.engine.storage import trees
 from riverport.engine.storage.layers import ChainId, Layer, chain_of
+from riverport.engine.storage.lowers import Lowers
 from riverport.engine.storage.store import Storage
 from riverport.engine.storage.tar_reader import InvalidArchive
 
@@ -333,3 +334,29 @@ def test_trees_of_any_depth_are_removed(tmp_path: Path) -> None:
     assert not top.exists()
     trees.remove(top)
     assert tmp_path.exists()
+
+
+def test_deep_directories_without_an_entry_are_looked_for_below_once(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is absent below has nothing in it: a path of 300 directories took 45,000 looks."""
+    looks: list[bytes] = []
+    enter = Lowers.enter
+
+    def counted(view: Lowers, name: bytes) -> Lowers:
+        looks.append(name)
+        return enter(view, name)
+
+    monkeypatch.setattr(Lowers, "enter", counted)
+
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        base = await added(storage, Archive().dir("a", mode=0o700).dir("a/a", mode=0o711))
+        top = await added(storage, Archive().file("a/" * 300 + "f"), base)
+        assert (top.diff / "a").stat().st_mode & 0o777 == 0o700
+        assert (top.diff / "a/a").stat().st_mode & 0o777 == 0o711
+        assert (top.diff / "a/a/a").stat().st_mode & 0o777 == 0o755
+        assert len(looks) < 10
+
+    runner.run(scenario())

@@ -25,6 +25,11 @@ def unpacked(archive: Archive | bytes, root: Path) -> Unpacked:
     return unpack(io.BytesIO(data), root)
 
 
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
 def is_opaque(path: Path) -> bool:
     return "trusted.overlay.opaque" in os.listxattr(path)
 
@@ -159,6 +164,22 @@ def test_an_archive_has_a_limited_number_of_entries(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(unpacking, "MAX_ENTRIES", 2)
     with pytest.raises(InvalidArchive, match="more than 2 entries"):
         unpacked(Archive().file("a").file("b").file("c"), tmp_path)
+
+
+def test_directories_that_a_name_implies_count_as_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name may have two thousand of them, and packs well."""
+    monkeypatch.setattr(unpacking, "MAX_ENTRIES", 10)
+    assert unpacked(Archive().file("a/" * 9 + "f"), _made(tmp_path / "ten")).entries == 10
+    with pytest.raises(InvalidArchive, match="more than 10 entries"):
+        unpacked(Archive().file("a/" * 10 + "f"), _made(tmp_path / "eleven"))
+
+
+def test_a_name_that_cannot_be_made_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("a/" + "n" * 256 + "/f", "a/" * 3000 + "f"):
+        with pytest.raises(InvalidArchive, match="name too long"):
+            unpacked(Archive().file(name), tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_more_directories_than_are_kept_open(tmp_path: Path) -> None:

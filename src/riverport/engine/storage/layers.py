@@ -273,11 +273,17 @@ def _fit(diff: Path, lowers: list[Path], unpacked: Unpacked) -> None:
     """
     view = Lowers.of(lowers)
     top = os.fsencode(diff)
-    for path in unpacked.implied:
+    absent: set[bytes] = set()
+    for path in unpacked.implied:  # a directory stands before those in it
         directory, _, name = path.rpartition(b"/")
+        if directory in absent:  # asking again costs the square of a path's depth
+            absent.add(path)
+            continue
         found = view.descend(directory).find(name)
         if found is not None:
             _resemble(top + b"/" + path, *found)
+        else:
+            absent.add(path)
     if unpacked.opaque_root:
         present = {os.fsencode(name) for name in os.listdir(diff)}
         for name in view.names():

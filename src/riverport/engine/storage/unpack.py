@@ -42,6 +42,7 @@ class Unpacked:
     size: int = 0
     """Bytes of regular files; a hard link adds none."""
     entries: int = 0
+    """Implied directories count, too."""
     implied: list[bytes] = field(default_factory=list)
     """Directories that had to be made because an entry lies in them while the archive has none for themselves."""
     opaque_root: bool = False
@@ -85,9 +86,7 @@ class Unpacker:
 
     def run(self, reader: TarReader) -> None:
         for entry in reader:
-            self.result.entries += 1
-            if self.result.entries > MAX_ENTRIES:
-                raise InvalidArchive(f"the archive has more than {MAX_ENTRIES} entries")
+            self._count_one()
             try:
                 self._place(entry, reader)
             except OSError as error:
@@ -95,6 +94,11 @@ class Unpacker:
                     raise
                 raise InvalidArchive(f"{_shown(entry.name)}: {(error.strerror or str(error)).lower()}") from error
         self._set_directory_times()
+
+    def _count_one(self) -> None:
+        self.result.entries += 1
+        if self.result.entries > MAX_ENTRIES:
+            raise InvalidArchive(f"the archive has more than {MAX_ENTRIES} entries")
 
     def close(self) -> None:
         for fd in self._parents.values():
@@ -298,20 +302,24 @@ class Unpacker:
         for part in path.split(b"/"):
             reached = reached + b"/" + part if reached else part
             try:
-                below = self._open_directory(reached)
-            except FileNotFoundError:
-                os.mkdir(part, 0o755, dir_fd=fd)
-                self.result.implied.append(reached)
-                below = self._open_directory(reached)
-            except NotADirectoryError:
-                if not (self._layer and trees.is_whiteout(os.stat(part, dir_fd=fd, follow_symlinks=False))):
-                    os.close(fd)
-                    raise
-                self._directory(reached, fd, part)
-                below = self._open_directory(reached)
-            os.close(fd)
+                below = self._open_or_make(fd, part, reached)
+            finally:
+                os.close(fd)
             fd = below
         return fd
+
+    def _open_or_make(self, fd: int, part: bytes, reached: bytes) -> int:
+        try:
+            return self._open_directory(reached)
+        except FileNotFoundError:
+            self._count_one()  # a name of two thousand directories must not count as one
+            os.mkdir(part, 0o755, dir_fd=fd)
+            self.result.implied.append(reached)
+        except NotADirectoryError:
+            if not (self._layer and trees.is_whiteout(os.stat(part, dir_fd=fd, follow_symlinks=False))):
+                raise
+            self._directory(reached, fd, part)
+        return self._open_directory(reached)
 
     def _open_directory(self, path: bytes) -> int:
         return self._root.open(os.fsdecode(path), os.O_PATH | os.O_DIRECTORY)
