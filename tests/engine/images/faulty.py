@@ -144,8 +144,7 @@ class FaultyRegistry:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
+        self.abort_connections()
         await self._server.wait_closed()
 
     # ---- what it has
@@ -176,6 +175,10 @@ class FaultyRegistry:
     def targets(self, part: str) -> list[Request]:
         """Requests whose target has `part` in it, in order."""
         return [request for request in self.asked if part in request.target]
+
+    def abort_connections(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
     # ---- the connection
 

@@ -24,7 +24,7 @@ async def first_of(
     Raises EngineError: of the last endpoint that answered, else of the last that did not.
     """
     async with Workers(name) as workers:
-        found = connect(candidates, path, credentials)
+        found = connect(candidates, path, credentials, workers.on_abort)
         failure: EngineError | None = None
         while True:
             try:
@@ -34,7 +34,6 @@ async def first_of(
             if repository is None:
                 assert failure is not None, "an endpoint that answers either gives the image or fails"
                 raise failure
-            workers.on_abort(repository.abort)
             try:
                 return await transfer(workers, repository)
             except EngineError as error:

@@ -220,10 +220,12 @@ def connect(
     candidates: Sequence[Endpoint],
     path: str,
     credentials: Credentials,
+    on_abort: Callable[[Callable[[], None]], None],
     actions: str = "pull",
-    pause: Callable[[float], None] | None = None,
 ) -> Iterator[Repository]:
     """Repositories at the endpoints that answer, in order; mirrors are asked as nobody in particular.
+
+    `on_abort` is told how to end all that waits for an endpoint, before it is asked for the first time.
 
     Raises the last endpoint's error if none answers at all.
     """
@@ -231,7 +233,8 @@ def connect(
     failure: EngineError | None = None
     for endpoint in candidates:
         own = Credentials() if endpoint.is_mirror else credentials
-        repository = Repository(Session(endpoint, pause), path, own, actions)
+        repository = Repository(Session(endpoint), path, own, actions)
+        on_abort(repository.abort)
         try:
             repository.session.ping()
         except EngineError as error:

@@ -94,40 +94,41 @@ class Fetch:
         await all_or_none(tasks)
 
     async def _layer(self, wanted: Wanted, chain: ChainId, below: "asyncio.Task[Layer] | None") -> Layer:
-        lock = self._images.arriving.setdefault(chain, asyncio.Lock())
-        try:
-            async with lock:
-                if (known := self._images.layers.get(chain)) is not None:
-                    self._hold(self._images.layers.use(chain))
-                    self._say(self._words.known, wanted)
-                    return known
-                self._say(self._words.begins, wanted)
-                return await self._arrive(wanted, below)
-        finally:
-            if not lock.locked():
-                self._images.arriving.pop(chain, None)
+        async with self._images.arriving.of(chain):
+            if (known := self._images.layers.get(chain)) is not None:
+                self._hold(self._images.layers.use(chain))
+                self._say(self._words.known, wanted)
+                return known
+            self._say(self._words.begins, wanted)
+            return await self._arrive(wanted, below)
 
     async def _arrive(self, wanted: Wanted, below: "asyncio.Task[Layer] | None") -> Layer:
-        staged = self._images.layers.stage()
         file = wanted.file or self._images.blobs.new_file()
+        try:
+            layer = await self._unpacked(wanted, file, below)
+            blob = wanted.blob
+            if wanted.keep and blob is not None:
+                self._images.blobs.keep(blob.digest, wanted.diff_id, blob.media_type, blob.size, file)
+        finally:
+            if wanted.file is None:
+                file.unlink(missing_ok=True)
+        self.fetched += 1
+        self._say(self._words.done, wanted)
+        return layer
+
+    async def _unpacked(self, wanted: Wanted, file: Path, below: "asyncio.Task[Layer] | None") -> Layer:
+        """The layer, held. What fails later must leave its directory alone: others may use it already."""
+        staged = self._images.layers.stage()
         try:
             unpacked = await self._workers.run(self._fetch, wanted, staged, file)
             parent = await asyncio.shield(below) if below is not None else None
             self._say(self._words.settles, wanted)
             chain = parent.chain if parent is not None else None
             layer = await self._images.layers.register(chain, staged, wanted.diff_id, unpacked)
-            self._hold(layer)
-            blob = wanted.blob
-            if wanted.keep and blob is not None:
-                self._images.blobs.keep(blob.digest, wanted.diff_id, blob.media_type, blob.size, file)
         except BaseException:
             await self._images.layers.discard(staged)
             raise
-        finally:
-            if wanted.file is None:
-                file.unlink(missing_ok=True)
-        self.fetched += 1
-        self._say(self._words.done, wanted)
+        self._hold(layer)
         return layer
 
     def _hold(self, layer: Layer) -> None:

@@ -62,9 +62,8 @@ async def push(
             )
     candidates = endpoints(reference.domain, (), images.settings.insecure_registries, push=True)
     async with Workers("push") as workers:
-        found = connect(candidates, reference.path, credentials, "pull,push")
+        found = connect(candidates, reference.path, credentials, workers.on_abort, "pull,push")
         repository = await workers.run(next, found)
-        workers.on_abort(repository.abort)
         try:
             for name, image in wanted:
                 await _Push(images, workers, repository, progress, name, image).run()

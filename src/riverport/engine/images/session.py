@@ -38,14 +38,13 @@ Answerer = Callable[[list[Challenge]], str]
 
 
 class Session:
-    """To be closed. `pause` is how to wait before something is asked again."""
+    """To be closed."""
 
-    def __init__(self, endpoint: Endpoint, pause: Callable[[float], None] | None = None) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         import httpx
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every URL, and tokens' are nobody's business
         self.endpoint = endpoint
-        self.pause = pause or self._wait
         self._aborted = threading.Event()
         self._authorization: dict[str, str] = {}  # by scope
         self._challenges: list[Challenge] = []
@@ -180,7 +179,8 @@ class Session:
         if self._aborted.is_set():
             raise Aborted("the transfer was given up")
 
-    def _wait(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
+        """Before something is asked again. Raises Aborted."""
         self._aborted.wait(seconds)
         self.check()
 

@@ -1,6 +1,5 @@
 """`ImageStore`: images, their names and layers, as the other parts of the engine use them."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from riverport.engine.images.catalogue import Catalogue, is_id
 from riverport.engine.images.image import Image
 from riverport.engine.images.manifests import parse_config
 from riverport.engine.images.reference import Reference, parse
+from riverport.engine.images.turns import Turns
 from riverport.engine.settings import Settings
 from riverport.engine.state import State
 from riverport.engine.storage.layers import ChainId, Layer
@@ -45,8 +45,8 @@ class ImageStore:
         self._state = state
         self._events = events
         self.clock_ns = clock_ns
-        self.arriving: dict[str, asyncio.Lock] = {}
-        """One lock for each layer that is being fetched, so that two pulls fetch it once."""
+        self.arriving = Turns()
+        """By chain: of two pulls of a layer one fetches it."""
         storage.chain_of_image = self._chain_of
 
     async def start(self) -> None:

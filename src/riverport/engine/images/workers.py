@@ -19,6 +19,7 @@ class Workers:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=name)
         self._aborts: list[Callable[[], None]] = []
+        self._given_up = 0  # calls of `run` that were cancelled and wait for their thread
 
     async def __aenter__(self) -> "Workers":
         return self
@@ -29,10 +30,13 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def on_abort(self, abort: Callable[[], None]) -> None:
+        """From any thread, before there is anything to wait for."""
         self._aborts.append(abort)
+        if self._given_up:
+            abort()
 
     def abort(self) -> None:
-        for abort in self._aborts:
+        for abort in list(self._aborts):
             abort()
 
     async def run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
@@ -41,9 +45,11 @@ class Workers:
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
+            self._given_up += 1
             self.abort()
             while not future.done():
                 await asyncio.wait({future})
+            self._given_up -= 1
             if not future.cancelled():
                 future.exception()  # it was asked for: nobody else will look at it
             raise
