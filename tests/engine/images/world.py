@@ -53,7 +53,7 @@ class World:
         self._runner = runner
         self.root = root
         self.pauses: list[float] = []
-        self.state = State(root / "engine.db")
+        self.state = State(Path(":memory:"))
         self.images = ImageStore(
             Settings(root, root / "run"), self.state, Storage(root, self.state), Events(), lambda: 1
         )
