@@ -31,6 +31,7 @@ import zstandard
 from riverport.engine.images.importing import unpack_staged
 from riverport.engine.state import State
 from riverport.engine.storage import compression, trees
+from riverport.engine.storage.disk import Disk
 from riverport.engine.storage.layers import Directories, Layer, LayerStore
 from riverport.engine.storage.tar_reader import BLOCK, InvalidArchive
 
@@ -269,7 +270,7 @@ class Target:
         self._directories = Directories(root / "overlay2")
         self._directories.prepare()
         self._state = State(root / "engine.db")
-        self.layers = LayerStore(self._directories, self._state)
+        self.layers = LayerStore(self._directories, self._state, Disk(root, lambda fd: None))
 
     async def start(self) -> None:
         out = os.fsencode(self.outside)

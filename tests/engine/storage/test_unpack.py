@@ -206,6 +206,13 @@ def test_plain_files_into_a_directory_that_is_in_use(tmp_path: Path) -> None:
     assert (tmp_path / "srv/.wh.x").stat().st_uid == 9
 
 
+def test_a_sparse_file_beyond_what_the_kernel_can_say_is_refused(tmp_path: Path) -> None:
+    """Found by `fuzz/fuzz_layer.py`: an OverflowError."""
+    records = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 63)}
+    with pytest.raises(InvalidArchive, match="invalid sparse map"):
+        unpacked(Archive().file("a", b"0\n".ljust(512, b"\0"), pax_headers=records), tmp_path)
+
+
 def test_names_are_cleaned_lexically() -> None:
     assert clean(b"./a//b/./c/") == b"a/b/c"
     assert clean(b"/a/../b") == b"b"

@@ -151,6 +151,11 @@ def fsmount(context: int, attributes: int = 0) -> int:
     return _checked(_libc.syscall(_SYS_FSMOUNT, context, FSMOUNT_CLOEXEC, attributes), "fsmount")
 
 
+def syncfs(fd: int) -> None:
+    """Write all of the file system that `fd` lies on. Errors of earlier writes are told since Linux 5.8."""
+    _checked(_libc.syncfs(fd), "syncfs")
+
+
 def prctl(option: int, argument: int = 0) -> int:
     return _checked(_libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0), "prctl")
 

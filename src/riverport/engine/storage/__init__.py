@@ -12,6 +12,7 @@
     pack.py  recipe.py             a directory as a layer's tar; the same tar again
     changes.py                     what a container has changed
     layers.py                      layers by chain id, and who uses them
+    disk.py                        when what was written has reached the disk
     rootfs.py                      containers' root file systems
     overlay.py                     mounts without a mount point
 

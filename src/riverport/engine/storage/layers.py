@@ -5,7 +5,8 @@
                              └── discard() ──▶ removed
 
 `register` gives its caller one use of the layer; a layer uses the one below it. What was staged when the daemon was
-killed is in no table and is removed at the next start.
+killed is in no table and is removed at the next start. A power cut finds each recorded layer whole, too: files reach
+the disk before the table does, and a layer that goes is renamed before its first file is removed.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from riverport.base.logging import get_logger
 from riverport.engine.errors import NotFound, SystemFailure
 from riverport.engine.state import State
 from riverport.engine.storage import trees
+from riverport.engine.storage.disk import Disk
 from riverport.engine.storage.lowers import Lowers
 from riverport.engine.storage.recipe import RecipeReader
 from riverport.engine.storage.unpack import Unpacked
@@ -73,6 +75,8 @@ class Staged:
     """A directory for a layer that is on its way."""
 
     directory: Path
+    failures: int
+    """Of the disk, before the first byte was written."""
 
     @property
     def diff(self) -> Path:
@@ -107,8 +111,17 @@ class Directories:
         return self.links / directory.name[: 2 * _SHORT_BYTES]
 
     def remove(self, directory: Path) -> None:
+        """Absent is fine. The name goes first: half a directory must not be there under a name that a table has.
+
+        A power cut may undo what the state has forgotten, and file systems keep the order of names.
+        """
         self.link(directory).unlink(missing_ok=True)
-        trees.remove(directory)
+        going = directory.with_name(directory.name + ".removed")
+        try:
+            directory.rename(going)
+        except FileNotFoundError:
+            return
+        trees.remove(going)
 
     def remove_others(self, known: Iterable[Path]) -> list[Path]:
         """Remove what is none of `known`, which is how a killed daemon leaves things; says what went."""
@@ -126,9 +139,10 @@ class Directories:
 class LayerStore:
     """All layers. Its tables change on the event loop only; files are read and removed on threads."""
 
-    def __init__(self, directories: Directories, state: State) -> None:
+    def __init__(self, directories: Directories, state: State, disk: Disk) -> None:
         self._directories = directories
         self._state = state
+        self._disk = disk
         self._layers: dict[ChainId, Layer] = {}
         self.left_behind: Callable[[Layer], Sequence[Path]] = lambda layer: ()
         """Told of each layer that goes; says which files elsewhere are of no use without it."""
@@ -179,11 +193,11 @@ class LayerStore:
     # ---- coming
 
     def stage(self) -> Staged:
-        return Staged(self._directories.make())
+        return Staged(self._directories.make(), self._disk.failures)
 
     def adopt(self, directory: Path) -> Staged:
         """What was made by `Directories.make` for something else becomes a layer that is on its way."""
-        return Staged(directory)
+        return Staged(directory, self._disk.failures)
 
     async def discard(self, staged: Staged) -> None:
         await asyncio.to_thread(self._directories.remove, staged.directory)
@@ -191,14 +205,18 @@ class LayerStore:
     async def register(self, parent: ChainId | None, staged: Staged, diff_id: str, unpacked: Unpacked) -> Layer:
         """The layer that `staged` has become, or the one that was there before; the caller has one use of it.
 
-        The caller has a use of `parent`, too, for the time of the call.
+        The caller has a use of `parent`, too, for the time of the call. What it wrote elsewhere on the same file
+        system (the archive as it came) is on the disk afterwards, too. Raises SystemFailure if the files may not have
+        reached the disk; then nothing is recorded.
         """
         chain = next_chain(parent, diff_id)
-        existing = self._layers.get(chain)
-        if existing is None:
-            if unpacked.implied or unpacked.opaque_root:
-                await asyncio.to_thread(_fit, staged.diff, self.diffs(parent), unpacked)
-            existing = self._layers.get(chain)  # somebody may have been faster
+        if chain not in self._layers and (unpacked.implied or unpacked.opaque_root):
+            await asyncio.to_thread(_fit, staged.diff, self.diffs(parent), unpacked)
+        try:
+            await self._disk.reached(staged.failures)
+        except SystemFailure as error:
+            raise SystemFailure(f"failed to register layer {diff_id}: {error}") from error
+        existing = self._layers.get(chain)  # somebody may have been faster
         if existing is not None:
             existing.uses += 1
             await self.discard(staged)

@@ -15,6 +15,7 @@ from riverport.engine.state import State
 from riverport.engine.storage import overlay, trees
 from riverport.engine.storage.changes import changes
 from riverport.engine.storage.compression import Hashed
+from riverport.engine.storage.disk import Disk
 from riverport.engine.storage.layers import ChainId, Directories, Layer, LayerStore
 from riverport.engine.storage.pack import Packer, Pieces
 from riverport.engine.storage.recipe import RecipeWriter
@@ -31,14 +32,16 @@ _READ: Final = 1 << 20
 class Storage:
     """Call `start` first, then let every user of layers say what it uses, then `layers.sweep()`."""
 
-    def __init__(self, data_root: Path, state: State) -> None:
+    def __init__(self, data_root: Path, state: State, sync: Callable[[int], None] | None = None) -> None:
+        """`sync` takes the place of syncfs."""
         self._directories = Directories(data_root / DRIVER)
         self._state = state
         self._roots: dict[str, Rootfs] = {}
         self._making_places = Lock()
         self.chain_of_image: Callable[[str], ChainId | None] = _no_images
         """Set by the images, which are made of layers and made later."""
-        self.layers = LayerStore(self._directories, state)
+        self._disk = Disk(data_root, sync)
+        self.layers = LayerStore(self._directories, state, self._disk)
 
     async def start(self) -> None:
         """Compare the tables with the directories: what is in one of them only is removed."""
@@ -62,7 +65,8 @@ class Storage:
             log.warning("removed directories that nothing refers to", count=len(removed))
 
     async def stop(self) -> None:
-        """Nothing is held: mounts of containers hang on their shims, others on descriptors."""
+        """Mounts are left alone: those of containers hang on their shims, others on descriptors."""
+        self._disk.close()
 
     # ---- containers
 
@@ -146,20 +150,25 @@ class Storage:
             staged = self.layers.stage()
             try:
                 diff_id, unpacked = await asyncio.to_thread(_copy, rootfs.upper, below, staged.diff, staged.recipe)
+                return await self.layers.register(rootfs.chain, staged, diff_id, unpacked)
             except BaseException:
                 await self.layers.discard(staged)
                 raise
-            return await self.layers.register(rootfs.chain, staged, diff_id, unpacked)
         diff_id, unpacked = await asyncio.to_thread(_describe, rootfs.upper, below, rootfs.directory / "recipe")
         for leftover in (rootfs.work, rootfs.merged, places_in(rootfs.directory)):
             await asyncio.to_thread(trees.remove, leftover)
         with self._state.together():
             self._state.delete(_KIND, [container_id])
             del self._roots[container_id]
-        layer = await self.layers.register(rootfs.chain, self.layers.adopt(rootfs.directory), diff_id, unpacked)
-        if rootfs.chain is not None:
-            await self.layers.release(rootfs.chain)
-        return layer
+        staged = self.layers.adopt(rootfs.directory)
+        try:
+            return await self.layers.register(rootfs.chain, staged, diff_id, unpacked)
+        except BaseException:
+            await self.layers.discard(staged)
+            raise
+        finally:
+            if rootfs.chain is not None:
+                await self.layers.release(rootfs.chain)
 
     @asynccontextmanager
     async def mounted(self, container_id: str) -> AsyncIterator[Path]:

@@ -17,6 +17,8 @@ BLOCK: Final = 512
 MAX_EXTENSION_BYTES: Final = 1 << 20
 """Of one pax header or one long name, as in Go's archive/tar."""
 MAX_SPARSE_SEGMENTS: Final = 1 << 16
+MAX_FILE_BYTES: Final = (1 << 63) - 1
+"""What the kernel can say (off_t)."""
 
 REGULAR, LINK, SYMLINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _CONTIGUOUS, _OLD_REGULAR = b"7", b"\0"
@@ -300,6 +302,8 @@ def _time_ns(text: bytes) -> int:
 
 def _set_segments(entry: Entry, segments: list[tuple[int, int]], size: int) -> None:
     """Check that they ascend, lie within the file and make up what is stored; then the entry is the whole file."""
+    if size > MAX_FILE_BYTES:
+        raise InvalidArchive("archive/tar: invalid sparse map")
     end = 0
     for offset, length in segments:
         if offset < end or length < 0 or offset + length > size:
