@@ -213,6 +213,13 @@ def test_a_sparse_file_beyond_what_the_kernel_can_say_is_refused(tmp_path: Path)
         unpacked(Archive().file("a", b"0\n".ljust(512, b"\0"), pax_headers=records), tmp_path)
 
 
+@pytest.mark.parametrize("target", ["a", "nowhere"])
+def test_the_time_of_a_directory_whose_place_a_link_took_is_not_set(tmp_path: Path, target: str) -> None:
+    """Found by `fuzz/fuzz_layer.py`: an OSError, of a link to itself ELOOP, of one to nothing EEXIST."""
+    unpacked(Archive().dir("a").dir("a/b").symlink("a", target), tmp_path)
+    assert tree(tmp_path) == {"a": f"-> {target}"}
+
+
 def test_names_are_cleaned_lexically() -> None:
     assert clean(b"./a//b/./c/") == b"a/b/c"
     assert clean(b"/a/../b") == b"b"

@@ -274,18 +274,18 @@ class Unpacker:
         if entry.xattrs:
             _set_xattrs(where, entry.xattrs, follow=not name)
 
-    def _parent(self, directory: bytes) -> int:
+    def _parent(self, directory: bytes, make: bool = True) -> int:
         """Open until other directories have been asked for many times; the latest two are safe (a link needs both)."""
         fd = self._parents.pop(directory, None)
         if fd is None:
-            fd = self._open_parent(directory)
+            path = b"/".join(part for part in (self._base, directory) if part)
+            fd = self._open_parent(path) if make else self._open_directory(path)
             if len(self._parents) >= _OPEN_PARENTS:
                 os.close(self._parents.pop(next(iter(self._parents))))
         self._parents[directory] = fd
         return fd
 
-    def _open_parent(self, directory: bytes) -> int:
-        path = b"/".join(part for part in (self._base, directory) if part)
+    def _open_parent(self, path: bytes) -> int:
         try:
             return self._open_directory(path)
         except FileNotFoundError:
@@ -329,13 +329,15 @@ class Unpacker:
         for path, mtime_ns in self._directory_times.items():
             directory, _, name = path.rpartition(b"/")
             try:
-                parent = self._parent(directory)
+                parent = self._parent(directory, make=False)
                 if not name:
                     os.utime(trees.at(parent), ns=_times(mtime_ns))
                 elif stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                     os.utime(name, ns=_times(mtime_ns), dir_fd=parent, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # a later entry took its place
+            except OSError as error:
+                # A later entry took its place or that of a directory above it, perhaps a link to itself.
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                    raise
 
 
 def clean(name: bytes) -> bytes:
