@@ -2,7 +2,9 @@
 
 The state says that a layer is there, and a power cut may keep what the state says and lose the layer's files, whose
 data Linux writes up to half a minute later. So the files come first. A syncfs with nothing else to write costs 4 ms on
-a virtual ext4 disk; fsync of each file of a layer would cost that for every file.
+a virtual ext4 disk; fsync of each file of a layer would cost that for every file. In a `docker build` of five layers
+(0.3 s) it took 6 ms for each, 19 while others wrote to the disk; a `docker load` of 300 MB took 2.1 to 2.5 s instead of
+1.6 to 1.8.
 """
 
 import asyncio
