@@ -76,13 +76,14 @@ def _asked(broker: "Broker", request: Request) -> list[str | _Topic]:
         return [
             broker.topic_names.get(topic_id) or _Topic(ErrorCode.UNKNOWN_TOPIC_ID, None, topic_id) for topic_id in ids
         ]
-    names = dict.fromkeys(topic.name for topic in body.topics)
-    asked: list[str | _Topic] = [name for name in names if broker.has_topic(name)]
+    asked: list[str | _Topic] = []
+    missing = []
+    for name in dict.fromkeys(topic.name for topic in body.topics):
+        (asked if broker.has_topic(name) else missing).append(name)
     may_create = request.version < 4 or body.allow_auto_topic_creation
-    for name in names:
-        if not broker.has_topic(name):
-            code = broker.missing_topic(name, may_create=may_create)
-            asked.append(_Topic(code, name, ZERO_UUID, view.is_internal(name)))
+    for name in missing:
+        code = broker.missing_topic(name, may_create=may_create)
+        asked.append(_Topic(code, name, ZERO_UUID, view.is_internal(name)))
     return asked
 
 
