@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from riverport.engine.containers.container import Clock, Container
 from riverport.engine.containers.names import Index
+from riverport.engine.errors import SystemFailure
 from riverport.engine.events import Events
 from riverport.engine.state import State
 
@@ -44,7 +45,12 @@ class Catalogue:
         self._enter(container)
 
     def save(self, container: Container) -> None:
+        """Raises SystemFailure where there is no room for it."""
         self._state.save(KIND, container.id, container.document())
+
+    def note(self, container: Container) -> None:
+        """As `save`, of what has happened to it, whether or not that can be written now."""
+        self._state.note(KIND, container.id, container.document())
 
     def forget(self, container: Container) -> None:
         """After this its name is free."""
@@ -56,7 +62,12 @@ class Catalogue:
     def rename(self, container: Container, name: str) -> None:
         """`name` is reserved already."""
         old, container.name = container.name, name
-        self.save(container)
+        try:
+            self.save(container)
+        except SystemFailure:
+            container.name = old
+            self.names.release(name, container.id)
+            raise
         self.names.release(old, container.id)
 
     def publish(self, container: Container, action: str, attributes: Mapping[str, str] | None = None) -> None:

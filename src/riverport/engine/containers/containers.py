@@ -68,7 +68,7 @@ class Containers:
         except EngineError:
             return  # its shim keeps it; the next daemon finds it
         container.stopped_by_hand = stopped_by_hand  # so that its policy starts it with the next daemon
-        self.catalogue.save(container)
+        self.catalogue.note(container)
 
     def get(self, reference: str) -> Container:
         return self.catalogue.get(reference)
@@ -249,7 +249,7 @@ class Containers:
             container.endpoints[self._network_name(network)] = endpoint
             if not container.state.running:
                 container.network = self._with.networks.planned(member_of(container))
-            self.catalogue.save(container)
+            self.catalogue.note(container)
 
     async def disconnect(self, reference: str, network: str, force: bool) -> None:
         container = self.get(reference)
@@ -265,7 +265,7 @@ class Containers:
             if not container.state.running:
                 container.network = self._with.networks.planned(member_of(container))
                 container.network["Networks"].pop(name, None)
-            self.catalogue.save(container)
+            self.catalogue.note(container)
 
     def _network_name(self, reference: str) -> str:
         return self._with.networks.find(reference).name

@@ -32,7 +32,7 @@ class HealthMonitor:
             known = container.state.health
             health = Health(known["Status"], known["FailingStreak"], known["Log"])
         container.state.health = health.document()
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         container.health_task = self._tasks.spawn(
             self._monitor(container, probe, health), f"health of {container.name}"
         )
@@ -48,7 +48,7 @@ class HealthMonitor:
             await asyncio.sleep(health.pause_ns(probe, self._catalogue.clock_ns(), started_ns) / SECOND_NS)
             changed = health.take(probe, await self._probe(container, probe), started_ns)
             container.state.health = health.document()
-            self._catalogue.save(container)
+            self._catalogue.note(container)
             if changed:
                 self._catalogue.publish(container, f"health_status: {health.status}")
 

@@ -90,7 +90,7 @@ class Lifecycle:
             raise
         container.shim = shim
         container.state.set_running(shim.container_pid or 0, self._catalogue.clock_ns())
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         self._catalogue.publish(container, "start")
         self.watch(container, shim)
         await self._launcher.attach_waiting(container, shim)  # who came in the last moment
@@ -106,14 +106,14 @@ class Lifecycle:
         container.shim = None
         container.state.error = str(error)
         container.state.exit_code = error.exit_code if isinstance(error, CommandFailure) else CANNOT_START_EXIT_CODE
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         container.waiters.exited(container.outcome())
         if container.host_config["AutoRemove"]:
             self._tasks.spawn(self._remove(container), f"removal of {container.name}")
 
     def _oom(self, container: Container) -> None:
         container.state.oom_killed = True
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         self._catalogue.publish(container, "oom")
 
     # --- ending
@@ -129,7 +129,7 @@ class Lifecycle:
         self._health.end(container)
         # Written before the shim goes: nobody could be asked for it afterwards.
         container.state.ending = asdict(status)
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         await self._launcher.give_back(container, shim)
         container.shim = None
         container.exec_ids.clear()
@@ -147,7 +147,7 @@ class Lifecycle:
         state.oom_killed = state.oom_killed or status.oom_killed
         if state.health:
             state.health = {**state.health, "Status": UNHEALTHY}
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         self._catalogue.publish(
             container, "die", {"exitCode": str(status.code), "execDuration": str(ran_ns // SECOND_NS)}
         )
@@ -171,7 +171,7 @@ class Lifecycle:
             except (EngineError, OSError):
                 state = container.state
                 state.set_stopped(state.exit_code, self._catalogue.clock_ns())
-                self._catalogue.save(container)
+                self._catalogue.note(container)
                 container.waiters.exited(container.outcome())
 
     def start_again(self, container: Container) -> None:
@@ -188,7 +188,7 @@ class Lifecycle:
                 container.restart_task.cancel()
                 container.restart_task = None
             container.state.set_stopped(container.state.exit_code, container.state.finished_at_ns)
-            self._catalogue.save(container)
+            self._catalogue.note(container)
             container.waiters.exited(container.outcome())
 
     # --- by hand
@@ -238,7 +238,7 @@ class Lifecycle:
     async def _signal(self, container: Container, number: int, by_hand: bool) -> None:
         """`by_hand`: the container is meant to end, and no policy brings it back."""
         container.stopped_by_hand = container.stopped_by_hand or by_hand
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         if container.state.restarting:
             await self._end_restarting(container)
             return
@@ -255,7 +255,7 @@ class Lifecycle:
         if container.shim is not None:
             await container.shim.unpause()
         container.state.paused = False
-        self._catalogue.save(container)
+        self._catalogue.note(container)
 
     async def restart(self, container: Container, timeout_s: int | None, signal_name: str = "") -> None:
         number = parse_signal(signal_name) if signal_name else None
@@ -277,7 +277,7 @@ class Lifecycle:
             await shim.pause()
             container.state.paused = True
             self._health.end(container)
-            self._catalogue.save(container)
+            self._catalogue.note(container)
             self._catalogue.publish(container, "pause")
 
     async def unpause(self, container: Container) -> None:
@@ -286,7 +286,7 @@ class Lifecycle:
                 raise SystemFailure(f"Container {container.id} is not paused")
             await container.running_shim().unpause()
             container.state.paused = False
-            self._catalogue.save(container)
+            self._catalogue.note(container)
             self._health.begin(container)
             self._catalogue.publish(container, "unpause")
 

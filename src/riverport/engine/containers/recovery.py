@@ -115,7 +115,7 @@ class Recovery:
             state.set_running(shim.container_pid or 0, self._catalogue.clock_ns())
             self._catalogue.publish(container, "start")
         state.pid = shim.container_pid or state.pid
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         self._with.volumes.resume(container.id, container.mounts, shim.root)
         self._lifecycle.watch(container, shim, resumes=True)
 

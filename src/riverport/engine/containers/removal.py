@@ -68,7 +68,7 @@ class Removal:
         if not self._catalogue.has(container.id):
             raise NotFound(f"No such container: {container.id}")
         container.state.dead = True
-        self._catalogue.save(container)
+        self._catalogue.note(container)
         await self.clear(container, volumes)
         for order in container.orders:
             if not order.streams.done():

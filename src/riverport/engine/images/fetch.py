@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from riverport.engine.errors import SystemFailure
 from riverport.engine.images.importing import unpack_staged
 from riverport.engine.images.manifests import Descriptor, InvalidManifest
 from riverport.engine.images.progress import Metered, Progress
@@ -160,7 +161,8 @@ class Fetch:
                 self._say(self._words.checked, wanted)
                 _verify(packed, expected)
         except OSError as error:
-            raise type(error)(error.errno, f"failed to register layer: {error.strerror}", error.filename) from error
+            reason = (error.strerror or str(error)).lower()
+            raise SystemFailure(f"failed to register layer: {reason}") from error
         finally:
             opened.close()
         self._say(self._words.arrived, wanted)

@@ -77,7 +77,7 @@ def _asked(broker: "Broker", request: Request) -> list[str | _Topic]:
             broker.topic_names.get(topic_id) or _Topic(ErrorCode.UNKNOWN_TOPIC_ID, None, topic_id) for topic_id in ids
         ]
     asked: list[str | _Topic] = []
-    missing = []
+    missing: list[str] = []
     for name in dict.fromkeys(topic.name for topic in body.topics):
         (asked if broker.has_topic(name) else missing).append(name)
     may_create = request.version < 4 or body.allow_auto_topic_creation
