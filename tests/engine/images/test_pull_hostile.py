@@ -94,6 +94,9 @@ def attempt(world: World) -> None:
     error, image = world.tried("team/app")
     if image is not None:
         assert world.files(image) in ({"below": b"below"}, {})
+        shown = world.images.detail(image.id, (1, 44))["Config"]
+        assert isinstance(shown["Env"] or [], list)
+        assert isinstance(shown["Labels"] or {}, dict)
         world.run(world.images.remove(image.id, force=True))
     else:
         assert str(error).strip()
@@ -179,3 +182,37 @@ def test_an_index_within_itself(world: World) -> None:
     world.registry.publish_bytes("team/app", body, OCI_INDEX, "inner")
     outer = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
     assert world.refused_manifest(outer, OCI_INDEX)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Env", 1),
+        ("Env", [1]),
+        ("Env", {}),
+        ("Cmd", [None]),
+        ("Entrypoint", {}),
+        ("Labels", []),
+        ("Labels", {"a": 1}),
+        ("ExposedPorts", ["80"]),
+        ("Volumes", "/data"),
+        ("User", 0),
+        ("WorkingDir", []),
+        ("StopSignal", 9),
+        ("OnBuild", "RUN x"),
+        ("Healthcheck", []),
+    ],
+)
+def test_a_config_that_containers_could_not_be_made_of_is_refused(world: World, key: str, value: object) -> None:
+    image = Published.of(BELOW, config={key: value})
+    world.registry.publish("team/app", image)
+    error = world.refused("team/app")
+    assert str(error).startswith("invalid image configuration: json: cannot unmarshal ")
+    assert f".{key} of type" in str(error)
+    assert world.registry.targets(BELOW.digest) == []
+
+
+def test_a_config_of_which_everything_is_null_is_an_images(world: World) -> None:
+    keys = ("Env", "Cmd", "Entrypoint", "Labels", "ExposedPorts", "Volumes", "User", "OnBuild", "Healthcheck")
+    world.registry.publish("team/app", Published.of(BELOW, config=dict.fromkeys(keys)))
+    assert world.files(world.pull("team/app")) == {"below": b"below"}

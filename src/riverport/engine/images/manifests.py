@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from riverport.engine.containers.fields import CONFIG
 from riverport.engine.errors import InvalidParameter, NotFound
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import is_digest
@@ -176,7 +177,17 @@ def parse_config(raw: bytes, layers: int | None = None) -> Config:
         raise InvalidManifest('"history" of the image configuration is not what it should be')
     if not all(isinstance(document.get(key) or "", str) for key in ("os", "architecture", "variant", "created")):
         raise InvalidManifest("the image configuration has fields of a wrong type")
+    if layers is not None:  # it arrives: what is here already must not keep a daemon from starting
+        _check_container_config(document.get("config") or {})
     return Config(raw, document)
+
+
+def _check_container_config(config: dict[str, Any]) -> None:
+    """What containers are made of is what a client may send for one."""
+    try:
+        CONFIG.read(config)
+    except InvalidParameter as error:
+        raise InvalidManifest(f"invalid image configuration: {str(error).removeprefix('invalid JSON: ')}") from error
 
 
 def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
