@@ -9,6 +9,8 @@ import pytest
 from tests.cli.kit import Cli
 from tests.cli.test_up_cluster import Up, until, up
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Up]:

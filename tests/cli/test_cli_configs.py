@@ -5,6 +5,8 @@ from tests.cli.kit import Cli
 
 from riverport.testing import Broker
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def topic(broker: Broker) -> str:

@@ -9,6 +9,8 @@ from tests.cli.kit import Cli
 
 from riverport.testing import Broker
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def committed(cli: Cli, broker: Broker) -> str:

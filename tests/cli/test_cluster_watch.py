@@ -10,6 +10,8 @@ from tests.cli.test_up_cluster import until
 
 from riverport.testing import Cluster
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests.cli.kit import Cli
 
+pytestmark = pytest.mark.slow
+
 TEXT = "eins\n\nzwei\tTab\nWörter und 語\n"
 
 

@@ -18,6 +18,8 @@ from riverport.kafka.records.builder import NewRecord, build_batch
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.metadata_records import encode_record
 
+pytestmark = pytest.mark.slow
+
 RIVERPORT = [sys.executable, "-m", "riverport"]
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 

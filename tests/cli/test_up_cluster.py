@@ -17,6 +17,8 @@ from tests.cli.kit import Cli
 
 from riverport.base.ports import steady_ports
 
+pytestmark = pytest.mark.slow
+
 
 class Up:
     """A running `riverport up --json`."""

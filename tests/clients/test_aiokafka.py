@@ -14,6 +14,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
+pytestmark = pytest.mark.slow
+
 MakeTopic = Callable[..., str]
 SECONDS = 20
 

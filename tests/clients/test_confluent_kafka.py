@@ -20,6 +20,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+pytestmark = pytest.mark.slow
+
 MakeTopic = Callable[..., str]
 SECONDS = 20
 

@@ -29,6 +29,8 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 
+pytestmark = pytest.mark.slow
+
 MakeTopic = Callable[..., str]
 SECONDS = 20
 

@@ -11,6 +11,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic, OffsetSpec
 
+pytestmark = pytest.mark.slow
+
 MakeTopic = Callable[..., str]
 SECONDS = 40
 ELECTION_NOT_NEEDED = 84

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("kcat"), reason="kcat is not on PATH: scripts/setup-debian installs it"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("kcat"), reason="kcat is not on PATH: scripts/setup-debian installs it"),
+]
 
 MakeTopic = Callable[..., str]
 

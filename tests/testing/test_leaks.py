@@ -15,6 +15,8 @@ from confluent_kafka import Producer
 
 from riverport.testing import Broker, BrokerError, delay
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = 15
 
 

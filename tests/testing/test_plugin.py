@@ -8,6 +8,8 @@ import pytest
 
 from riverport.testing import Broker
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 
 PRODUCE = """

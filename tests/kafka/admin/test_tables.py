@@ -47,9 +47,7 @@ def test_every_key_is_as_in_kafka(table: Table, name: str) -> None:
 
 
 def test_topic_synonyms_are_those_of_kafka() -> None:
-    ours = {
-        key: " ".join(f"{name}*{unit}" for name, unit in names) for key, names in topic_settings.SYNONYMS.items()
-    }
+    ours = {key: " ".join(f"{name}*{unit}" for name, unit in names) for key, names in topic_settings.SYNONYMS.items()}
     assert ours == FACTS["topic_synonyms"]
     assert all(name in broker.TABLE for names in topic_settings.SYNONYMS.values() for name, _ in names)
 

@@ -26,6 +26,8 @@ from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ErrorCode
 
+pytestmark = pytest.mark.slow
+
 MB = 1 << 20
 MAX_REQUEST, QUEUED = 8 * MB, 24 * MB
 PROGRAM = f"""

@@ -68,8 +68,13 @@ def test_a_broker_and_a_controller_alone() -> None:
 def test_the_first_controller_listener_without_a_host_is_found_under_its_voter_address() -> None:
     config = load(combined(listeners="PLAINTEXT://:9092,CONTROLLER://:9093"))
     assert endpoints(config.advertised_controller_listeners) == ["CONTROLLER/PLAINTEXT://localhost:9093"]
-    dynamic = load(combined(listeners="PLAINTEXT://:9092,CONTROLLER://:9093", controller__quorum__voters=None,
-                            controller__quorum__bootstrap__servers="localhost:9093"))
+    dynamic = load(
+        combined(
+            listeners="PLAINTEXT://:9092,CONTROLLER://:9093",
+            controller__quorum__voters=None,
+            controller__quorum__bootstrap__servers="localhost:9093",
+        )
+    )
     assert endpoints(dynamic.advertised_controller_listeners) == ["CONTROLLER/PLAINTEXT://:9093"]
     assert dynamic.bootstrap_servers == (Address("localhost", 9093),)
 
