@@ -94,9 +94,16 @@ def test_unclean_leader_election(cluster: Cluster, tools: Tools) -> None:
     cluster.stop(2)
     cluster.wait_until(lambda: cluster.topic("unclean", asked=1)[0].isr == (3,), "broker 2 to leave")
     cluster.wait_until(lambda: cluster.quorum().leader > 0, "a leader of the quorum")
+    epoch = cluster.topic("unclean", asked=1)[0].leader_epoch
     cluster.kill(3)
     cluster.start(2)
-    cluster.wait_until(lambda: cluster.topic("unclean", asked=1)[0].leader == -1, "no leader")
+
+    def is_leaderless() -> bool:
+        """By the metadata: a broker that has just lost its connection to the leader does not name it either."""
+        found = cluster.topic("unclean", asked=1)[0]
+        return found.leader == -1 and found.leader_epoch > epoch
+
+    cluster.wait_until(is_leaderless, "no leader")
     words = ["--topic", "unclean", "--partition", "0", "--election-type"]
     refused = tools("kafka-leader-election", *words, "preferred", status=1)
     assert "unclean-0" in refused.out + refused.err
