@@ -55,6 +55,18 @@ def test_the_same_port_may_be_of_two_protocols_or_two_addresses() -> None:
     ports.close()
 
 
+def test_a_routed_port_takes_none_of_the_host_and_is_open_once() -> None:
+    ports, port = Ports(), free_port()
+    target = Target({4: "172.17.0.2", 6: "fd00::2"}, {4: HERE, 6: "::"}, frozenset({6}))
+    made = ports.reserve([wanted(port), wanted(0, host_ip="::1")], target)
+    assert made == [Binding("tcp", 80, "::", 0, "fd00::2"), Binding("tcp", 80, HERE, port, "172.17.0.2")]
+    ports.release(made)
+    ports.hold_again(made)
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server((HERE, port))
+    ports.close()
+
+
 def test_all_ports_of_a_container_or_none() -> None:
     ports, first, second = Ports(), free_port(), free_port()
     held = ports.reserve([wanted(second)], TARGET)

@@ -6,6 +6,7 @@ import pytest
 
 from riverport.engine.errors import InvalidParameter
 from riverport.engine.networks.endpoint import Endpoint
+from riverport.engine.networks.gateway_mode import GATEWAY_MODE4_OPTION, GATEWAY_MODE6_OPTION
 from riverport.engine.networks.member import Member
 from riverport.engine.networks.membership import (
     Membership,
@@ -26,6 +27,7 @@ def network(name: str, *subnets: str, internal: bool = False, **options: str) ->
             "Internal": internal,
             "Options": options,
             "Labels": {},
+            "ConfigOnly": False,
             "IPAM": {"Config": [{"Subnet": subnet} for subnet in subnets]},
         }
     )
@@ -71,6 +73,18 @@ def test_ports_are_published_where_the_network_or_the_engine_says() -> None:
     bound = network("b", "10.1.0.0/24", **{"com.docker.network.bridge.host_binding_ipv4": "192.0.2.1"})
     membership, networks = joined((bound, 0))
     assert publish_target(membership, networks, "127.0.0.1").defaults == {4: "192.0.2.1"}
+
+
+def test_nothing_of_the_host_is_taken_for_ports_of_a_routed_network() -> None:
+    mixed = network("a", "10.1.0.0/24", "fd00::/64", **{GATEWAY_MODE6_OPTION: "routed"})
+    membership, networks = joined((mixed, 0))
+    assert publish_target(membership, networks, "").routed == {6}
+
+
+def test_the_host_has_no_address_in_an_isolated_network() -> None:
+    inner = network("inner", "10.1.0.0/24", "fd00::/64", internal=True, **{GATEWAY_MODE4_OPTION: "isolated"})
+    assert [str(interface) for interface in inner.bridge_addresses()] == ["fd00::1/64"]
+    assert [str(interface) for interface in inner.take_addresses({})] == ["10.1.0.1/24", "fd00::2/64"]
 
 
 def asks(mode: str, endpoints: dict[str, Any] | None) -> list[str]:

@@ -21,6 +21,10 @@ def start(engine: Engine, name: str, *options: str, command: tuple[str, ...] = (
     return engine.cli("run", "-d", "--init", "--name", name, *options, "busybox", *command).stdout.strip()
 
 
+def _address(engine: Engine, name: str) -> str:
+    return engine.cli("inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name).stdout.strip()
+
+
 def serve(engine: Engine, name: str, *options: str) -> str:
     """A container that answers on port 80 with its own name."""
     page = f"mkdir /www && echo {name} >/www/index.html && exec httpd -f -h /www"
@@ -54,6 +58,29 @@ def test_chosen_addresses(engine: Engine, web: str) -> None:
     assert "Address already in use" in refused.stderr
     outside = engine.cli("run", "--rm", "--network", web, "--ip", "10.78.0.1", "busybox", "true", check=False)
     assert "no configured subnet contains IP address 10.78.0.1" in outside.stderr
+
+
+def test_a_network_is_made_from_a_configuration_only_one(engine: Engine) -> None:
+    engine.cli("network", "create", "--config-only", "--subnet", "10.79.0.0/24", "--label", "team=blue", "pattern")
+    engine.cli("network", "create", "--config-from", "pattern", "web")
+    assert "10.79.0.2/24" in run(engine, "--network", "web", "busybox", "ip", "addr", "show", "eth0")
+    refused = engine.cli("run", "--rm", "--network", "pattern", "busybox", "true", check=False)
+    assert refused.returncode == 125
+    assert "cannot create endpoint on configuration-only network" in refused.stderr
+    assert "is in use" in engine.cli("network", "rm", "pattern", check=False).stderr
+    engine.cli("network", "rm", "web", "pattern")
+
+
+def test_a_port_of_a_routed_network_is_shown_without_one_of_the_host(engine: Engine) -> None:
+    engine.cli("network", "create", "-o", "com.docker.network.bridge.gateway_mode_ipv4=routed", "lan")
+    serve(engine, "one", "--network", "lan", "-p", "18080:80")
+    assert json.loads(engine.cli("inspect", "-f", "{{json .NetworkSettings.Ports}}", "one").stdout) == {
+        "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]
+    }
+    assert engine.api("GET", "/containers/json")[1][0]["Ports"] == [{"IP": "0.0.0.0", "PrivatePort": 80, "Type": "tcp"}]
+    fetch = ("busybox", "wget", "-q", "-O", "-", f"http://{_address(engine, 'one')}/")
+    assert run(engine, "--network", "host", *fetch) == "one\n"
+    assert run(engine, *fetch) == "one\n"  # from another network
 
 
 def test_published_ports_answer_and_are_shown(engine: Engine) -> None:

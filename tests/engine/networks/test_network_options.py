@@ -4,9 +4,10 @@ import ipaddress
 
 import pytest
 
-from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unsupported
+from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound
 from riverport.engine.networks import options
 from riverport.engine.networks.endpoint import check_settings, endpoint_sysctls, next_interface
+from riverport.engine.networks.gateway_mode import GATEWAY_MODE4_OPTION, GATEWAY_MODE6_OPTION
 
 
 def test_a_bridge_is_named_after_its_network_unless_told_otherwise() -> None:
@@ -25,6 +26,8 @@ def test_a_bridge_is_named_after_its_network_unless_told_otherwise() -> None:
         (options.MTU_OPTION, "big"),
         (options.BINDING4_OPTION, "localhost"),
         (options.BINDING4_OPTION, "::1"),
+        (GATEWAY_MODE4_OPTION, "bridged"),
+        (GATEWAY_MODE6_OPTION, ""),
     ],
 )
 def test_an_option_with_a_wrong_value_is_refused(key: str, value: str) -> None:
@@ -65,12 +68,10 @@ def test_drivers_are_checked() -> None:
         options.check_driver("overlay")
 
 
-def test_networks_of_a_swarm_and_patterns_are_refused() -> None:
+def test_networks_of_a_swarm_are_refused() -> None:
     with pytest.raises(Forbidden, match="This node is not a swarm manager"):
         options.check_kind({"Scope": "swarm"})
-    with pytest.raises(Unsupported, match="configuration-only"):
-        options.check_kind({"ConfigFrom": {"Network": "pattern"}})
-    options.check_kind({"Scope": "local", "ConfigFrom": {"Network": ""}})
+    options.check_kind({"Scope": "local"})
 
 
 def test_every_fault_of_the_subnets_is_told_at_once() -> None:

@@ -450,6 +450,11 @@ def test_macvlan_puts_a_container_beside_the_host(tmp_path: Path) -> None:
                 await engine.networks.create(
                     {"Name": "lan", "Driver": "macvlan", "Options": {"parent": "wan"}, "IPAM": ipam}
                 )
+                passthru = {"parent": "wan", "macvlan_mode": "passthru"}
+                with pytest.raises(SystemFailure, match=r"^cannot use mode passthru, macvlan network \w{64} is"):
+                    await engine.networks.create({"Name": "other", "Driver": "macvlan", "Options": passthru})
+                with pytest.raises(SystemFailure, match="loopback interface is not a valid macvlan parent link"):
+                    await engine.networks.create({"Name": "other", "Driver": "macvlan", "Options": {"parent": "lo"}})
                 await engine.join(box, "one", "lan")
                 assert box.addresses() == {"eth0": ["192.0.2.128/24"]}
                 listener = outside.listen(80)

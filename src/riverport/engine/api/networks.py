@@ -141,6 +141,9 @@ def _check_types(wanted: Json) -> None:
     if not isinstance(ipam, dict | None):
         raise InvalidParameter("IPAM must be an object")
     _texts((ipam or {}).get("Options"), "IPAM.Options")
+    pattern = wanted.get("ConfigFrom")
+    if not isinstance(pattern, dict | None) or not isinstance((pattern or {}).get("Network") or "", str):
+        raise InvalidParameter("ConfigFrom must be an object with the name of a network")
     config = (ipam or {}).get("Config") or []
     if not isinstance(config, list) or not all(isinstance(entry, dict) for entry in config):
         raise InvalidParameter("IPAM.Config must be a list of objects")

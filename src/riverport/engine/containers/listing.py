@@ -136,8 +136,9 @@ def list_ports(network: Mapping[str, Any]) -> list[Json]:
         if not bindings:
             rows.append(private)
         for binding in bindings or ():
-            rows.append({"IP": binding["HostIp"], "PrivatePort": int(port), "PublicPort": int(binding["HostPort"]),
-                         "Type": protocol})  # fmt: skip
+            # None of the host leads to a port of a routed network: HostPort is empty.
+            public = {"PublicPort": int(binding["HostPort"])} if binding["HostPort"] else {}
+            rows.append({"IP": binding["HostIp"], **private, **public})
     return sorted(rows, key=lambda row: (row["PrivatePort"], row.get("PublicPort", 0), row["Type"], row.get("IP", "")))
 
 

@@ -3,7 +3,8 @@
     api/networks.py → networks.py ── catalogue of networks; members that join, leave, connect, disconnect
                         │
       ipam.py           which address, which pool            (pure)
-      options.py        what a create request says           (pure)
+      options.py        the options and subnets of a create request (pure)
+      documents.py      what a new network's document says   (pure)
       member.py         what a container tells and is told   (pure)
       publish.py        which host port                      (pure)
       firewall.py       the one nftables table as text       (pure)

@@ -1,14 +1,12 @@
-"""All networks: looked up, kept in the engine's memory, and what a new one's document says."""
+"""All networks: looked up, and kept in the engine's memory."""
 
 import ipaddress
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
 
-from riverport.engine.errors import Forbidden, InvalidParameter, NotFound
-from riverport.engine.networks import ipam, options
+from riverport.engine.errors import InvalidParameter, NotFound
 from riverport.engine.networks.network import Network
-from riverport.engine.networks.settings import NetworkSettings
 from riverport.engine.state import State
 
 Json = dict[str, Any]
@@ -70,111 +68,3 @@ class Catalogue:
 
 def new_id() -> str:
     return secrets.token_hex(32)
-
-
-def make_document(
-    request: Json,
-    network_id: str,
-    created: str,
-    catalogue: Catalogue,
-    routed: list[IpNetwork],
-    settings: NetworkSettings,
-) -> Json:
-    """What a create request comes to: checked, and with a subnet of the pools where it names none."""
-    driver = str(request.get("Driver") or "bridge")
-    name = str(request.get("Name") or "")
-    options.check_name(name, (network.name for network in catalogue))
-    options.check_driver(driver)
-    options.check_kind(request)
-    given = {str(key): str(value) for key, value in (request.get("Options") or {}).items()}
-    read = options.read_options(driver, network_id, given)
-    if driver == "macvlan" and not read.parent:
-        raise InvalidParameter("macvlan: the option parent is missing")
-    if driver == "bridge":
-        _check_bridge_name(read.bridge, name, catalogue)
-    ipam_request = request.get("IPAM") or {}
-    ipam_driver = str(ipam_request.get("Driver") or "default")
-    if ipam_driver != "default":
-        raise NotFound(f'plugin "{ipam_driver}" not found')
-    enabled = options.enabled(request, given)
-    asked = [entry for entry in options.read_ipam(ipam_request.get("Config")) if enabled[entry.version == 6]]
-    subnets = _choose_subnets(asked, enabled, name, network_id, catalogue, routed, settings)
-    return {
-        "Name": name,
-        "Id": network_id,
-        "Created": created,
-        "Scope": "local",
-        "Driver": driver,
-        "EnableIPv4": enabled[0],
-        "EnableIPv6": enabled[1],
-        "IPAM": {
-            "Driver": ipam_driver,
-            "Options": ipam_request.get("Options"),
-            "Config": options.ipam_config(subnets),
-        },
-        "Internal": bool(request.get("Internal")),
-        "Attachable": bool(request.get("Attachable")),
-        "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
-        "Options": given,
-        "Labels": {str(key): str(value) for key, value in (request.get("Labels") or {}).items()},
-    }
-
-
-def predefined_document(name: str, network_id: str, created: str, subnets: list[ipam.Subnet], given: Json) -> Json:
-    """The networks that are always there: "bridge", "host" and "none"."""
-    return {
-        "Name": name,
-        "Id": network_id,
-        "Created": created,
-        "Scope": "local",
-        "Driver": {"none": "null"}.get(name, name),
-        "EnableIPv4": True,
-        "EnableIPv6": any(subnet.version == 6 for subnet in subnets),
-        "IPAM": {"Driver": "default", "Options": None, "Config": options.ipam_config(subnets) or None},
-        "Internal": False,
-        "Attachable": False,
-        "Ingress": False,
-        "ConfigFrom": {"Network": ""},
-        "ConfigOnly": False,
-        "Options": given,
-        "Labels": {},
-    }
-
-
-def _choose_subnets(
-    asked: list[options.Asked],
-    enabled: tuple[bool, bool],
-    name: str,
-    network_id: str,
-    catalogue: Catalogue,
-    routed: list[IpNetwork],
-    settings: NetworkSettings,
-) -> list[ipam.Subnet]:
-    """Of the entries, in their order; a version that is enabled and has none gets one, IPv4 first."""
-    used = catalogue.subnets()
-    chosen: list[ipam.Subnet] = []
-    if enabled[0] and not any(entry.version == 4 for entry in asked):
-        asked = [options.Asked(None, 4, None, None, {}), *asked]
-    if enabled[1] and not any(entry.version == 6 for entry in asked):
-        asked = [*asked, options.Asked(None, 6, None, None, {})]
-    for entry in asked:
-        subnet = entry.subnet
-        if subnet is None and entry.version == 6:
-            subnet = ipam.unique_local(network_id)
-        elif subnet is None:
-            subnet = ipam.free_pool(settings.pools, used, routed)
-        ipam.check_overlap(subnet, used)
-        used = {**used, name: [*used.get(name, []), subnet]}
-        chosen.append(ipam.make_subnet(subnet, entry.ip_range, entry.gateway, entry.auxiliary))
-    return chosen
-
-
-def _check_bridge_name(bridge: str, name: str, catalogue: Catalogue) -> None:
-    for network in catalogue:
-        if network.driver == "bridge" and network.options.bridge == bridge:
-            raise Forbidden(
-                f"cannot create network {name} ({bridge}): conflicts with network {network.id} ({bridge}): "
-                "networks have same bridge name"
-            )

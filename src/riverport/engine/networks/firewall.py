@@ -7,7 +7,9 @@ with a thousand, and publishing is one element.
   prerouting   to an address of this host and a published port: to the container, and `conntrack` remembers ("dnat")
   output       the same for this host's own processes, 127.0.0.1 included
   forward      first the administrator's chain `user`; then: into a bridge goes only what was published, what belongs to
-               a flow, and what comes from the same bridge. That keeps networks apart, and unpublished ports private
+               a flow, and what comes from the same bridge. That keeps networks apart, and unpublished ports private.
+               Gateway modes open more: `open` are published ports of routed networks, to which ICMP goes too; to
+               unprotected ones goes everything but what other networks send
   postrouting  out of a subnet, to elsewhere: in the host's name. Loopback into a bridge, and a container to itself by a
                published port: likewise, because the answer must come back this way
 
@@ -18,10 +20,11 @@ line, and priorities as numbers: nft 1.0.6 reads nothing else in a buffer.
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from riverport.engine.networks.gateway_mode import GatewayMode
 from riverport.engine.networks.publish import Binding
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -36,6 +39,12 @@ set masquerade4 { type ipv4_addr; flags interval; }
 set masquerade6 { type ipv6_addr; flags interval; }
 set hairpin4 { type ipv4_addr . ipv4_addr; flags interval; }
 set hairpin6 { type ipv6_addr . ipv6_addr; flags interval; }
+set routed4 { type ifname; }
+set routed6 { type ifname; }
+set unprotected4 { type ifname; }
+set unprotected6 { type ifname; }
+set open4 { type ipv4_addr . inet_proto . inet_service; }
+set open6 { type ipv6_addr . inet_proto . inet_service; }
 map any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }
 map any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }
 map at4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }
@@ -78,6 +87,9 @@ _CHAINS: Final = {
     ),
 }
 
+_OPENING: Final = {GatewayMode.ROUTED: "routed", GatewayMode.NAT_UNPROTECTED: "unprotected"}
+"""The set of bridges, less the IP version, of modes that let more into a bridge."""
+
 _FORWARD: Final = "type filter hook forward priority 1; policy accept;"
 
 
@@ -90,6 +102,7 @@ class BridgeRules:
     internal: bool
     masquerade: bool
     icc: bool
+    modes: Mapping[int, GatewayMode]  # by IP version
 
 
 class Firewall:
@@ -144,12 +157,18 @@ class Firewall:
             "iifname . oifname @within accept",
         ]
         if self._firewalled:
-            rules.append("oifname @bridges iifname != @bridges ct status dnat drop")
+            rules.append("oifname @bridges iifname != @bridges drop")
         return [
             *rules,
             "iifname @internal drop",
             "oifname @internal drop",
             "oifname @bridges ct status dnat accept",
+            "ip daddr . meta l4proto . th dport @open4 accept",
+            "ip6 daddr . meta l4proto . th dport @open6 accept",
+            "oifname @routed4 meta nfproto ipv4 meta l4proto icmp accept",
+            "oifname @routed6 meta nfproto ipv6 meta l4proto ipv6-icmp accept",
+            "oifname @unprotected4 meta nfproto ipv4 iifname != @bridges accept",
+            "oifname @unprotected6 meta nfproto ipv6 iifname != @bridges accept",
             "oifname @bridges drop",
         ]
 
@@ -160,15 +179,22 @@ class Firewall:
             lines.append(self._element(verb, "within", [f"{name} . {name}"]))
         if bridge.internal:
             lines.append(self._element(verb, "internal", [name]))
+        for version, mode in bridge.modes.items():
+            if mode in _OPENING:
+                lines.append(self._element(verb, f"{_OPENING[mode]}{version}", [name]))
         for subnet in bridge.subnets:
             lines.append(self._element(verb, f"hairpin{subnet.version}", [f"{subnet} . {subnet}"]))
-            if bridge.masquerade and not bridge.internal:
+            if bridge.masquerade and not bridge.internal and bridge.modes[subnet.version] is not GatewayMode.ROUTED:
                 lines.append(self._element(verb, f"masquerade{subnet.version}", [str(subnet)]))
         return lines
 
     def _binding_lines(self, verb: str, bindings: Iterable[Binding]) -> list[str]:
         elements: dict[str, list[str]] = {}
         for binding in bindings:
+            if binding.routed:
+                key = f"{binding.address} . {binding.protocol} . {binding.port}"
+                elements.setdefault(f"open{binding.version}", []).append(key)
+                continue
             key = f"{binding.protocol} . {binding.host_port}"
             name = f"{'any' if binding.anywhere else 'at'}{binding.version}"
             if not binding.anywhere:

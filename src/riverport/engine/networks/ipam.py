@@ -103,10 +103,15 @@ def make_subnet(
     ip_range: IpNetwork | None = None,
     gateway: IpAddress | None = None,
     auxiliary: dict[str, IpAddress] | None = None,
+    *,
+    needs_gateway: bool = True,
 ) -> Subnet:
-    """With the gateway that Docker would choose: the first address of the range that nobody else has."""
+    """With the gateway that Docker would choose: the first address of the range that nobody else has.
+
+    Without `needs_gateway` with none but the one that is given.
+    """
     subnet = Subnet(network, ip_range or network, gateway, dict(auxiliary or {}))
-    if gateway is None:
+    if gateway is None and needs_gateway:
         subnet.gateway = subnet.take()
         if subnet.gateway is None:
             raise InvalidParameter(f"no available IPv{network.version} addresses on this network's address pools")

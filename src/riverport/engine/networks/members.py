@@ -282,6 +282,11 @@ class Members:
         """The way out may lead through another network now; published ports follow it and keep their numbers."""
         target = publish_target(membership, self._networks(membership), self._settings.publish_address)
         old = membership.bindings
+        if any(entry.version in target.addresses and entry.routed != (entry.version in target.routed) for entry in old):
+            # Ports of the host are none in a routed network: there is no number to keep.
+            self._gate.unpublish(old)
+            self._ports.release(old)
+            membership.bindings = old = []
         if not old:
             self._reserve_ports(membership)
             self._gate.publish(membership.bindings)

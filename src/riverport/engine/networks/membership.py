@@ -9,6 +9,7 @@ from riverport.engine.errors import EngineError, InvalidParameter
 from riverport.engine.networks import endpoint as endpoints_module
 from riverport.engine.networks.catalogue import Catalogue
 from riverport.engine.networks.endpoint import Endpoint, dns_names
+from riverport.engine.networks.gateway_mode import GatewayMode
 from riverport.engine.networks.member import Member
 from riverport.engine.networks.names import Asker, Entry, parse_links
 from riverport.engine.networks.network import Network
@@ -73,6 +74,7 @@ def publish_target(membership: Membership, networks: Mapping[str, Network], defa
     """Ports lead to the address in the network that gives the way out, by that network's default host address."""
     addresses: dict[int, str] = {}
     defaults: dict[int, str] = {}
+    routed: set[int] = set()
     for version in (4, 6):
         network = gateway_network(membership.endpoints.values(), networks, version)
         if network is None or network.driver != "bridge":
@@ -81,12 +83,14 @@ def publish_target(membership: Membership, networks: Mapping[str, Network], defa
         interface = endpoint.v4 if version == 4 else endpoint.v6
         assert interface is not None, "a gateway's network has an address of its version"
         addresses[version] = str(interface.ip)
+        if network.options.gateway_modes[version] is GatewayMode.ROUTED:
+            routed.add(version)
         own = network.options.binding4 if version == 4 else network.options.binding6
         fits = default_address if default_address and (":" in default_address) == (version == 6) else ""
         # One address for all of the other version means: not on this one.
         nowhere = bool(default_address) and not fits
         defaults[version] = own or fits or ("" if nowhere else {4: "0.0.0.0", 6: "::"}[version])
-    return Target(addresses, defaults)
+    return Target(addresses, defaults, frozenset(routed))
 
 
 def cable(network: Network, endpoint: Endpoint, mtu: int) -> Cable:
@@ -185,7 +189,7 @@ def check_connection(member: Member, network: Network, settings: Json) -> None:
         raise InvalidParameter(
             "cannot connect container to host network - container must be created in host network mode"
         )
-    if network.driver == "null" or member.mode == "none":
+    if (network.driver == "null" and not network.config_only) or member.mode == "none":
         raise InvalidParameter(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Any, Final
 
-from riverport.engine.errors import InvalidParameter
+from riverport.engine.errors import Forbidden, InvalidParameter
 from riverport.engine.networks import ipam
 from riverport.engine.networks.endpoint import Endpoint, ipam_wish
 from riverport.engine.networks.firewall import BridgeRules
@@ -22,7 +22,8 @@ class Network:
         self.document = document
         self.adopted = adopted  # its bridge was there before it, and stays after it
         self.options: Options = read_options(self.driver, self.id, document["Options"] or {})
-        self.subnets: list[ipam.Subnet] = subnets_of(read_ipam(document["IPAM"]["Config"]))
+        asked = [] if self.config_only else read_ipam(document["IPAM"]["Config"])
+        self.subnets: list[ipam.Subnet] = subnets_of(asked, self.options.isolated)
         self.endpoints: dict[str, Endpoint] = {}
 
     @property
@@ -44,6 +45,16 @@ class Network:
     @property
     def labels(self) -> dict[str, str]:
         return self.document["Labels"] or {}
+
+    @property
+    def config_only(self) -> bool:
+        """A pattern for other networks, which containers cannot join."""
+        return bool(self.document["ConfigOnly"])
+
+    @property
+    def pattern(self) -> str:
+        """The name of the configuration-only network that this one was made from; "" if from none."""
+        return str(self.document["ConfigFrom"]["Network"])
 
     @property
     def predefined(self) -> bool:
@@ -69,11 +80,14 @@ class Network:
         return found
 
     def bridge_addresses(self) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
-        """What the bridge itself has: every subnet's gateway is this host, in an internal network too."""
+        """What the bridge itself has: every subnet's gateway is this host, in an internal network too.
+
+        Unless the network is isolated: then a gateway that somebody named is another machine.
+        """
         return [
             ipaddress.ip_interface(f"{subnet.gateway}/{subnet.network.prefixlen}")
             for subnet in self.subnets
-            if subnet.gateway is not None
+            if subnet.gateway is not None and subnet.version not in self.options.isolated
         ]
 
     def rules(self) -> BridgeRules:
@@ -83,10 +97,13 @@ class Network:
             internal=self.internal,
             masquerade=self.options.masquerade,
             icc=self.options.icc,
+            modes=self.options.gateway_modes,
         )
 
     def check_wishes(self, settings: Json) -> None:
-        """Raises InvalidParameter for an address that no subnet holds."""
+        """Raises InvalidParameter for an address that no subnet holds, Forbidden where nobody may join."""
+        if self.config_only:
+            raise Forbidden("cannot create endpoint on configuration-only network")
         for version, key in ((4, "IPv4Address"), (6, "IPv6Address")):
             wish = ipam_wish(settings, key)
             if wish and not any(ipaddress.ip_address(wish) in subnet.network for subnet in self._of(version)):

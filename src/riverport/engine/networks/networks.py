@@ -16,7 +16,8 @@ from riverport.engine.errors import EngineError, Forbidden, SystemFailure
 from riverport.engine.events import Events
 from riverport.engine.linux.netlink import NetlinkError
 from riverport.engine.networks import ipam, options, plumbing
-from riverport.engine.networks.catalogue import Catalogue, make_document, new_id, predefined_document
+from riverport.engine.networks.catalogue import Catalogue, new_id
+from riverport.engine.networks.documents import make_document, predefined_document
 from riverport.engine.networks.firewall import BridgeRules
 from riverport.engine.networks.gate import Gate
 from riverport.engine.networks.member import Joined, Json, Member, network_settings
@@ -104,11 +105,11 @@ class Networks:
             await self._remove(network)
 
     async def prune(self, wanted: Callable[[Network], bool] = lambda network: True) -> list[str]:
-        """The names of those removed: without containers, not predefined, and wanted."""
+        """The names of those removed: without containers, neither predefined nor a pattern for others, and wanted."""
         removed: list[str] = []
         async with self._changing:
             for network in self._catalogue:
-                if not network.predefined and not network.endpoints and wanted(network):
+                if not (network.predefined or network.config_only or network.endpoints) and wanted(network):
                     await self._remove(network)
                     removed.append(network.name)
         return removed
@@ -233,6 +234,9 @@ class Networks:
             raise SystemFailure(f"invalid subinterface vlan name {network.options.parent}: no such interface")
 
     async def _remove(self, network: Network) -> None:
+        if network.config_only:
+            self._remove_pattern(network)
+            return
         if network.endpoints:
             holders = []
             for container_id, endpoint in network.endpoints.items():
@@ -247,6 +251,12 @@ class Networks:
             await self._lower(network)
         self._catalogue.forget(network)
         self._tell("destroy", network)
+
+    def _remove_pattern(self, network: Network) -> None:
+        """Docker publishes no event for it."""
+        if any(other.pattern == network.name for other in self._catalogue):
+            raise Forbidden(f'error while removing network: configuration network "{network.name}" is in use')
+        self._catalogue.forget(network)
 
     async def _lower(self, network: Network) -> None:
         """Undo `_raise`."""

@@ -5,12 +5,13 @@ A document is what `inspect` tells of a network, without its containers. Texts a
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound, Unsupported
+from riverport.engine.errors import Conflict, Forbidden, InvalidParameter, NotFound
 from riverport.engine.linux.netlink import MACVLAN_MODES
+from riverport.engine.networks.gateway_mode import GATEWAY_MODE4_OPTION, GATEWAY_MODE6_OPTION, GatewayMode
 from riverport.engine.networks.ipam import IpAddress, IpNetwork, Subnet, make_subnet
 
 Json = dict[str, Any]
@@ -57,6 +58,12 @@ class Options:
     interface_prefix: str
     parent: str
     macvlan_mode: str
+    gateway_modes: Mapping[int, GatewayMode]  # by IP version
+
+    @property
+    def isolated(self) -> frozenset[int]:
+        """The IP versions in which the host has no address in the network."""
+        return frozenset(version for version, mode in self.gateway_modes.items() if mode is GatewayMode.ISOLATED)
 
 
 def read_options(driver: str, network_id: str, given: dict[str, str]) -> Options:
@@ -80,6 +87,7 @@ def read_options(driver: str, network_id: str, given: dict[str, str]) -> Options
         interface_prefix=prefix,
         parent=given.get("parent", ""),
         macvlan_mode=mode,
+        gateway_modes={4: _mode(given, GATEWAY_MODE4_OPTION), 6: _mode(given, GATEWAY_MODE6_OPTION)},
     )
 
 
@@ -106,14 +114,12 @@ def check_driver(driver: str) -> None:
 
 
 def check_kind(request: Json) -> None:
-    """Kinds of networks that there are in a swarm, or that are only a pattern for others, are refused, not ignored."""
+    """Kinds of networks that there are in a swarm are refused, not ignored."""
     if request.get("Ingress") or request.get("Scope") in ("swarm", "global"):
         raise Forbidden(
             'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to '
             "swarm and try again."
         )
-    if request.get("ConfigOnly") or (request.get("ConfigFrom") or {}).get("Network"):
-        raise Unsupported("configuration-only networks are not supported")
 
 
 def enabled(request: Json, options: dict[str, str]) -> tuple[bool, bool]:
@@ -134,12 +140,15 @@ def read_ipam(config: Iterable[Json] | None) -> list[Asked]:
     return asked
 
 
-def subnets_of(asked: Iterable[Asked]) -> list[Subnet]:
-    """Of entries whose subnets are known."""
+def subnets_of(asked: Iterable[Asked], without_gateway: Container[int] = ()) -> list[Subnet]:
+    """Of entries whose subnets are known. In versions `without_gateway` only a gateway that is named is one."""
     made: list[Subnet] = []
     for entry in asked:
         assert entry.subnet is not None, "a pool is chosen before"
-        made.append(make_subnet(entry.subnet, entry.ip_range, entry.gateway, entry.auxiliary))
+        needs_gateway = entry.version not in without_gateway
+        made.append(
+            make_subnet(entry.subnet, entry.ip_range, entry.gateway, entry.auxiliary, needs_gateway=needs_gateway)
+        )
     return made
 
 
@@ -217,6 +226,14 @@ def _flag(options: dict[str, str], key: str, default: bool) -> bool:
     if value is None:
         raise InvalidParameter(f'driver-opt "{key}" is not a valid bool')
     return value
+
+
+def _mode(options: dict[str, str], key: str) -> GatewayMode:
+    text = options.get(key, GatewayMode.NAT)
+    try:
+        return GatewayMode(text)
+    except ValueError as error:
+        raise InvalidParameter(f"failed to parse {key} value: {text} (unknown gateway mode {text})") from error
 
 
 def _mtu(options: dict[str, str]) -> int:

@@ -31,6 +31,7 @@ class Target:
 
     addresses: dict[int, str]  # 4: "172.17.0.2"
     defaults: dict[int, str]  # 4: "0.0.0.0"
+    routed: frozenset[int] = frozenset()  # versions whose ports are opened at the container, and none of the host's
 
 
 class Ports:
@@ -45,7 +46,8 @@ class Ports:
         made: list[Binding] = []
         try:
             for entry in wanted:
-                made += self._reserve(entry, target)
+                # Two ports of the host may lead to one of the container; open it is once.
+                made += [binding for binding in self._reserve(entry, target) if binding not in made]
         except BaseException:
             self.release(made)
             raise
@@ -54,6 +56,8 @@ class Ports:
     def hold_again(self, bindings: Iterable[Binding]) -> None:
         """After a restart: the ports were given; what another process took meanwhile still leads to the container."""
         for binding in bindings:
+            if binding.routed:
+                continue
             held = self._held.setdefault((binding.protocol, binding.host_port), {})
             try:
                 held[binding.host_ip] = _bind(binding.protocol, binding.host_ip, binding.host_port)
@@ -78,7 +82,11 @@ class Ports:
         self._held.clear()
 
     def _reserve(self, wanted: Wanted, target: Target) -> list[Binding]:
+        opened = _opened(wanted, target)
         places = _places(wanted, target)
+        return [*opened, *self._reserve_places(wanted, places)] if places else opened
+
+    def _reserve_places(self, wanted: Wanted, places: list[tuple[str, str]]) -> list[Binding]:
         if wanted.low == 0:
             return self._reserve_any(wanted, places)
         for port in range(wanted.low, wanted.high + 1):
@@ -92,7 +100,7 @@ class Ports:
     def _reserve_any(self, wanted: Wanted, places: list[tuple[str, str]]) -> list[Binding]:
         """A port that the kernel gives for the first address, and that the second has free too."""
         for attempt in range(_EPHEMERAL_TRIES):
-            port = _free_port(wanted.protocol, places[0][0]) if places else 0
+            port = _free_port(wanted.protocol, places[0][0])
             try:
                 return self._reserve_at(wanted, places, port)
             except SystemFailure:
@@ -130,13 +138,28 @@ class Ports:
 
 def _places(wanted: Wanted, target: Target) -> list[tuple[str, str]]:
     """(host address, container's address) pairs: both versions where none is asked for and the container has both."""
+    return [
+        (wanted.host_ip or target.defaults[version], address)
+        for version, address in _wanted_addresses(wanted, target)
+        if version not in target.routed
+    ]
+
+
+def _opened(wanted: Wanted, target: Target) -> list[Binding]:
+    """In routed versions: no host address and no host port is of any meaning there, not even one that is asked for."""
+    return [
+        Binding(wanted.protocol, wanted.port, {4: "0.0.0.0", 6: "::"}[version], 0, address)
+        for version, address in _wanted_addresses(wanted, target)
+        if version in target.routed
+    ]
+
+
+def _wanted_addresses(wanted: Wanted, target: Target) -> list[tuple[int, str]]:
+    """Of the container, by version: that of the host address, else all that are published by default."""
     if wanted.host_ip:
         version = 6 if ":" in wanted.host_ip else 4
-        address = target.addresses.get(version)
-        return [(wanted.host_ip, address)] if address else []
-    return [
-        (target.defaults[version], address) for version, address in target.addresses.items() if target.defaults[version]
-    ]
+        return [(version, target.addresses[version])] if version in target.addresses else []
+    return [(version, address) for version, address in target.addresses.items() if target.defaults[version]]
 
 
 def _overlap(first: str, second: str) -> bool:

@@ -33,7 +33,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Binding:
-    """One port of the host that leads to a port of a container. `host_ip` 0.0.0.0 or :: is every address."""
+    """One port of the host that leads to a port of a container. `host_ip` 0.0.0.0 or :: is every address.
+
+    `host_port` 0: none leads there, the port is open at the container's own address (a routed network).
+    """
 
     protocol: str
     port: int
@@ -44,6 +47,10 @@ class Binding:
     @property
     def version(self) -> int:
         return 6 if ":" in self.address else 4
+
+    @property
+    def routed(self) -> bool:
+        return self.host_port == 0
 
     @property
     def anywhere(self) -> bool:
@@ -99,7 +106,7 @@ def ports_told(exposed: Iterable[tuple[int, str]], bindings: Iterable[Binding]) 
     for binding in sorted(bindings, key=lambda entry: (entry.port, entry.protocol, entry.version, entry.host_port)):
         key = f"{binding.port}/{binding.protocol}"
         places = told.get(key)
-        place = {"HostIp": binding.host_ip, "HostPort": str(binding.host_port)}
+        place = {"HostIp": binding.host_ip, "HostPort": "" if binding.routed else str(binding.host_port)}
         told[key] = [place] if places is None else [*places, place]
     return told
 
