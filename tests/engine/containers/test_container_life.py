@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,6 +184,34 @@ def test_update_changes_limits_at_once(engine: Engine) -> None:
     assert (host_config["Memory"], host_config["RestartPolicy"]["Name"]) == (32 << 20, "always")
     _, measured = engine.api("GET", f"/containers/{container}/stats?stream=0&one-shot=1")
     assert measured["memory_stats"]["limit"] == 32 << 20
+
+
+def _cpu_group(engine: Engine, container: str = "") -> Path:
+    group = Path("/sys/fs/cgroup/cpu", engine.place.cgroup_parent.strip("/"), container)
+    if not (group / "cpu.rt_runtime_us").exists():
+        pytest.skip("needs real-time scheduling by control groups of version 1 (RT_GROUP_SCHED)")
+    return group
+
+
+def test_update_changes_weights_and_real_time_within_what_the_parent_has(engine: Engine) -> None:
+    container = run(engine, "sleep", "1000")
+    parent, group = _cpu_group(engine), _cpu_group(engine, container)
+    weight = Path("/sys/fs/cgroup/blkio", *group.parts[-2:], "blkio.bfq.weight")
+    wish = {"CpuRealtimePeriod": 500_000, "CpuRealtimeRuntime": 4_000, "BlkioWeight": 300}
+    status, answer = engine.api("POST", f"/containers/{container}/update", wish)
+    assert status == 500
+    refused = f"Cannot update container {container}: failed to write '4000' to 'cpu.rt_runtime_us'"
+    assert answer["message"].startswith(refused)
+    assert inspect(engine, container)["HostConfig"]["CpuRealtimeRuntime"] == 0
+    (parent / "cpu.rt_runtime_us").write_text("10000")
+    assert engine.api("POST", f"/containers/{container}/update", wish)[0] == 200
+    assert (group / "cpu.rt_period_us").read_text() == "500000\n"
+    assert (group / "cpu.rt_runtime_us").read_text() == "4000\n"
+    assert weight.read_text() == "300\n"
+    assert inspect(engine, container)["HostConfig"]["BlkioWeight"] == 300
+    engine.api("POST", f"/containers/{container}/restart?t=0")
+    assert (group / "cpu.rt_runtime_us").read_text() == "4000\n"
+    assert weight.read_text() == "300\n"
 
 
 def test_prune_removes_what_does_not_run_and_fits(engine: Engine) -> None:

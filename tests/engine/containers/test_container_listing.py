@@ -154,6 +154,21 @@ def test_an_update_changes_what_it_names() -> None:
     assert update({"RestartPolicy": {"Name": ""}})[1] is None
 
 
+def test_real_time_fits_into_its_period_where_the_kernel_has_it() -> None:
+    machine = replace(MACHINE, realtime=True)
+    host_config = container().host_config
+    body = {"CpuRealtimePeriod": 5000, "CpuRealtimeRuntime": 4000}
+    assert plan_update(host_config, body, machine, NEWEST) == (body, None, [])
+    with pytest.raises(InvalidParameter, match=r"^cpu real-time runtime cannot be higher than cpu real-time period"):
+        plan_update(host_config, {**body, "CpuRealtimeRuntime": 5001}, machine, NEWEST)
+
+
+def test_weights_are_discarded_where_the_kernel_has_none() -> None:
+    machine = replace(MACHINE, block_weight=False)
+    text = "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded."
+    assert plan_update(container().host_config, {"BlkioWeight": 300}, machine, NEWEST) == ({}, None, [text])
+
+
 @pytest.mark.parametrize(
     ("body", "host_config", "text"),
     [
@@ -165,6 +180,8 @@ def test_an_update_changes_what_it_names() -> None:
         ({"RestartPolicy": {"Name": "always"}}, {"AutoRemove": True},
          "Restart policy cannot be updated because AutoRemove is enabled for the container"),
         ({"RestartPolicy": {"Name": "x"}}, {}, "unknown policy 'x'"),
+        ({"BlkioWeight": 5}, {}, "Range of blkio weight is from 10 to 1000"),
+        ({"CpuRealtimeRuntime": 9000}, {}, "kernel does not support CPU real-time scheduler"),
     ],
 )  # fmt: skip
 def test_updates_that_do_not_fit(body: dict[str, Any], host_config: dict[str, Any], text: str) -> None:

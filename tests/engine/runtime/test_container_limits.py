@@ -87,6 +87,12 @@ def test_an_update_of_version_1() -> None:
         "cpu.cfs_quota_us": "50000",
         "pids.max": "max",
     }
+    assert written(1, {"PidsLimit": 0}) == {"pids.max": "max"}  # a zero takes this limit away
+    assert written(1, {"BlkioWeight": 300, "CpuRealtimePeriod": 500_000, "CpuRealtimeRuntime": 9_000}) == {
+        "blkio.bfq.weight": "300",
+        "cpu.rt_period_us": "500000",
+        "cpu.rt_runtime_us": "9000",
+    }
     assert written(1, {"RestartPolicy": {"Name": "always"}, "Memory": 0}) == {}
 
 
@@ -104,6 +110,8 @@ def test_an_update_of_version_1() -> None:
         ({"CpuPeriod": 50_000}, {"cpu.max": "max 50000"}),
         ({"CpusetCpus": "0", "CpusetMems": "0"}, {"cpuset.cpus": "0", "cpuset.mems": "0"}),
         ({"PidsLimit": 5}, {"pids.max": "5"}),
+        ({"PidsLimit": 0}, {"pids.max": "max"}),
+        ({"BlkioWeight": 300}, {"io.bfq.weight": "300"}),
     ],
 )
 def test_an_update_of_version_2(changes: dict[str, Any], files: dict[str, str]) -> None:
@@ -121,6 +129,13 @@ def test_writes_reach_a_tree_of_version_2(tmp_path: Path) -> None:
     layout = tree(tmp_path, {"memory.max": "max\n", "cpu.max": "max 100000\n"})
     apply(layout, "/docker/a", plan_update(2, {"NanoCpus": 2_000_000_000}))
     assert (tmp_path / "docker/a/cpu.max").read_text() == "200000 100000"
+
+
+@pytest.mark.parametrize(("name", "value"), [("io.bfq.weight", "500"), ("io.weight", "4950")])
+def test_a_weight_goes_to_the_file_of_the_scheduler_that_is_there(tmp_path: Path, name: str, value: str) -> None:
+    layout = tree(tmp_path, {name: "default 100\n"})
+    apply(layout, "/docker/a", plan_update(2, {"BlkioWeight": 500}))
+    assert (tmp_path / "docker/a" / name).read_text() == value
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

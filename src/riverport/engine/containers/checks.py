@@ -42,6 +42,8 @@ class Machine:
     shm_bytes: int = 64 << 20
     cgroupns_mode: str = ""
     ulimits: tuple[Mapping[str, Any], ...] = ()
+    realtime: bool = False  # the kernel schedules real-time processes by control group
+    block_weight: bool = True  # it shares out block I/O by weights
 
 
 def port_name(port: str) -> str:
@@ -248,11 +250,24 @@ def check_resources(host_config: dict[str, Any], machine: Machine, *, update: bo
             "system running out of resources."
         )
     _check_processors(host_config, machine)
+    warnings += _discard_weights(host_config, machine)
     if host_config["BlkioWeight"] and not 10 <= host_config["BlkioWeight"] <= 1000:
         raise InvalidParameter("Range of blkio weight is from 10 to 1000")
     if host_config["CpuPercent"]:
         warnings.append("linux does not support CPU percent. Percent discarded.")
         host_config["CpuPercent"] = 0
+    return warnings
+
+
+def _discard_weights(host_config: dict[str, Any], machine: Machine) -> list[str]:
+    warnings: list[str] = []
+    for name, title, nothing in (("BlkioWeight", "weight", 0), ("BlkioWeightDevice", "weight_device", [])):
+        if host_config[name] and not machine.block_weight:
+            discarded = title.capitalize().replace("_", "-")
+            warnings.append(
+                f"Your kernel does not support Block I/O {title} or the cgroup is not mounted. {discarded} discarded."
+            )
+            host_config[name] = nothing
     return warnings
 
 
@@ -289,8 +304,11 @@ def _check_processors(limits: Mapping[str, Any], machine: Machine) -> None:
         raise InvalidParameter("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)")
     if 0 < quota < 1000:
         raise InvalidParameter("CPU cfs quota can not be less than 1ms (i.e. 1000)")
-    if limits["CpuRealtimePeriod"] or limits["CpuRealtimeRuntime"]:
+    realtime_period, realtime_runtime = limits["CpuRealtimePeriod"], limits["CpuRealtimeRuntime"]
+    if (realtime_period or realtime_runtime) and not machine.realtime:
         raise InvalidParameter("kernel does not support CPU real-time scheduler")
+    if 0 < realtime_period < realtime_runtime:
+        raise InvalidParameter("cpu real-time runtime cannot be higher than cpu real-time period")
     _check_set(limits["CpusetCpus"], machine.cpuset_cpus, "cpuset cpus", "CPUs")
     _check_set(limits["CpusetMems"], machine.cpuset_mems, "cpuset mems", "memory nodes")
 

@@ -24,7 +24,7 @@ from riverport.engine.containers.links import Link, links_of, parse_link, shown
 from riverport.engine.containers.processes import Processes
 from riverport.engine.containers.recovery import Recovery
 from riverport.engine.containers.removal import Removal
-from riverport.engine.errors import Conflict, EngineError, NotFound
+from riverport.engine.errors import Conflict, EngineError, NotFound, SystemFailure
 from riverport.engine.images.removal import User
 from riverport.engine.networks.member import Joined
 from riverport.engine.runtime.attach import AttachStream
@@ -213,14 +213,20 @@ class Containers:
 
     async def update(self, reference: str, body: Json, version: Version) -> list[str]:
         container = self.get(reference)
-        changes, policy, warnings = plan_update(container.host_config, body, self._with.machine, version)
+        try:
+            changes, policy, warnings = plan_update(container.host_config, body, self._with.machine, version)
+        except Conflict as conflict:
+            raise Conflict(f"Cannot update container {container.id}: {conflict}") from conflict
         async with container.lock:
             if container.state.removing or container.state.dead:
                 raise Conflict(
                     f'Cannot update container {container.id}: container is marked for removal and cannot be "update"'
                 )
             if changes and container.state.running and container.shim is not None:
-                await container.shim.update(changes)
+                try:
+                    await container.shim.update(changes)
+                except SystemFailure as failure:
+                    raise SystemFailure(f"Cannot update container {container.id}: {failure}") from failure
             container.host_config |= changes
             if policy is not None:
                 container.host_config["RestartPolicy"] = policy

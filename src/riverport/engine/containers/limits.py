@@ -6,7 +6,7 @@ from typing import Any
 from riverport.engine.containers import checks
 from riverport.engine.containers.fields import OBJECT as OBJECT_KIND
 from riverport.engine.containers.fields import RESOURCES, Field, Table
-from riverport.engine.errors import Conflict, InvalidParameter
+from riverport.engine.errors import Conflict
 
 Json = dict[str, Any]
 
@@ -37,7 +37,7 @@ def plan_update(
     if policy is None or not policy["Name"]:
         return changes, None, warnings
     if host_config["AutoRemove"] and policy["Name"] != "no":
-        raise InvalidParameter("Restart policy cannot be updated because AutoRemove is enabled for the container")
+        raise Conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
     return changes, policy, warnings
 
 

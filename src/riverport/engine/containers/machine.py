@@ -12,18 +12,21 @@ RUNTIMES = ("crun", "runc")
 
 
 def read_machine(settings: Settings) -> Machine:
+    layout = cgroups.detect()
     return Machine(
         socket.gethostname(),
         os.cpu_count() or 1,
         frozenset(_numbers("/sys/devices/system/cpu/online")),
         frozenset(_numbers("/sys/devices/system/node/online")),
-        cgroups.detect().version == 2,
+        layout.version == 2,
         tuple(dict.fromkeys((settings.runtime, *RUNTIMES))),
         settings.runtime,
         settings.log_driver,
         settings.log_options,
         settings.default_shm_bytes,
         settings.default_cgroupns_mode,
+        realtime=cgroups.has_realtime(layout),
+        block_weight=cgroups.has_block_weight(layout),
     )
 
 

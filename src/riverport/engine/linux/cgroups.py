@@ -70,6 +70,21 @@ def detect() -> Layout:
     return parse_layout(mountinfo, controllers)
 
 
+def has_realtime(layout: Layout) -> bool:
+    """Whether groups have shares of real-time scheduling (RT_GROUP_SCHED); version 2 knows none."""
+    return layout.version == 1 and os.path.exists(f"{layout.mounts.get('cpu')}/cpu.rt_period_us")
+
+
+def has_block_weight(layout: Layout) -> bool:
+    """Whether block I/O is shared out by weights.
+
+    In version 1 they are the scheduler BFQ's, in files that the hierarchy's top lacks; others of its files are there.
+    """
+    if layout.version == 2:
+        return "io" in layout.controllers
+    return os.path.exists(f"{layout.mounts.get('blkio')}/blkio.bfq.io_serviced")
+
+
 def own_group(layout: Layout, table: str = "/proc/self/cgroup") -> str | None:
     """A group that this process is in; None if it is out of its sight, as from a namespace."""
     for line in (read(table) or "").splitlines():

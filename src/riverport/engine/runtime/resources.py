@@ -76,12 +76,21 @@ class Write:
     controller: str
     file: str
     value: str
+    instead: "Write | None" = None
+    """Of the same meaning, where the group has no such file."""
 
 
 def plan_update(version: int, changes: dict[str, Any]) -> list[Write]:
     """The writes for the HostConfig keys present in `changes`; keys that are no limits are ignored."""
     given = {key: value for key, value in changes.items() if key in UPDATABLE and value not in (None, 0, "")}
+    if changes.get("PidsLimit") == 0:  # takes a limit away, where a zero of the others leaves it
+        given["PidsLimit"] = -1
     return _plan_version_1(given) if version == 1 else _plan_version_2(given)
+
+
+def io_weight_of(weight: int) -> int:
+    """io.weight for a BFQ weight: 10…1000 → 1…10000, as runc has it."""
+    return 1 + (max(10, min(weight, 1000)) - 10) * 9999 // 990
 
 
 def split_weights(layout: Layout, limits: dict[str, Any]) -> tuple[dict[str, Any], list[Write]]:
@@ -127,6 +136,8 @@ def apply(layout: Layout, path: str, writes: list[Write]) -> None:
             try:
                 if directory is None:
                     raise OSError(0, f"the {write.controller} controller is not there")
+                if write.instead is not None and not os.path.exists(f"{directory}/{write.file}"):
+                    write = write.instead
                 _write_existing(f"{directory}/{write.file}", write.value)
             except OSError as error:
                 refused.append((write, error))
@@ -181,10 +192,12 @@ def _plan_version_2(given: dict[str, Any]) -> list[Write]:
             ("CpusetCpus", "cpuset", "cpuset.cpus", str(given.get("CpusetCpus"))),
             ("CpusetMems", "cpuset", "cpuset.mems", str(given.get("CpusetMems"))),
             ("PidsLimit", "pids", "pids.max", _or_max(given.get("PidsLimit", 0))),
-            ("BlkioWeight", "io", "io.bfq.weight", str(given.get("BlkioWeight"))),
         )
         if key in given
     ]
+    if weight := given.get("BlkioWeight"):
+        # BFQ's own file if that scheduler is there, else that of the controller "iocost".
+        writes.append(Write("io", "io.bfq.weight", str(weight), Write("io", "io.weight", str(io_weight_of(weight)))))
     both, memory = memory_and_swap(given), given.get("Memory", 0)
     if both:
         swap = -1 if both < 0 or memory <= 0 else both - memory
