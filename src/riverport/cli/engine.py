@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from riverport.base.settings import ConfigError
 from riverport.cli.command import Problem, guarded, make_parser
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     made = make_parser("engine", "A container engine for the docker command, docker-py, Compose.", EXAMPLES)
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB", title="verbs")
     start = verbs.add_parser("start", help="run the engine in the foreground", allow_abbrev=False)
-    start.add_argument("--config-file", type=Path, metavar="FILE", help="a daemon.json; flags come before it")
+    start.add_argument("--config-file", type=Path, metavar="FILE", help="a daemon.json; SIGHUP reads it anew")
     start.add_argument("--json", action="store_true", help="say that the engine is ready in one JSON line")
     _add_settings(start)
     return made
@@ -36,7 +35,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     from riverport.engine.settings_table import FLAGS, TABLE
 
     for key, row in TABLE.items():
-        flags = ["-H"] if key == "hosts" else []
+        flags = {"hosts": ["-H"], "debug": ["-D"]}.get(key, [])
         flags.append("--" + FLAGS.get(key, key))
         text = _help(row)
         if row.kind is BOOLEAN:
@@ -59,24 +58,15 @@ def run(words: list[str]) -> int:
 
 
 def _start(given: argparse.Namespace) -> int:
-    from riverport.base.logging import configure
     from riverport.engine.serving import run as serve
-    from riverport.engine.settings import load, read_file
     from riverport.engine.settings_table import TABLE
+    from riverport.engine.sources import Sources
 
     told = {key: value for key in TABLE if (value := getattr(given, key)) is not None}
-    filed = read_file(given.config_file) if given.config_file is not None else {}
-    if twice := sorted(told.keys() & filed.keys()):
-        raise ConfigError(f"{given.config_file}: {', '.join(twice)}: set there and by a flag; choose one of the two")
-    settings = load({**filed, **told})
-    configure(_LEVELS[settings.log_level])
     try:
-        return serve(settings, lambda hosts: _ready(hosts, given.json))
+        return serve(Sources(told, given.config_file), lambda hosts: _ready(hosts, given.json))
     except PermissionError as error:
         raise Problem(f"{error.filename or ''}: {error.strerror}", "the engine needs root") from error
-
-
-_LEVELS = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
 
 
 def _ready(hosts: Sequence[str], as_json: bool) -> None:

@@ -1,8 +1,10 @@
 """The engine as a whole: what it is made of, the order in which it starts, recovers and stops."""
 
 import asyncio
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Final, Protocol
 
 from riverport.base.logging import get_logger
@@ -13,6 +15,7 @@ from riverport.engine.events import Events
 from riverport.engine.images.store import ImageStore
 from riverport.engine.lock import DirectoryLock
 from riverport.engine.networks.networks import Networks
+from riverport.engine.reload import attributes, take_over
 from riverport.engine.runtime.runtime import Runtime, RuntimeSettings
 from riverport.engine.settings import Settings
 from riverport.engine.state import State
@@ -97,6 +100,17 @@ class Engine:
     async def start(self) -> None:
         for part in self._parts:
             await part.start()
+
+    def reload(self, told: Settings) -> None:
+        """Take over what may change while the daemon runs, and make the firewall's table anew. Raises SystemFailure."""
+        self.networks.rebuild_firewall()
+        self.settings, waiting = take_over(self.settings, told)
+        if waiting:
+            log.warning("settings that have changed wait for the next start", settings=", ".join(waiting))
+        self.runtime.settings = replace(self.runtime.settings, driver=self.settings.runtime)
+        self.images.settings = self.settings
+        self.containers.use(self.settings)
+        self.events.publish("daemon", "reload", self.id, {"name": gethostname(), **attributes(self.settings)})
 
     async def get_builder(self) -> "Builder":
         """The builder, made when it is first asked for: it brings a fifth of all imports."""

@@ -1,4 +1,4 @@
-"""A daemon as a process: its listeners, the signals that end it, and how others learn that it is ready."""
+"""A daemon as a process: its listeners, the signals it obeys, and how others learn that it is ready."""
 
 import asyncio
 import contextlib
@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from riverport.base.http.server import Listener, OpenListener, Server, TcpListener, UnixListener, serve
-from riverport.base.logging import get_logger
+from riverport.base.logging import configure, get_logger
 from riverport.base.settings import ConfigError
 from riverport.engine.api.service import Service
 from riverport.engine.daemon import Engine
+from riverport.engine.errors import EngineError
 from riverport.engine.settings import Settings
 from riverport.engine.settings_table import split_host
+from riverport.engine.sources import Sources
 from riverport.engine.tls import server_context
 
 if TYPE_CHECKING:
@@ -26,15 +28,19 @@ log = get_logger(__name__)
 _FIRST_PASSED: Final = 3
 """The first descriptor that systemd passes (sd_listen_fds(3))."""
 
+_LEVELS: Final = {"debug": "DEBUG", "info": "INFO", "warn": "WARNING", "error": "ERROR", "fatal": "CRITICAL"}
+
 Ready = Callable[[Sequence[str]], None]
 
 
-def run(settings: Settings, ready: Ready | None = None) -> int:
+def run(sources: Sources, ready: Ready | None = None) -> int:
     """Serve until a signal ends it. `ready(hosts)` is called once clients are answered. Raises ConfigError, OSError."""
+    settings = sources.load()
+    configure(_LEVELS[settings.log_level])
     tls = server_context(settings)
     runner = asyncio.Runner(loop_factory=_new_loop)
     with runner:
-        return runner.run(_serve(settings, tls, ready))
+        return runner.run(_serve(settings, sources, tls, ready))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -46,11 +52,14 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def _serve(settings: Settings, tls: "ssl.SSLContext | None", ready: Ready | None) -> int:
+async def _serve(settings: Settings, sources: Sources, tls: "ssl.SSLContext | None", ready: Ready | None) -> int:
     ending = _end_on_signals()
+    reload = _Reload(sources)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     engine = Engine(settings)
     try:
         await engine.start()
+        reload.engine = engine
         server = await serve(Service(engine), _listeners(settings, tls))
         with _pidfile(settings.pidfile):
             hosts = _hosts(server)
@@ -75,6 +84,28 @@ def _end_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     return ending
+
+
+class _Reload:
+    """SIGHUP: the settings are read anew. What is wrong with them is logged, and nothing changes.
+
+    While the engine starts there is nothing to change: the settings were read a moment ago.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self.engine: Engine | None = None
+
+    def __call__(self) -> None:
+        if self.engine is None:
+            return
+        try:
+            self.engine.reload(self._sources.load())
+        except (ConfigError, EngineError) as error:
+            log.error("settings are not reloaded", error=error)
+            return
+        configure(_LEVELS[self.engine.settings.log_level])
+        log.info("settings are reloaded", file=self._sources.file or "")
 
 
 def _listeners(settings: Settings, tls: "ssl.SSLContext | None") -> list[Listener]:

@@ -133,7 +133,7 @@ def load(given: Given) -> Settings:
         max_concurrent_uploads=values["max-concurrent-uploads"],
         networks=_networks(values),
         labels=values["labels"],
-        log_level=values["log-level"],
+        log_level="debug" if values["debug"] else values["log-level"],
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from riverport.base.settings import BOOLEAN, LIST, Setting
+from riverport.engine.reload import RELOADED
 from riverport.engine.settings_table import FLAGS, TABLE
 
 PAGE: Final = Path("docs/guides/engine-settings.md")
@@ -21,7 +22,7 @@ This page is made from the table of settings by `python -m riverport.engine.sett
 
 Each is a flag of `riverport engine start` and a key of the file that `--config-file` names, which is a `daemon.json` as
 dockerd reads it. Flags of lists may be repeated. A key that is set both by a flag and in the file is refused, and so is
-one that is not known.
+one that is not known. SIGHUP makes the daemon read the file anew; at once change {reloaded}.
 
 | flag | key in the file | type | default | allowed | meaning |
 |---|---|---|---|---|---|
@@ -29,7 +30,9 @@ one that is not known.
 
 
 def page() -> str:
-    return _INTRODUCTION + "".join(_row(key, row) for key, row in TABLE.items())
+    reloaded = ", ".join(f"`{key}`" for key in TABLE if key in RELOADED)
+    introduction = _INTRODUCTION.format(reloaded=reloaded)
+    return introduction + "".join(_row(key, row) for key, row in TABLE.items())
 
 
 def _row(key: str, row: Setting) -> str:

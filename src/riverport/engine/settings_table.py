@@ -248,6 +248,7 @@ TABLE: Final = Table(
             "What `host-gateway` in --add-host stands for; empty: the default bridge's address.",
         ),
         Setting("labels", LIST, (), PAIRS, "Labels of the daemon, as `docker info` shows them.", LOW),
+        Setting("debug", BOOLEAN, False, None, "As `log-level` debug, whatever that says.", LOW),
         Setting("log-level", STRING, "info", in_(*LEVELS), "How much the daemon says on standard error.", LOW),
     ]
 )

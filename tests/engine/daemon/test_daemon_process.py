@@ -43,7 +43,10 @@ def test_wrong_settings_are_named_before_anything_starts(options: list[str], par
 def test_a_key_in_the_file_and_a_flag_are_one_too_many(tmp_path: Path) -> None:
     path = tmp_path / "daemon.json"
     path.write_text('{"mtu": 1400}')
-    assert "choose one of the two" in refused("--config-file", str(path), "--mtu", "1500")
+    assert (
+        f"unable to configure the Docker daemon with file {path}: the following directives are specified both as a "
+        "flag and in the configuration file: mtu: (from flag: 1500, from file: 1400)"
+    ) in refused("--config-file", str(path), "--mtu", "1500")
 
 
 def test_a_misspelt_key_is_met_with_the_right_one(tmp_path: Path) -> None:

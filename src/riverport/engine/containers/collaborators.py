@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from riverport.engine.volumes.volumes import Volumes
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Collaborators:
+    """Everybody has the same one; `settings` and `machine` are others once the settings have been read anew."""
+
     settings: Settings
     state: State
     events: Events

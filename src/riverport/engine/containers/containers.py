@@ -21,6 +21,7 @@ from riverport.engine.containers.launch import Launcher, member_of
 from riverport.engine.containers.lifecycle import Lifecycle, Tasks
 from riverport.engine.containers.limits import plan_update
 from riverport.engine.containers.links import Link, links_of, parse_link, shown
+from riverport.engine.containers.machine import read_machine
 from riverport.engine.containers.processes import Processes
 from riverport.engine.containers.recovery import Recovery
 from riverport.engine.containers.removal import Removal
@@ -28,6 +29,7 @@ from riverport.engine.errors import Conflict, EngineError, NotFound, SystemFailu
 from riverport.engine.images.removal import User
 from riverport.engine.networks.member import Joined
 from riverport.engine.runtime.attach import AttachStream
+from riverport.engine.settings import Settings
 
 Json = dict[str, Any]
 Version = tuple[int, int]
@@ -49,6 +51,10 @@ class Containers:
         self.creator = Creator(self.catalogue, collaborators, self.removal)
         self.committer = Committer(self.catalogue, collaborators, self.lifecycle)
         collaborators.images.users = self._image_users
+
+    def use(self, settings: Settings) -> None:
+        """Settings that have been read anew, for what comes from now on."""
+        self._with.settings, self._with.machine = settings, read_machine(settings)
 
     async def start(self) -> None:
         await Recovery(self.catalogue, self._with, self.lifecycle, self.removal).run()

@@ -70,6 +70,10 @@ class Networks:
         self._gate.build()
         await self._in_thread(self._sweep)
 
+    def rebuild_firewall(self) -> None:
+        """Somebody may have emptied our table (`nft flush ruleset`). Raises SystemFailure."""
+        self._gate.build()
+
     # --- networks -----------------------------------------------------------------------------------------------------
 
     async def create(self, request: Json) -> str:
