@@ -9,6 +9,7 @@ from typing import Any
 from tests.kafka.server.conftest import address_of
 from tests.kafka.server.wire import SECONDS, Wire, asked, batch, fetch, frame, produce, unique
 
+from riverport.kafka.controller import features
 from riverport.kafka.controller.image import PartitionRegistration
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
@@ -35,7 +36,7 @@ def register(broker: Broker, *ids: int, rack: str | None = None) -> dict[int, in
                     cluster_id=node.cluster_id,
                     incarnation_id=bytes(12) + time.monotonic_ns().to_bytes(8, "big")[4:],
                     listeners=[made.Listener("PLAINTEXT", "127.0.0.1", 1, 0)],
-                    features=[made.Feature(name, *levels) for name, levels in node.supported_features().items()],
+                    features=[made.Feature(name, *levels) for name, levels in features.SUPPORTED.items()],
                     rack=rack,
                     log_dirs=[node.ids.uuid()],
                 )

@@ -86,11 +86,11 @@ class Controllers:
     def added(self, id_: int) -> m.AddRaftVoterRequest:
         node, of = self.nodes[id_], m.AddRaftVoterRequest
         listener = of.Listener("CONTROLLER", "127.0.0.1", self.ports[id_ - 1])
-        return of(CLUSTER, 10_000, id_, node.directory_id(node.config.metadata_log_dir), [listener])
+        return of(CLUSTER, 10_000, id_, node.directories.id_of(node.config.metadata_log_dir), [listener])
 
     def removed(self, id_: int) -> m.RemoveRaftVoterRequest:
         node = self.nodes[id_]
-        return m.RemoveRaftVoterRequest(CLUSTER, id_, node.directory_id(node.config.metadata_log_dir))
+        return m.RemoveRaftVoterRequest(CLUSTER, id_, node.directories.id_of(node.config.metadata_log_dir))
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -250,7 +250,7 @@ def test_a_static_quorum_becomes_a_dynamic_one(tmp_path: Path, count: int) -> No
         assert leader.metadata.kraft_version == 1
         named = [voter.key.directory for voter in leader.metadata.quorum.voters]
         assert named == [
-            node.directory_id(node.config.metadata_log_dir) for _, node in sorted(controllers.nodes.items())
+            node.directories.id_of(node.config.metadata_log_dir) for _, node in sorted(controllers.nodes.items())
         ]
         await controllers.stop()
         await controllers.start(*ids, controller_quorum_voters=static)

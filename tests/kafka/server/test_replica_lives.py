@@ -168,7 +168,7 @@ def test_a_broker_tells_where_its_replicas_lie(cluster: Cluster) -> None:
             node = cluster.nodes[id_].host.node
             assert node is not None
             log = node.partitions["t", 0].log
-            if log is None or node.directory_id(log.dir.rpartition("/")[0]) != directory:
+            if log is None or node.directories.id_of(log.dir.rpartition("/")[0]) != directory:
                 return False
         return True
 

@@ -126,7 +126,7 @@ def test_too_few_in_sync_replicas_refuse_acks_all_only(broker: Broker) -> None:
     async def shrink(node: Any) -> None:
         partition = node.partitions[topic[0], 0]
         partition.replicas, partition.isr = [1, 2], [1]
-        partition.log.update_config(node.log_config(topic[0]))
+        partition.log.update_config(node.configs.log_config(topic[0]))
 
     with Wire(address_of(broker)) as wire:
         made = m.IncrementalAlterConfigsRequest

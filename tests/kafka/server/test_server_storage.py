@@ -239,7 +239,7 @@ def test_a_log_that_was_deleted_meanwhile_is_no_failure_of_its_directory(
             except ApiError as error:
                 found.append(error.code)
             except StorageError as error:
-                node.file_failed(error)
+                node.directories.file_failed(error)
                 found.append(STORAGE)
         return found
 

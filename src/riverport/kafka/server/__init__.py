@@ -2,6 +2,9 @@
 
     main.py            from server.properties to a running process, and its end
     broker.py          what one broker consists of, its start and its clean stop
+    duties.py          what it does by the clock
+    log_directories.py    the ids of its directories, and what is lost when one fails
+    metadata_changes.py    what a change of the metadata means to its parts
     listener.py        the listening sockets of one server, and the limits on its connections
     connection.py      one client's connection: frames in, answers out, in order
     dispatch.py        which handler serves which API and version on which listener

@@ -6,29 +6,22 @@ fenced, logs closed and marked clean. What a killed process leaves behind is the
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.clock import Clock, SystemClock
-from riverport.base.files import Files, OsFiles, StorageError
+from riverport.base.files import Files, OsFiles
 from riverport.base.ids import IdSource, SystemIds
 from riverport.base.logging import get_logger
 from riverport.base.rng import Rng, seeded_rng, system_rng
 from riverport.base.settings import ConfigError
-from riverport.kafka.admin import topic_settings
 from riverport.kafka.admin.decisions import ConfigDecisions
-from riverport.kafka.admin.resources import Resource, ResourceType
 from riverport.kafka.controller import features
-from riverport.kafka.controller.cluster import CORDONED_SINCE
-from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataDelta, MetadataImage
-from riverport.kafka.controller.outcome import Charge, Outcome
 from riverport.kafka.controller.topics import Topics as TopicDecisions
-from riverport.kafka.controller.topics import name_problem
-from riverport.kafka.log import Log, LogConfig
-from riverport.kafka.log.manager import HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, LogManager
+from riverport.kafka.log import LogConfig
+from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.server.auto_creation import AutoCreation
 from riverport.kafka.server.client_quotas import ClientQuotas
 from riverport.kafka.server.compaction import Compaction
 from riverport.kafka.server.configs import Configs
@@ -36,14 +29,16 @@ from riverport.kafka.server.controller import Controller
 from riverport.kafka.server.controller_channel import ControllerChannel, EitherChannel, RemoteChannel
 from riverport.kafka.server.directory_assignments import DirectoryAssignments
 from riverport.kafka.server.dispatch import Dispatch, RequestFilter
+from riverport.kafka.server.duties import start_duties
 from riverport.kafka.server.endpoints import reachable
 from riverport.kafka.server.fetch_session import SessionCache
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.housekeeping import Housekeeping
-from riverport.kafka.server.identity import give_identities, load_identities, not_formatted
 from riverport.kafka.server.lifecycle import Lifecycle
 from riverport.kafka.server.listener import Listener, Server
+from riverport.kafka.server.log_directories import LogDirectories
 from riverport.kafka.server.machine import Machine, SystemMachine
+from riverport.kafka.server.metadata_changes import MetadataChanges
 from riverport.kafka.server.metadata_fetch import MetadataFetches
 from riverport.kafka.server.metadata_shell import MetadataShell
 from riverport.kafka.server.metadata_snapshots import MetadataSnapshots
@@ -55,7 +50,7 @@ from riverport.kafka.server.replica_moves import ReplicaMoves
 from riverport.kafka.server.replication import Replication
 from riverport.kafka.server.settings import BrokerConfig
 from riverport.kafka.server.settings_rules import unserved
-from riverport.kafka.server.topics import Topics
+from riverport.kafka.server.topics import OFFSETS_TOPIC, Topics
 from riverport.kafka.server.waiting import wake
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -66,7 +61,7 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
+INTERNAL_TOPICS = frozenset((OFFSETS_TOPIC, "__transaction_state", "__share_group_state"))
 """Topics that only coordinators write to."""
 IO_THREADS = 2
 """Threads for fsync, checkpoints and deletion: as many as a small machine has cores."""
@@ -110,17 +105,18 @@ class Broker:
         self.request_filter: RequestFilter | None = None
         self.view = MetadataView(INTERNAL_TOPICS)
         self.producer_ids = ProducerIds(self._request_producer_ids)
+        self.directories = LogDirectories(self)
         self._executor = self.machine.executor(IO_THREADS, "riverport-io")
-        self.flusher = Flusher(loop, self._executor, self.storage_failed)
+        self.flusher = Flusher(loop, self._executor, self.directories.log_failed)
         self.housekeeping = Housekeeping(loop, self._executor)
         self.server = Server(self)
-        self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self._directory_failed)
+        self.logs = LogManager(self.files, list(config.log_dirs), self.ids.uuid, self.directories.failed)
         self.upkeep = Upkeep(self.logs)
         self.compaction = Compaction(self)
-        self._topics = Topics(self)
+        self.topics = Topics(self)
         self.configs = Configs(self, config)
-        self._topic_defaults = topic_settings.broker_defaults(config.values)
-        self._creating: set[str] = set()  # topics that are being made for clients that asked for them
+        self.metadata_changes = MetadataChanges(self)
+        self.auto_creation = AutoCreation(self)
         self.metadata_fetches = MetadataFetches(self)
         self._voter_changes: VoterChanges | None = None
         self.lifecycle = Lifecycle(self)
@@ -130,7 +126,7 @@ class Broker:
         self.directory_assignments = DirectoryAssignments(self)
         self.replication = Replication(self)
         self._groups: GroupShell | None = None
-        self._snapshots: MetadataSnapshots | None = None  # once the metadata log is open
+        self.snapshots: MetadataSnapshots | None = None  # once the metadata log is open
         self.controller: Controller | None = None  # with the controller role only
         self.metadata: MetadataShell
         self.channel: ControllerChannel
@@ -144,25 +140,13 @@ class Broker:
         config = self.config
         if wrong := unserved(config):
             raise ConfigError(wrong)
-        unusable: dict[str, StorageError] = {}
-        dirs = dict.fromkeys((*config.log_dirs, config.metadata_log_dir))
-        identities = load_identities(self.files, dirs, config.node_id, unusable)
-        if self.is_controller and config.metadata_log_dir not in identities:
-            # Without it the cluster would begin anew, and take its topics' logs for those of nobody.
-            raise unusable.get(config.metadata_log_dir, not_formatted(config.metadata_log_dir))
-        give_identities(self.files, identities, dirs, self.ids.uuid, unusable)
-        if config.metadata_log_dir in unusable:
-            raise unusable[config.metadata_log_dir]
-        self.cluster_id = next(iter(identities.values())).cluster_id
-        self._directory_ids = {dir: identity.directory_id for dir, identity in identities.items()}
-        self.logs.lock(self._directory_ids, unusable)
+        self.cluster_id = self.directories.identify()
         self._open_metadata()
-        self._settings_changed(self.metadata.image, MetadataDelta(everything=True))
-        self.metadata.subscribe(self._settings_changed)
+        self.metadata_changes.begin_with_settings()
         if self.is_broker:
-            self.logs.load(self.log_config, self.clock.wall_ms())
+            self.logs.load(self.configs.log_config, self.clock.wall_ms())
         await self._bind()
-        self._snapshots = MetadataSnapshots(self.metadata, self.files, self.loop, self._executor, config)
+        self.snapshots = MetadataSnapshots(self.metadata, self.files, self.loop, self._executor, config)
         if self.controller is not None:
             self.controller.start()
         await self._accept("controller")
@@ -176,7 +160,7 @@ class Broker:
         else:
             self.view.changed(self.metadata.image, None)
             self.metadata.subscribe(lambda image, delta: self.view.changed(image, None))
-        self._start_duties()
+        start_duties(self)
         await self._accept("broker")
         log.info("started", node=self.node_id, cluster=self.cluster_id, ports=self.ports)
 
@@ -184,16 +168,8 @@ class Broker:
         """Become a broker of the cluster: registered, level with the metadata, unfenced."""
         await self.lifecycle.register()
         await self.metadata.reach(self.lifecycle.epoch)
-        self._settings_changed(self.metadata.image, MetadataDelta(everything=True))
-        self._topics.apply_all(self.metadata.image)
-        self.view.changed(self.metadata.image, None)
-        self.client_quotas.changed(self.metadata.image, MetadataDelta(everything=True))
-        self.replication.changed(self.metadata.image, MetadataDelta(everything=True))
-        self._follow_cordoned()
-        self.metadata.subscribe(self._metadata_changed)
-        if self.has_topic("__consumer_offsets"):
-            self.groups.follow()
-        await self._topics.made()
+        self.metadata_changes.begin()
+        await self.topics.made()
         await self.directory_assignments.told()  # so that replicas on a replaced disk may lead
         await self.lifecycle.join()
         await self.metadata.until(lambda image: not image.brokers[self.node_id].fenced)
@@ -223,7 +199,7 @@ class Broker:
             self._metadata_log_config(),
             config["min.insync.replicas"],
             seeded_rng(self.rng.randrange(2**32)),
-            self.storage_failed,
+            self.directories.log_failed,
         )
         directory = self.logs.directories.get(config.metadata_log_dir)
         metadata.open(clean=directory is not None and directory.clean)
@@ -233,7 +209,7 @@ class Broker:
             metadata.start()
             self.channel = RemoteChannel(self, timeout_ms)
             return
-        self.topic_decisions = TopicDecisions(metadata.pending, self.ids, self.rng, self._config_problem)
+        self.topic_decisions = TopicDecisions(metadata.pending, self.ids, self.rng, self.configs.topic_problem)
         self.config_decisions = ConfigDecisions(metadata.pending, self.configs.rules)
         self.controller = Controller(self, metadata)
         self.channel = EitherChannel(self, timeout_ms)
@@ -260,21 +236,6 @@ class Broker:
         """This node's directory id as a voter; voters of a static quorum have none (KIP-853)."""
         return self.metadata.voter_directory
 
-    def directory_id(self, path: str) -> bytes:
-        return self._directory_ids[path]
-
-    def online_directory_ids(self) -> list[bytes]:
-        return [self._directory_ids[dir] for dir in self.config.log_dirs if self.logs.is_online(dir)]
-
-    def online_directory(self, id_: bytes) -> str | None:
-        """The path of one of this broker's directories, None where it has none of that id, or has lost it."""
-        paths = (path for path, directory_id in self._directory_ids.items() if directory_id == id_)
-        return next((path for path in paths if self.logs.is_online(path)), None)
-
-    def offline_directory_ids(self) -> list[bytes]:
-        failed = (directory for directory in self.logs.directories.values() if directory.failed is not None)
-        return [self._directory_ids[directory.path] for directory in failed if directory.path in self._directory_ids]
-
     def leader_endpoints(self) -> list[tuple[int, str, int]]:
         """(id, host, port) of the metadata log's leader, where it is known."""
         if self.metadata.is_leader:
@@ -287,48 +248,6 @@ class Broker:
         if self.controller is None or not self.controller.is_active:
             raise ApiError(ErrorCode.NOT_CONTROLLER, "This is not the correct controller for this cluster.")
         return self.controller
-
-    def _start_duties(self) -> None:
-        config, every = self.config, self.housekeeping.every
-        every("idle connections", lambda: self.server.idle_check_ms, self.server.close_idle)
-        if self._snapshots is not None:
-            every("metadata retention", lambda: 60_000, self._snapshots.clean)
-        if self.controller is not None:
-            every("metadata no-op", lambda: config["metadata.max.idle.interval.ms"] or 500, self._metadata_noop)
-            for name, interval_ms, duty in self.controller.duties():
-                every(name, interval_ms, duty)
-        if not self.is_broker:
-            return
-        first_ms = config["log.initial.task.delay.ms"]
-        every("retention", lambda: config["log.retention.check.interval.ms"], self._retention, first_ms=first_ms)
-        for name, key in (
-            (RECOVERY_POINTS, "log.flush.offset.checkpoint.interval.ms"),
-            (LOG_STARTS, "log.flush.start.offset.checkpoint.interval.ms"),
-            (HIGH_WATERMARKS, "replica.high.watermark.checkpoint.interval.ms"),
-        ):
-            write = partial(self.upkeep.checkpoint, name)
-            every(name, partial(config.__getitem__, key), write, first_ms=first_ms)
-        every("deletion", lambda: 1_000, lambda: self.upkeep.remove_dropped(self.clock.mono_ms()))
-        every("lag of followers", lambda: config["replica.lag.time.max.ms"] // 2, self.replication.check_lag)
-        every("rolled segments", lambda: 1_000, self.upkeep.flush_rolled)
-        every("flushes by age", lambda: config["log.flush.scheduler.interval.ms"], self._flush_old, first_ms=first_ms)
-        every("producers", lambda: config["producer.id.expiration.check.interval.ms"], self._expire_producers)
-        self.compaction.start()
-
-    def _metadata_noop(self) -> None:
-        if self.config["metadata.max.idle.interval.ms"] > 0:
-            self.metadata.write_noop()
-
-    def _flush_old(self) -> None:
-        for found in self.upkeep.due_flushes(self.clock.wall_ms()):
-            # Who fails is told to `storage_failed`; nobody waits for this one.
-            self.flusher.flush(found).add_done_callback(lambda done: done.cancelled() or done.exception())
-
-    def _expire_producers(self) -> None:
-        self.upkeep.expire_producers(self.clock.wall_ms() - self.config["producer.id.expiration.ms"] + 1)
-
-    def _retention(self) -> None:
-        self.upkeep.apply_retention(self.clock.wall_ms(), compacted=False)
 
     async def stop(self) -> None:
         """A clean stop: everything acknowledged is on the disk, and the next start needs no recovery."""
@@ -351,7 +270,7 @@ class Broker:
         await self.compaction.stop()
         self.replication.close()
         self.directory_assignments.close()
-        self._topics.close()
+        self.topics.close()
         await self.replica_moves.close()
         if self._groups is not None:
             await self._groups.close()
@@ -360,8 +279,9 @@ class Broker:
             await self.channel.close()
         if self._voter_changes is not None:
             await self._voter_changes.close()
-        if self._snapshots is not None:
-            await self._snapshots.close()
+        if self.snapshots is not None:
+            await self.snapshots.close()
+        await self.flusher.close()
         if hasattr(self, "metadata"):
             await self.metadata.close(tell=tell and self.takes_leave and not self.failed.done())
 
@@ -373,120 +293,8 @@ class Broker:
 
     # --- metadata
 
-    def _metadata_changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
-        if delta.everything or delta.brokers or delta.topics or delta.deleted_topics:
-            everything = delta.everything or bool(delta.brokers)
-            names = [*delta.topics, *delta.deleted_topics.values()]
-            self.view.changed(image, None if everything else names)
-        if delta.everything:
-            self._topics.reload(image)
-        else:
-            deleted = [(name, id_) for id_, name in delta.deleted_topics.items()]
-            self._topics.apply(image, sorted(delta.topics), deleted)
-        if delta.brokers:
-            self.replica_fetchers.brokers_changed(delta.brokers)
-        if delta.configs:
-            self.replica_fetchers.try_again()
-        if "__consumer_offsets" in delta.topics or "__consumer_offsets" in delta.deleted_topics.values():
-            self.groups.follow()
-        elif delta.everything and self._groups is not None:
-            self._groups.follow()
-        if delta.deleted_topics and self._groups is not None:
-            self._groups.topics_deleted(delta.deleted_topics)
-        self.client_quotas.changed(image, delta)
-        self.replication.changed(image, delta)
-        if delta.features:
-            self.lifecycle.level_changed()
-            self._follow_cordoned()
-        for kind, name in sorted(delta.configs):
-            if kind == TOPIC_RESOURCE:
-                self.logs.update_config(name, self.log_config(name))
-
-    def _settings_changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
-        """Dynamic settings of this node: what reads `config` has them at once, what keeps a copy is told here."""
-        if not self.configs.follow(delta):
-            return
-        self.server.settings_changed()
-        self._follow_cordoned()
-        self.compaction.settings_changed()
-        self.replica_fetchers.resize()
-        self._topic_defaults = topic_settings.broker_defaults(self.config.values)
-        self.logs.update_configs(self.log_config)
-
-    def _follow_cordoned(self) -> None:
-        """Cordoned directories get no new partitions; the controller is told, so that it can choose other brokers."""
-        known = self.metadata.image.features.get(features.METADATA_VERSION, 0) >= CORDONED_SINCE
-        cordoned = self.config.cordoned_log_dirs if known else ()
-        if cordoned != self.logs.cordoned:
-            self.logs.cordoned = cordoned
-            self.lifecycle.directories_changed()
-
-    def log_config(self, topic: str) -> LogConfig:
-        """What the topic's configuration means for its logs now."""
-        configs = self.metadata.image.config(TOPIC_RESOURCE, topic)
-        return topic_settings.log_config(topic_settings.values_of(self._topic_defaults, configs))
-
-    def _config_problem(self, kind: int, name: str, values: Mapping[str, str]) -> str | None:
-        try:
-            self.configs.rules.ensure_allowed(Resource(ResourceType.of(kind), name), values, {})
-        except ApiError as refused:
-            return refused.message
-        return None
-
     def has_topic(self, name: str | None) -> bool:
         return name in self.metadata.image.topics
-
-    def missing_topic(self, name: str, *, may_create: bool) -> ErrorCode:
-        """What a client is told of a topic that is not there; makes it where `auto.create.topics.enable` allows."""
-        if name_problem(name) is not None:
-            return ErrorCode.INVALID_TOPIC_EXCEPTION
-        if not may_create or not self.config["auto.create.topics.enable"]:
-            return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-        self.create_topic(name)
-        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-
-    def create_topic(self, name: str) -> None:
-        """Make a topic that somebody asked for by name, once."""
-        if name in self._creating:
-            return
-        self._creating.add(name)
-        # What this broker's own file says counts, and else what the controller's does.
-        given = self.config.values.given
-        wanted = m.CreateTopicsRequest.CreatableTopic(
-            name,
-            self.config["num.partitions"] if "num.partitions" in given else -1,
-            self.config["default.replication.factor"] if "default.replication.factor" in given else -1,
-        )
-        if name == "__consumer_offsets":
-            wanted.num_partitions = self.config["offsets.topic.num.partitions"]
-            wanted.replication_factor = self.config["offsets.topic.replication.factor"]
-            wanted.configs = [
-                m.CreateTopicsRequest.CreatableTopicConfig(key, value)
-                for key, value in (
-                    ("compression.type", "producer"),
-                    ("cleanup.policy", "compact"),
-                    ("segment.bytes", str(self.config["offsets.topic.segment.bytes"])),
-                )
-            ]
-        done = self.channel.send(m.CreateTopicsRequest([wanted]))
-
-        def finished(done: "asyncio.Future[Any]") -> None:
-            self._creating.discard(name)
-            if not done.cancelled() and (error := done.exception()) is not None:
-                log.warning("a topic could not be made", topic=name, error=error)
-
-        done.add_done_callback(finished)
-
-    def decide_create_topics(self, request: m.CreateTopicsRequest, charge: Charge) -> Outcome:
-        return self.topic_decisions.create(
-            request, self.config["num.partitions"], self.config["default.replication.factor"], charge
-        )
-
-    def created_topic_configs(self, given: Iterable[tuple[str, str | None]]) -> list[Any]:
-        """Every configuration that a topic made with `given` has, as the answer to its creation shows it (KIP-525)."""
-        shown = m.CreateTopicsResponse.CreatableTopicConfigs
-        own = {key: value for key, value in given if value is not None}
-        return [shown(c.key, c.value, False, c.source, c.sensitive) for c in self.configs.rules.effective(own)]
 
     def _request_producer_ids(self) -> None:
         request = m.AllocateProducerIdsRequest(broker_id=self.node_id, broker_epoch=self.broker_epoch)
@@ -498,9 +306,6 @@ class Broker:
                 self.producer_ids.block_arrived(done.result().producer_id_start, done.result().producer_id_len)
 
         self.channel.send(request).add_done_callback(arrived)
-
-    def supported_features(self) -> dict[str, tuple[int, int]]:
-        return features.SUPPORTED
 
     def finalized_features(self) -> dict[str, int]:
         """The quorum's own level is told once it is above the lowest, as that of other features is."""
@@ -519,6 +324,11 @@ class Broker:
 
             self._voter_changes = VoterChanges(self)
         return self._voter_changes
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether `groups` is made."""
+        return self._groups is not None
 
     @property
     def groups(self) -> "GroupShell":
@@ -546,41 +356,3 @@ class Broker:
 
     def flush(self, partition: Partition) -> "asyncio.Future[None]":
         return self.flusher.flush(partition.log)
-
-    # --- failures
-
-    def storage_failed(self, failed: Log, error: Exception) -> None:
-        """The disk did not do what a log asked of it: nothing that lies beside it is to be trusted either (KIP-112)."""
-        if failed.is_deleted:
-            return  # somebody came too late: its files have another name by now, or none
-        if failed.topic == "__cluster_metadata":
-            failed.failed = error
-            self._give_up(error)
-            return
-        self.logs.fail(self.logs.directory_of(failed).path, error)
-
-    def file_failed(self, error: StorageError) -> None:
-        """As `storage_failed`, where the log is not at hand: by the path of the file."""
-        for found in [found for found in self.logs if error.path.startswith(f"{found.dir}/")]:
-            self.storage_failed(found, error)
-
-    def _directory_failed(self, path: str, error: Exception) -> None:
-        for partition in self.partitions.values():
-            if partition.log is not None and partition.log.failed is not None:
-                self.replica_fetchers.unfollow(partition)
-                partition.log = None
-                wake(partition, 0, self.loop)
-        if self._groups is not None:
-            self._groups.follow()
-        if (
-            all(directory.failed is not None for directory in self.logs.directories.values())
-            or path == self.config.metadata_log_dir
-        ):
-            self._give_up(error)
-        else:
-            self.lifecycle.directories_changed()
-
-    def _give_up(self, error: Exception) -> None:
-        if not self.failed.done():
-            log.error("the node stops, it has no directory left to work with", error=error)
-            self.failed.set_result(error)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 from riverport.base.logging import get_logger
 from riverport.base.settings import ConfigError
+from riverport.kafka.admin import topic_settings
 from riverport.kafka.admin.broker_settings import BrokerSettings
 from riverport.kafka.admin.resources import Resource, ResourceType
 from riverport.kafka.admin.rules import ConfigRules
-from riverport.kafka.controller.image import BROKER_RESOURCE, MetadataDelta
+from riverport.kafka.controller.image import BROKER_RESOURCE, TOPIC_RESOURCE, MetadataDelta
+from riverport.kafka.log import LogConfig
 from riverport.kafka.server import log_levels
 from riverport.kafka.server.settings import BrokerConfig, by_source
+from riverport.kafka.wire.errors import ApiError
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
@@ -29,6 +32,7 @@ class Configs:
         self._node = node
         self.settings: BrokerSettings = by_source(config)
         self.rules = ConfigRules(lambda: self.settings)
+        self._topic_defaults = topic_settings.broker_defaults(config.values)
 
     @property
     def node_id(self) -> int:
@@ -62,4 +66,20 @@ class Configs:
         loaded = self.settings.loaded
         assert isinstance(loaded, BrokerConfig), loaded
         self._node.config = loaded
+        self._topic_defaults = topic_settings.broker_defaults(loaded.values)
         return True
+
+    # --- topics
+
+    def log_config(self, topic: str) -> LogConfig:
+        """What the topic's configuration means for its logs now."""
+        configs = self._node.metadata.image.config(TOPIC_RESOURCE, topic)
+        return topic_settings.log_config(topic_settings.values_of(self._topic_defaults, configs))
+
+    def topic_problem(self, kind: int, name: str, values: Mapping[str, str]) -> str | None:
+        """Why a topic may not be made with these configurations."""
+        try:
+            self.rules.ensure_allowed(Resource(ResourceType.of(kind), name), values, {})
+        except ApiError as refused:
+            return refused.message
+        return None

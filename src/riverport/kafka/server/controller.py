@@ -139,7 +139,7 @@ class Controller:
                 of.Listener(e.listener, *reachable(e, node.ports), SECURITY_PROTOCOLS[e.protocol])
                 for e in node.config.advertised_controller_listeners
             ],
-            [of.Feature(name, low, high) for name, (low, high) in node.supported_features().items()],
+            [of.Feature(name, low, high) for name, (low, high) in features.SUPPORTED.items()],
         )
 
     # --- features

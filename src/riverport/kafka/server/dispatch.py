@@ -129,7 +129,7 @@ class Operation:
         Raises WireError, which closes the connection, where the answer has no place for an error.
         """
         if isinstance(error, StorageError):
-            self._broker.file_failed(error)
+            self._broker.directories.file_failed(error)
             error = ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
         elif not isinstance(error, ApiError):
             log.exception("a request failed", api=self.api.name, version=self.version, client=request.client_id)

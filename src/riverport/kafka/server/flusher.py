@@ -25,6 +25,8 @@ class Flusher:
         self._failed = failed
         self._waiting: dict[Any, list[asyncio.Future[None]]] = {}
         self._running = False
+        self._round: asyncio.Future[Any] | None = None  # on its way to the disk
+        self._closed = False
 
     def flush(self, log_: Any) -> "asyncio.Future[None]":
         """A future that is done once everything now in the log is on the disk."""
@@ -35,10 +37,21 @@ class Flusher:
             self._loop.call_soon(self._start_round)
         return future
 
+    async def close(self) -> None:
+        """Begin no further round, and wait for the one that runs: logs sync what is left when they are closed.
+
+        Who waits for the rest is not told anything: the node stops, and has not promised it.
+        """
+        self._closed = True
+        if self._round is not None:
+            await asyncio.wait([self._round])
+
     def _start_round(self) -> None:
+        if self._closed:
+            return
         waiting, self._waiting = self._waiting, {}
         jobs = [(log_, log_.flush_job()) for log_ in waiting]
-        done = self._loop.run_in_executor(self._executor, _run, [job for _, job in jobs])
+        done = self._round = self._loop.run_in_executor(self._executor, _run, [job for _, job in jobs])
         done.add_done_callback(lambda errors: self._finish_round(waiting, jobs, errors.result()))
 
     def _finish_round(

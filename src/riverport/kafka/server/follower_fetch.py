@@ -275,7 +275,7 @@ class FollowerFetch:
             if is_first:
                 self._acknowledge(partition, log, progress, item)
         except StorageError as error:
-            self._broker.file_failed(error)
+            self._broker.directories.file_failed(error)
             lost = ApiError(ErrorCode.KAFKA_STORAGE_ERROR, str(error))
             return None, failed(self._broker, item, lost, self._version)
         except ApiError as error:

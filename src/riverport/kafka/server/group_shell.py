@@ -20,6 +20,7 @@ from riverport.kafka.records.codecs import Codec
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.group_shard import GroupShard, ShardState
+from riverport.kafka.server.topics import OFFSETS_TOPIC
 from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-OFFSETS_TOPIC = "__consumer_offsets"
 LOAD_SLICE_BYTES = 16 * 1024
 """What is read and replayed at once: some 200 records, two milliseconds."""
 

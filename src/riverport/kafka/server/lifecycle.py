@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
+from riverport.base.tasks import Tasks
 from riverport.kafka.client.errors import ClientError
+from riverport.kafka.controller import features
 from riverport.kafka.controller.cluster import CORDONED_SINCE, DIRECTORIES_SINCE
-from riverport.kafka.controller.features import METADATA_VERSION
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.server.controller import SECURITY_PROTOCOLS
 from riverport.kafka.server.endpoints import reachable
@@ -42,7 +43,7 @@ class Lifecycle:
         self._heard = True  # the last heartbeat was answered
         self._controller_epoch = -1
         self._beating: asyncio.Task[None] | None = None
-        self._telling: set[asyncio.Task[object]] = set()
+        self._telling = Tasks(broker.loop)
 
     async def register(self) -> None:
         """Raises StorageError when the controller cannot be had within `initial.broker.registration.timeout.ms`."""
@@ -82,10 +83,10 @@ class Lifecycle:
             ],
             features=[
                 m.BrokerRegistrationRequest.Feature(name, low, high)
-                for name, (low, high) in broker.supported_features().items()
+                for name, (low, high) in features.SUPPORTED.items()
             ],
             rack=broker.config.rack,
-            log_dirs=broker.online_directory_ids(),
+            log_dirs=broker.directories.online_ids(),
             previous_broker_epoch=broker.logs.broker_epoch,
         )
 
@@ -115,7 +116,7 @@ class Lifecycle:
             broker_epoch=self.epoch,
             current_metadata_offset=broker.metadata.image.offset,
             want_shut_down=want_shut_down,
-            offline_log_dirs=broker.offline_directory_ids(),
+            offline_log_dirs=broker.directories.offline_ids(),
             cordoned_log_dirs=self._cordoned(),
         )
         try:
@@ -152,15 +153,15 @@ class Lifecycle:
     def _cordoned(self) -> list[bytes] | None:
         """The directories that take no new partitions; None where the cluster does not know of such a thing yet."""
         broker = self._broker
-        if broker.metadata.image.features.get(METADATA_VERSION, 0) < CORDONED_SINCE:
+        if broker.metadata.image.features.get(features.METADATA_VERSION, 0) < CORDONED_SINCE:
             return None
-        return [broker.directory_id(path) for path in broker.config.cordoned_log_dirs]
+        return [broker.directories.id_of(path) for path in broker.config.cordoned_log_dirs]
 
     def level_changed(self) -> None:
         """An upgrade may have brought room for what this broker's registration could not tell: its directories."""
         image = self._broker.metadata.image
         own = image.brokers.get(self._broker.node_id)
-        knows = image.features.get(METADATA_VERSION, 0) >= DIRECTORIES_SINCE
+        knows = image.features.get(features.METADATA_VERSION, 0) >= DIRECTORIES_SINCE
         if knows and own is not None and own.epoch == self.epoch and not own.log_dirs:
             self._tell(self._try_register(self._registration()))
 
@@ -170,9 +171,7 @@ class Lifecycle:
             self._tell(self._beat())
 
     def _tell(self, what: Coroutine[Any, Any, object]) -> None:
-        task = self._broker.loop.create_task(what)
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._telling.start(what)
 
     async def close(self) -> None:
         """No more heartbeats, and nothing else is told by itself."""

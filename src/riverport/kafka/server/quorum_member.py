@@ -32,7 +32,7 @@ def member_of(node: "Broker") -> Member:
     voters = [(id_, Address(address.host, address.port)) for id_, address in config.voters.items()]
     listener = config.values.items_of("controller.listener.names")[0].upper()
     return Member(
-        ReplicaKey(node.node_id, node.directory_id(config.metadata_log_dir)),
+        ReplicaKey(node.node_id, node.directories.id_of(config.metadata_log_dir)),
         node.cluster_id,
         static_voters(voters, listener),
         tuple(Address(address.host, address.port) for address in config.bootstrap_servers),

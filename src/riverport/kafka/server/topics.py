@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 OFFSETS_TOPIC = "__consumer_offsets"
+"""The topic of the group coordinators: who leads a partition of it coordinates."""
 SLICE_MS = 50
 """How long logs are made at a stretch."""
 
@@ -155,7 +156,7 @@ class Topics:
             index,
             topic.id,
             self._open(topic, index, registration, is_new=is_new),
-            broker.storage_failed,
+            broker.directories.log_failed,
             broker.replication.surroundings,
         )
 
@@ -181,12 +182,12 @@ class Topics:
         if found is not None and found.topic_id == topic.id:
             return found
         assigned = broker.directory_assignments.assigned(registration)
-        wanted = broker.online_directory(assigned)
+        wanted = broker.directories.online_path(assigned)
         if assigned != MIGRATING:
             # Who was told to have it in a directory that is offline must not begin anew in another (KIP-858).
             is_new = wanted is not None or assigned == UNASSIGNED
         try:
-            config, now_ms = broker.log_config(topic.name), broker.clock.wall_ms()
+            config, now_ms = broker.configs.log_config(topic.name), broker.clock.wall_ms()
             return broker.logs.get_or_create(topic.name, index, topic.id, config, now_ms, is_new=is_new, wanted=wanted)
         except StorageError as error:
             log.error("a partition's log cannot be opened", topic=topic.name, partition=index, error=error)

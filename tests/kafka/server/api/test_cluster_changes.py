@@ -83,7 +83,7 @@ def test_a_broker_tells_its_directories_when_an_upgrade_brings_room_for_them(tmp
     async def told(node: Node) -> tuple[bool, bool]:
         await node.metadata.until(lambda image: bool(image.brokers[1].log_dirs))
         own = node.metadata.image.brokers[1]
-        return own.fenced, own.log_dirs == (node.directory_id(node.config.log_dirs[0]),)
+        return own.fenced, own.log_dirs == (node.directories.id_of(node.config.log_dirs[0]),)
 
     with formatted_at(tmp_path, "3.6") as broker:
         update(broker, metadata_version=17)
@@ -97,7 +97,7 @@ def test_a_quorum_becomes_dynamic_and_stays_so(tmp_path: Path) -> None:
         asked = m.DescribeQuorumRequest([request("__cluster_metadata", [partition(0)])])
         answer = await node.channel.send(asked)
         (voter,) = answer.topics[0].partitions[0].current_voters
-        return voter.replica_directory_id, node.directory_id(node.config.metadata_log_dir)
+        return voter.replica_directory_id, node.directories.id_of(node.config.metadata_log_dir)
 
     with Broker(OFTEN, dir=tmp_path) as broker:
         assert broker.run(quorum)[0] == bytes(16)
@@ -194,7 +194,7 @@ def cordon(broker: Broker, *dirs: Path) -> None:
     broker.run(lambda node: node.metadata.submit(lambda: Outcome(None, [record])))
 
     async def told(node: Node) -> None:
-        ids = tuple(node.directory_id(str(dir)) for dir in dirs)
+        ids = tuple(node.directories.id_of(str(dir)) for dir in dirs)
         await node.metadata.until(lambda image: image.brokers[1].cordoned_log_dirs == ids)
 
     broker.run(told)

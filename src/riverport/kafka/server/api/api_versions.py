@@ -8,6 +8,7 @@ REBOOTSTRAP_REQUIRED, one without the other with INVALID_REQUEST.
 import re
 from typing import TYPE_CHECKING
 
+from riverport.kafka.controller import features
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import PRODUCE_ADVERTISED_LOW, ApiKey
@@ -57,7 +58,7 @@ def _answer(broker: "Broker", request: Request) -> m.ApiVersionsResponse:
         keys.append(m.ApiVersionsResponse.ApiVersion(api_key=key, min_version=low, max_version=high))
     supported = [
         m.ApiVersionsResponse.SupportedFeatureKey(name=name, min_version=low, max_version=high)
-        for name, (low, high) in broker.supported_features().items()
+        for name, (low, high) in features.SUPPORTED.items()
         if low > 0 or request.version >= 4
     ]
     finalized = [

@@ -52,7 +52,7 @@ def handle(broker: "Broker", request: Request) -> m.DescribeTopicPartitionsRespo
 def _describe(broker: "Broker", name: str, first_index: int, limit: int, listener: str) -> tuple[_Topic, bool]:
     view = broker.view
     if not broker.has_topic(name):
-        code = broker.missing_topic(name, may_create=False)
+        code = broker.auto_creation.missing(name, may_create=False)
         operations = view.topic_operations()
         return _Topic(code, name, ZERO_UUID, view.is_internal(name), topic_authorized_operations=operations), False
     shown = view.topic_metadata(name, listener)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from riverport.kafka.groups.records import partition_of
 from riverport.kafka.server.request import Request
+from riverport.kafka.server.topics import OFFSETS_TOPIC
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
 
 GROUP, TRANSACTION, SHARE = 0, 1, 2
-OFFSETS_TOPIC = "__consumer_offsets"
 
 _Coordinator = m.FindCoordinatorResponse.Coordinator
 
@@ -48,7 +48,7 @@ def _find(broker: "Broker", request: Request, key_type: int, key: str) -> _Coord
         return _Coordinator(key, -1, "", -1, ErrorCode.INVALID_REQUEST, message)
     topic = broker.metadata.image.topics.get(OFFSETS_TOPIC)
     if topic is None:
-        broker.create_topic(OFFSETS_TOPIC)
+        broker.auto_creation.create(OFFSETS_TOPIC)
     else:
         leader = topic.partitions[partition_of(key, len(topic.partitions))].leader
         for node, host, port in broker.view.brokers(request.connection.listener.name):

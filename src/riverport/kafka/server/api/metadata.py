@@ -82,7 +82,7 @@ def _asked(broker: "Broker", request: Request) -> list[str | _Topic]:
         (asked if broker.has_topic(name) else missing).append(name)
     may_create = request.version < 4 or body.allow_auto_topic_creation
     for name in missing:
-        code = broker.missing_topic(name, may_create=may_create)
+        code = broker.auto_creation.missing(name, may_create=may_create)
         asked.append(_Topic(code, name, ZERO_UUID, view.is_internal(name)))
     return asked
 
