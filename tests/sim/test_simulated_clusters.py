@@ -1,5 +1,6 @@
 """Clusters in simulated time: plans of some seeds keep every promise, and bugs that are put in are found."""
 
+import os
 import re
 import subprocess
 import sys
@@ -29,6 +30,20 @@ def test_a_plan_decides_everything_that_happens() -> None:
     assert outcomes[0].hash == outcomes[1].hash
     assert outcomes[0].trace == outcomes[1].trace
     assert plan == plan_of(3) != plan_of(4)
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_node_that_stops_lets_its_connections_go_in_the_same_order_in_every_process(hash_seed: str) -> None:
+    code = "from riverport.sim.plan import plan_of; from riverport.sim.run import run; print(run(plan_of(6)).hash)"
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert int(printed) == run(plan_of(6)).hash
 
 
 def told(plan: Plan, promise: str | None) -> Outcome:

@@ -269,10 +269,9 @@ class Consumer:
         if not self._fetches:
             await asyncio.sleep(min(seconds, RETRY_PAUSE_S))
             return
-        done, _ = await asyncio.wait(
-            self._fetches.values(), timeout=min(seconds, 1), return_when=asyncio.FIRST_COMPLETED
-        )
-        self._fetches = {leader: task for leader, task in self._fetches.items() if task not in done}
+        await asyncio.wait(self._fetches.values(), timeout=min(seconds, 1), return_when=asyncio.FIRST_COMPLETED)
+        done = [task for task in self._fetches.values() if task.done()]
+        self._fetches = {leader: task for leader, task in self._fetches.items() if not task.done()}
         for task in done:
             task.result()
 

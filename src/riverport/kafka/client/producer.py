@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from riverport.base.tasks import Tasks
 from riverport.kafka.client.client import Client
 from riverport.kafka.client.errors import ClientError, Disconnected, Refused, TimedOut, Unreachable, check
 from riverport.kafka.client.partitioner import partition_of
@@ -89,7 +90,7 @@ class Producer:
         self._sticky: dict[str, int] = {}  # where the next record without a key goes
         self._identity: tuple[int, int] | None = None
         self._sequences: dict[TopicPartition, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._sender: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Producer":
@@ -216,9 +217,7 @@ class Producer:
             self._muted.add((topic, partition))
             by_leader[self._client.view.leader(topic, partition)][topic, partition] = batch
         for leader, batches in by_leader.items():
-            task = asyncio.create_task(self._deliver(leader, batches))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(self._deliver(leader, batches))
 
     async def _deliver(self, leader: int, batches: dict[TopicPartition, _Batch]) -> None:
         """One Produce request, and what its answer means for each batch."""

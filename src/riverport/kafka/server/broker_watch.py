@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from riverport.base.logging import get_logger
+from riverport.base.tasks import Tasks
 from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class BrokerWatch:
         self._links: dict[int, _Link] = {}
         self._given_up: dict[int, int] = {}  # broker -> epoch of the incarnation that was fenced here
         self._unpredictable: set[int] = set()  # their refusals mean nothing: they were given up, and lived
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(loop)
         self._is_closed = False
 
     def begin(self) -> None:
@@ -89,17 +90,13 @@ class BrokerWatch:
     async def close(self) -> None:
         """Nobody is watched any more: connections that end now end because this node stops."""
         self._is_closed = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         if self._is_closed:
             work.close()
             return
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(work)
 
     async def _try_lost(self, node: BrokerRegistration, connection: "Connection") -> None:
         host = _plain(connection.peer_host)

@@ -42,7 +42,7 @@ class ConnectionLimits:
         self._kind = kind
         self._of_listener: Counter[str] = Counter()
         self._of_host: Counter[str] = Counter()
-        self._counted: set[Connection] = set()
+        self._counted: dict[Connection, None] = {}
         self._waiting: deque[Connection] = deque()
         self._rates: dict[str, _Rate] = {}
         self._rates_of_hosts: OrderedDict[str, _Rate] = OrderedDict()
@@ -65,7 +65,7 @@ class ConnectionLimits:
     def leave(self, connection: "Connection") -> None:
         """A connection has ended, wherever it was."""
         if connection in self._counted:
-            self._counted.discard(connection)
+            del self._counted[connection]
             self._of_listener[connection.listener.name] -= 1
             self._of_host[connection.peer_host] -= 1
             if not self._of_host[connection.peer_host]:
@@ -112,7 +112,7 @@ class ConnectionLimits:
             log.warning("connection refused, its address has too many", peer=host, open=self._of_host[host])
             connection.close()
             return
-        self._counted.add(connection)
+        self._counted[connection] = None
         self._of_listener[connection.listener.name] += 1
         self._of_host[host] += 1
         connection.welcome()

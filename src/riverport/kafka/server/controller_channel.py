@@ -11,6 +11,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from riverport.base.logging import get_logger
+from riverport.base.tasks import Tasks
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.server.dispatch import handler_of
@@ -115,7 +116,7 @@ class RemoteChannel:
         self._connections: dict[str, tuple[Address, Connection]] = {}
         self._opening: dict[str, tuple[Address, asyncio.Future[Connection]]] = {}
         self._forwarded = 0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks(broker.loop)
 
     def send(self, body: Any) -> "asyncio.Future[Any]":
         return self._task(self._exchange("broker", body, self._timeout_ms))
@@ -126,10 +127,7 @@ class RemoteChannel:
         return self._task(self._forward(request, body))
 
     def _task(self, work: Any) -> "asyncio.Future[Any]":
-        task = self._broker.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(work)
 
     async def _forward(self, request: Request, body: Any) -> Any:
         """Ask again while the controller moves or starts."""
@@ -222,9 +220,7 @@ class RemoteChannel:
         return lane in self._opening and self._opening[lane][1] is task
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         for _, connection in self._connections.values():
             await connection.close()
 

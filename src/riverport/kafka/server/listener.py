@@ -72,7 +72,7 @@ class Server:
         self.is_closed = False
         self._spares: list[bytearray] = []
         self.listeners: list[Listener] = []
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}  # in the order in which they came
         self.limits = {kind: ConnectionLimits(broker, kind) for kind in ("broker", "controller")}
         self.broker = broker
 
@@ -174,11 +174,11 @@ class Listener:
         if self.server.is_closed:
             connection.close()  # it was accepted just before we stopped to
             return
-        self.server.connections.add(connection)
+        self.server.connections[connection] = None
         self.server.limits[self.dispatch.kind].arrive(connection)
 
     def closed(self, connection: Connection) -> None:
-        self.server.connections.discard(connection)
+        self.server.connections.pop(connection, None)
         self.server.limits[self.dispatch.kind].leave(connection)
         if self.dispatch.kind == "controller" and self.server.broker.controller is not None:
             self.server.broker.controller.connection_closed(connection)

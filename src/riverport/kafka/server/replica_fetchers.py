@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from riverport.base.tasks import Tasks
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.leader_doubts import LeaderDoubts
 from riverport.kafka.wire.errors import ApiError
@@ -27,7 +28,7 @@ class ReplicaFetchers:
         self._fetchers: dict[tuple[int, int], ReplicaFetcher] = {}
         self._of: dict[Partition, ReplicaFetcher] = {}
         self._count: int = broker.config["num.replica.fetchers"]
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = Tasks(broker.loop)
 
     def __len__(self) -> int:
         """How many partitions are followed."""
@@ -103,6 +104,4 @@ class ReplicaFetchers:
         return found
 
     def _close(self, fetcher: "ReplicaFetcher") -> None:
-        task = self._broker.loop.create_task(fetcher.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing.start(fetcher.close())

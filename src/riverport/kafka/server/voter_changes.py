@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.ids import ZERO_UUID
+from riverport.base.tasks import Tasks
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.controller import features
@@ -22,7 +23,7 @@ class VoterChanges:
     def __init__(self, node: "Broker") -> None:
         self._node = node
         self._is_busy = False
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks(node.loop)
 
     def add(self, request: m.AddRaftVoterRequest) -> "asyncio.Future[Any]":
         return self._do(self._add(request))
@@ -40,15 +41,10 @@ class VoterChanges:
         return of(0, code, of.CurrentLeader(*self._leader()))
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     def _do(self, work: Any) -> "asyncio.Future[Any]":
-        task = self._node.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._tasks.start(work)
 
     async def _add(self, request: m.AddRaftVoterRequest) -> m.AddRaftVoterResponse:
         self._begin(request.cluster_id)
