@@ -59,8 +59,8 @@ def run(words: list[str]) -> int:
 
 def _start(given: argparse.Namespace) -> int:
     from riverport.engine.serving import run as serve
+    from riverport.engine.settings_sources import Sources
     from riverport.engine.settings_table import TABLE
-    from riverport.engine.sources import Sources
 
     told = {key: value for key in TABLE if (value := getattr(given, key)) is not None}
     try:

@@ -15,9 +15,9 @@ from riverport.engine.events import Events
 from riverport.engine.images.store import ImageStore
 from riverport.engine.lock import DirectoryLock
 from riverport.engine.networks.networks import Networks
-from riverport.engine.reload import attributes, take_over
 from riverport.engine.runtime.runtime import Runtime, RuntimeSettings
 from riverport.engine.settings import Settings
+from riverport.engine.settings_reload import attributes, take_over
 from riverport.engine.state import State
 from riverport.engine.storage.store import Storage
 from riverport.engine.volumes.volumes import Volumes

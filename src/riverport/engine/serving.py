@@ -16,8 +16,8 @@ from riverport.engine.api.service import Service
 from riverport.engine.daemon import Engine
 from riverport.engine.errors import EngineError
 from riverport.engine.settings import Settings
+from riverport.engine.settings_sources import Sources
 from riverport.engine.settings_table import split_host
-from riverport.engine.sources import Sources
 from riverport.engine.tls import server_context
 
 if TYPE_CHECKING:

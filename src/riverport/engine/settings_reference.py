@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from riverport.base.settings import BOOLEAN, LIST, Setting
-from riverport.engine.reload import RELOADED
+from riverport.engine.settings_reload import RELOADED
 from riverport.engine.settings_table import FLAGS, TABLE
 
 PAGE: Final = Path("docs/guides/engine-settings.md")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from riverport.base.settings import ConfigError
-from riverport.engine.sources import Sources
+from riverport.engine.settings_sources import Sources
 
 
 @pytest.fixture

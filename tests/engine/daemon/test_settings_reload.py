@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from tests.engine import harness
 
-from riverport.engine.reload import RELOADED, attributes, take_over
 from riverport.engine.settings import load
+from riverport.engine.settings_reload import RELOADED, attributes, take_over
 from riverport.engine.settings_table import TABLE
 
 
