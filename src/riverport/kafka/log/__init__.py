@@ -2,10 +2,14 @@
 
     config.py        LogConfig: what a topic's configuration means for its logs
     log.py           Log: append, read, look up, truncate, delete; one partition
+    access.py        who appends, how far a reader sees, what either is told
+    reading.py       finding bytes by offset, records by time
+    rolling.py       when a segment is full
     segment.py       one `.log` file with its indexes
     index.py         offset and time indexes
     transactions.py  aborted transactions
     producers.py     producer state: sequences, epochs, transactions, snapshots (KIP-98, KIP-360)
+    markers.py       what batches of coordinators and leaders, and ends of transactions, mean to it
     epochs.py        leader epochs and where they start (KIP-101)
     checkpoints.py   the small text files
     recovery.py      opening a directory after a clean stop, and after any other
@@ -21,7 +25,8 @@ A log is used by the event loop only. What blocks is a job: an object whose `run
 what survives which failure.
 """
 
+from riverport.kafka.log.access import AppendInfo, Isolation, Origin, ReadInfo
 from riverport.kafka.log.config import LogConfig
-from riverport.kafka.log.log import AppendInfo, Isolation, Log, Origin, ReadInfo
+from riverport.kafka.log.log import Log
 
 __all__ = ["AppendInfo", "Isolation", "Log", "LogConfig", "Origin", "ReadInfo"]

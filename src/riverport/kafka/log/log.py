@@ -7,79 +7,44 @@ that fails is taken back (the file is cut to its old end), so that a later appen
 
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
-from zlib import crc32
 
 from riverport.base.files import Files, FileSlice, StorageError
+from riverport.kafka.log.access import AppendInfo, Isolation, Origin, ReadInfo
 from riverport.kafka.log.config import LogConfig
 from riverport.kafka.log.epochs import LeaderEpochs
 from riverport.kafka.log.flush import FlushJob
+from riverport.kafka.log.markers import check_batches, remember_batch
 from riverport.kafka.log.producers import Producers, ProducerState
-from riverport.kafka.log.segment import DELETED, HEADER_BYTES, Segment, file_name
+from riverport.kafka.log.reading import first_of_newest, first_since, read_segment
+from riverport.kafka.log.rolling import must_roll
+from riverport.kafka.log.segment import DELETED, Segment, file_name
 from riverport.kafka.log.swap import Swap
 from riverport.kafka.log.transactions import AbortedTransactions
 from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, patch, read_header
 from riverport.kafka.records.codecs import Codec
-from riverport.kafka.records.control import ControlType, control_type, coordinator_epoch
-from riverport.kafka.records.record import iter_records
 from riverport.kafka.records.validation import ValidationPolicy, validate
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
-MAX_RELATIVE_OFFSET = 2**31 - 1
-SLICE_BYTES = 64 * 1024
-"""As much and more is sent from the file; below that, reading it takes less than what sending a slice takes around."""
-LOOK_AHEAD_BYTES = 8 * 1024
-"""Read to find a batch: index entries are `index.interval.bytes` apart, and a batch."""
 _CODECS = {"uncompressed": Codec.NONE, "gzip": Codec.GZIP, "snappy": Codec.SNAPPY, "lz4": Codec.LZ4, "zstd": Codec.ZSTD}
 
 
-class Origin(Enum):
-    """Who appends: clients are checked, the broker's own coordinators and the quorum are not."""
-
-    CLIENT = 0
-    COORDINATOR = 1
-    RAFT_LEADER = 2
-
-
-class Isolation(Enum):
-    """How far a reader may see."""
-
-    LOG_END = 0
-    HIGH_WATERMARK = 1
-    LAST_STABLE = 2
-
-
-@dataclass(slots=True)
-class AppendInfo:
-    first_offset: int
-    last_offset: int
-    log_append_time_ms: int
-    log_start_offset: int
-    duplicate: bool = False
-
-
-@dataclass(slots=True)
-class ReadInfo:
-    """`records` starts with the batch that holds the wanted offset and may end in a part of a batch."""
-
-    records: Any  # bytes; or, where it was asked for, a FileSlice
-    high_watermark: int
-    last_stable_offset: int
-    log_start_offset: int
-    aborted: list[tuple[int, int]] | None  # (producer id, first offset), with Isolation.LAST_STABLE only
-
-
-def _marker_in(buffer: Any, header: BatchHeader) -> tuple[ControlType, int] | None:
-    """What a transaction's marker says, and its coordinator's epoch; None for other control batches, and emptied ones.
-
-    Compaction empties the batch of a marker that nobody needs any more, and may keep it for its producer's sake.
-    """
-    record = next(iter(iter_records(buffer, header)), None)
-    if record is None or (kind := control_type(record)) not in (ControlType.ABORT, ControlType.COMMIT):
-        return None
-    return kind, coordinator_epoch(record)
+def _policy_of(config: LogConfig) -> ValidationPolicy:
+    codec = None if config.compression_type == "producer" else _CODECS[config.compression_type]
+    levels = {
+        Codec.GZIP: config.compression_gzip_level,
+        Codec.LZ4: config.compression_lz4_level,
+        Codec.ZSTD: config.compression_zstd_level,
+    }
+    return ValidationPolicy(
+        compacted=config.compact,
+        codec=codec,
+        level=levels.get(codec) if codec is not None else None,
+        log_append_time=config.message_timestamp_type == "LogAppendTime",
+        before_max_ms=config.message_timestamp_before_max_ms,
+        after_max_ms=config.message_timestamp_after_max_ms,
+        max_message_bytes=config.max_message_bytes,
+    )
 
 
 class Log:
@@ -138,19 +103,8 @@ class Log:
     def update_config(self, config: LogConfig) -> None:
         self.config = config
         self.stamps_time = config.message_timestamp_type == "LogAppendTime"
-        self._max_segment_ms = config.max_segment_ms
-        codec = None if config.compression_type == "producer" else _CODECS[config.compression_type]
-        levels = {Codec.GZIP: config.compression_gzip_level, Codec.LZ4: config.compression_lz4_level}
-        levels[Codec.ZSTD] = config.compression_zstd_level
-        self._policy = ValidationPolicy(
-            compacted=config.compact,
-            codec=codec,
-            level=levels.get(codec) if codec is not None else None,
-            log_append_time=self.stamps_time,
-            before_max_ms=config.message_timestamp_before_max_ms,
-            after_max_ms=config.message_timestamp_after_max_ms,
-            max_message_bytes=config.max_message_bytes,
-        )
+        self.max_segment_ms = config.max_segment_ms
+        self._policy = _policy_of(config)
 
     def has_aborted_in(self, segment: Segment) -> bool:
         at = bisect_right(self._bases, segment.base_offset)
@@ -205,7 +159,7 @@ class Log:
             offset = header.next_offset
         if self.leader_epochs.latest != leader_epoch:
             self.leader_epochs.assign(leader_epoch, first)
-        self._check_producers(buffer, headers)
+        check_batches(self.producers, buffer, headers, repr(self))
         self._write([buffer], len(buffer), headers, now_ms)
         self._remember_all(buffer, headers)
         return AppendInfo(first, offset - 1, -1, self.log_start_offset)
@@ -230,39 +184,11 @@ class Log:
         self._remember_all(buffer, headers)
         return AppendInfo(first, headers[-1].last_offset, -1, self.log_start_offset)
 
-    def _check_producers(self, buffer: Any, headers: list[BatchHeader]) -> None:
-        for header in headers:
-            if header.producer_id < 0:
-                continue
-            if not header.is_control:
-                self.producers.check(header, repr(self), sequences=False)
-            elif (marker := _marker_in(buffer, header)) is not None:
-                self.producers.check_marker(header, marker[1], repr(self))
-
     def _remember_all(self, buffer: Any, headers: list[BatchHeader]) -> None:
         """Take batches that were written into the producers' state, and aborts into the index."""
-        aborts = [self._remember(buffer, header) for header in headers]
+        aborts = [remember_batch(self.producers, self.aborted, buffer, header) for header in headers]
         if True in aborts:
             self._write_aborted()
-
-    def _remember(self, buffer: Any, header: BatchHeader) -> bool:
-        """Whether the batch has added to the aborted transactions."""
-        if header.producer_id < 0:
-            return False
-        if not header.is_control:
-            self.producers.append(header)
-            return False
-        marker = _marker_in(buffer, header)
-        if marker is None:
-            return False
-        kind, epoch = marker
-        completed = self.producers.append_marker(header, kind is ControlType.ABORT, epoch)
-        if completed is None or not completed.is_aborted or self.aborted.knows(completed.last_offset):
-            return False
-        unstable = self.producers.first_unstable_offset
-        stable = completed.last_offset + 1 if unstable is None else unstable
-        self.aborted.append(completed.producer_id, completed.first_offset, completed.last_offset, stable)
-        return True
 
     def _write_aborted(self) -> None:
         """The active segment's `.txnindex`, as a whole."""
@@ -273,7 +199,7 @@ class Log:
         if self.failed is not None:
             raise ApiError(ErrorCode.KAFKA_STORAGE_ERROR)
         segment = self.segments[-1]
-        if segment.size and self._roll_needed(segment, size, headers, now_ms):
+        if segment.size and must_roll(self, segment, size, headers, now_ms):
             self.roll(now_ms)
             segment = self.segments[-1]
         epochs = self.leader_epochs
@@ -281,27 +207,6 @@ class Log:
             epochs.write(sync=False)
         segment.append(chunks, size, headers, self.config.index_interval_bytes)
         self.log_end_offset = headers[-1].next_offset
-
-    def _roll_needed(self, segment: Segment, size: int, headers: Sequence[BatchHeader], now_ms: int) -> bool:
-        config, last = self.config, headers[-1]
-        if segment.size + size > config.segment_bytes:
-            return True
-        if last.base_offset + last.last_offset_delta - segment.base_offset > MAX_RELATIVE_OFFSET:
-            return True
-        first = segment.read_first_timestamp()
-        newest = last.max_timestamp if len(headers) == 1 else max([header.max_timestamp for header in headers])
-        age = newest - first if first >= 0 else now_ms - segment.created_ms
-        jitter_ms = self._jitter_ms(segment) if config.segment_jitter_ms else 0
-        if age > self._max_segment_ms - jitter_ms:
-            return True
-        # The last place of the time index is for the entry that is written when the segment is rolled.
-        room = config.segment_index_bytes
-        return segment.is_index_full(room // 8, room // 12 - 1)
-
-    def _jitter_ms(self, segment: Segment) -> int:
-        """A part of `segment.jitter.ms` that differs from log to log, so that those made together roll apart."""
-        limit = min(self.config.segment_jitter_ms, self.config.max_segment_ms)
-        return crc32(f"{self}-{segment.base_offset}".encode()) % limit if limit > 0 else 0
 
     def roll(self, now_ms: int, offset: int | None = None) -> None:
         """Close the active segment and begin one at the log's end, with a snapshot of the producers at that offset."""
@@ -369,76 +274,21 @@ class Log:
             if at == last and limit < self.log_end_offset:
                 found = segment.find(limit)
                 end = found[0] if found is not None else end
-            data = self._read_segment(segment, position, end, offset, max_bytes, min_one, to_send)
+            data = read_segment(segment, position, end, offset, max_bytes, min_one, to_send)
             if data is not None:
                 return data
             at += 1  # compaction may have taken the rest of this segment
         return b""
 
-    def _read_segment(
-        self, segment: Segment, position: int, end: int, offset: int, max_bytes: int, min_one: bool, to_send: bool
-    ) -> bytes | FileSlice | None:
-        """None where every batch from `position` to `end` lies below `offset`."""
-        ahead = max(max_bytes, HEADER_BYTES)
-        if to_send and end - position >= SLICE_BYTES:
-            ahead = min(ahead, LOOK_AHEAD_BYTES)
-        while position < end:
-            data = segment.file.pread(min(ahead, end - position), position)
-            if len(data) < HEADER_BYTES:
-                return b"" if data else None
-            skip = 0
-            header = read_header(data)
-            while header.last_offset < offset:
-                skip += header.size
-                if skip + HEADER_BYTES > len(data):
-                    break
-                header = read_header(data, skip)
-            if header.last_offset < offset:
-                position += skip
-                continue
-            size = max(min(max_bytes, end - position - skip), 0)
-            if header.size > max_bytes:
-                # Without a whole batch there is nothing that a client could go on with (KIP-74).
-                size = header.size if min_one else 0 if to_send else size
-            if skip + size <= len(data):
-                return data[skip : skip + size]
-            if to_send and size >= SLICE_BYTES:
-                return segment.file.slice(size, position + skip)
-            return segment.file.pread(size, position + skip)
-        return None
-
     # --- looking up
 
     def offset_for_timestamp(self, timestamp: int) -> tuple[int, int] | None:
         """(timestamp, offset) of the first record at or after a time, None where there is none."""
-        for segment in self.segments:
-            if segment.read_max_timestamp() < timestamp:
-                continue
-            start = segment.offset_index.position_of(segment.time_index.offset_before(timestamp))
-            for header in segment.headers(start):
-                if header.max_timestamp >= timestamp and header.last_offset >= self.log_start_offset:
-                    found = self._first_at(segment, header, timestamp)
-                    if found is not None:
-                        return found
-        return None
+        return first_since(self.segments, timestamp, self.log_start_offset)
 
     def max_timestamp_offset(self) -> tuple[int, int] | None:
         """(timestamp, offset) of the first record that has the log's greatest timestamp."""
-        best = max(self.segments, key=lambda segment: segment.read_max_timestamp(), default=None)
-        if best is None or best.max_timestamp < 0:
-            return None
-        start = best.offset_index.position_of(best.time_index.offset_before(best.max_timestamp))
-        for header in best.headers(start):
-            if header.max_timestamp == best.max_timestamp:
-                return self._first_at(best, header, best.max_timestamp)
-        return None
-
-    def _first_at(self, segment: Segment, header: BatchHeader, timestamp: int) -> tuple[int, int] | None:
-        raw = segment.file.pread(header.size, header.position)
-        for record in iter_records(raw, read_header(raw)):
-            if record.timestamp >= timestamp and record.offset >= self.log_start_offset:
-                return record.timestamp, record.offset
-        return None
+        return first_of_newest(self.segments, self.log_start_offset)
 
     def offset_for_leader_epoch(self, epoch: int) -> tuple[int, int]:
         return self.leader_epochs.end_offset_of(epoch, self.log_end_offset)
@@ -538,7 +388,7 @@ class Log:
                 continue
             if header.is_control:
                 raw = segment.file.pread(header.size, header.position)
-                self._remember(raw, read_header(raw))
+                remember_batch(self.producers, self.aborted, raw, read_header(raw))
             else:
                 self.producers.append(header)
 

@@ -11,7 +11,8 @@ renames of `finish` both directories have all of the log: the next start stops w
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
-from riverport.kafka.log.log import Isolation, Log
+from riverport.kafka.log.access import Isolation
+from riverport.kafka.log.log import Log
 from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.recovery import open_log
 from riverport.kafka.records.batch import iter_headers

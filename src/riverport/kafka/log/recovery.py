@@ -18,8 +18,9 @@ from riverport.base.files import RESERVE_LEAST, Files
 from riverport.base.logging import get_logger
 from riverport.kafka.log.checkpoints import MAX_OFFSET
 from riverport.kafka.log.config import LogConfig
-from riverport.kafka.log.log import MAX_RELATIVE_OFFSET, Log
+from riverport.kafka.log.log import Log
 from riverport.kafka.log.producers import CorruptSnapshot
+from riverport.kafka.log.rolling import MAX_RELATIVE_OFFSET
 from riverport.kafka.log.segment import Segment, file_name
 from riverport.kafka.log.swap import finish_swaps
 from riverport.kafka.records.batch import (
