@@ -27,7 +27,7 @@ from riverport.kafka.server.request import Request
 from riverport.kafka.server.slice_sender import SliceSender
 from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import WireError
-from riverport.kafka.wire.frame import read_request_header, response_head
+from riverport.kafka.wire.frame import read_request_header
 
 if TYPE_CHECKING:
     from riverport.kafka.server.dispatch import Operation
@@ -454,31 +454,3 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._sender.send(out)
         self._write_paused = self._sender.is_busy
-
-
-def framed(flexible: bool, correlation_id: int, parts: list[Any]) -> list[Any]:
-    """The chunks of a whole answer: size and header in front of the body. Small chunks are joined into one."""
-    size = 0
-    for part in parts:
-        size += len(part)
-    head = response_head(flexible, correlation_id, size)
-    if size < 65536:
-        return [head + b"".join(parts)]
-    return _coalesced(head, parts)
-
-
-def _coalesced(head: bytes, parts: list[Any]) -> list[Any]:
-    """Join runs of small chunks, leave large ones (records) as they are: a chunk costs 0.3 us to queue."""
-    out: list[Any] = []
-    run: list[Any] = [head]
-    for part in parts:
-        if len(part) < 4096:
-            run.append(part)
-            continue
-        if run:
-            out.append(b"".join(run))
-            run = []
-        out.append(part)
-    if run:
-        out.append(b"".join(run))
-    return out

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.server import api as api_modules
-from riverport.kafka.server.connection import Connection, framed
+from riverport.kafka.server.connection import Connection
 from riverport.kafka.server.produce_lane import ProduceLane
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import codec
 from riverport.kafka.wire.api import Api, ApiKey, apis
 from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
-from riverport.kafka.wire.frame import flexible_response
+from riverport.kafka.wire.frame import flexible_response, framed
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker

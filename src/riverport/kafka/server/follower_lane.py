@@ -8,12 +8,13 @@ requests. Where an answer turns out to have an error in it, the general way writ
 from typing import TYPE_CHECKING, Any
 
 from riverport.kafka.server import fetch_answers
-from riverport.kafka.server.connection import LATER, Started, framed
+from riverport.kafka.server.connection import LATER, Started
 from riverport.kafka.server.fetch_session import Fetched, Refused
 from riverport.kafka.server.follower_fetch import FollowerFetch, Told, answer_of
 from riverport.kafka.server.request import Request
 from riverport.kafka.wire import follower_frame
 from riverport.kafka.wire.api import ApiKey
+from riverport.kafka.wire.frame import framed
 
 if TYPE_CHECKING:
     from riverport.kafka.server.broker import Broker
