@@ -107,6 +107,47 @@ def test_nothing_is_left_of_a_build_whose_daemon_ended(make_engine: Callable[...
     assert run(engine, "after", "cat", "/a") == "after\n"
 
 
+FAILING = "FROM busybox\nENV A=1\nRUN echo made > /made; exit 3\n"
+
+
+def test_a_step_that_fails_stays_as_a_container(engine: Engine) -> None:
+    built = build(engine, FAILING, networkmode="none", memory=str(64 << 20))
+    assert built.error == "The command '/bin/sh -c echo made > /made; exit 3' returned a non-zero code: 3"
+    (row,) = engine.api("GET", "/containers/json?all=1")[1]
+    assert f"Running in {row['Id'][:12]}" in built.text
+    assert row["Command"] == "/bin/sh -c 'echo made > /made; exit 3'"
+    assert row["Status"].startswith("Exited (3)")
+    shown = engine.api("GET", f"/containers/{row['Id']}/json")[1]
+    assert shown["Config"]["Env"][-1] == "A=1"
+    assert shown["HostConfig"]["Memory"] == 64 << 20
+    assert shown["HostConfig"]["NetworkMode"] == "none"
+    assert shown["HostConfig"]["LogConfig"]["Type"] == "none"
+    assert engine.cli("diff", row["Id"]).stdout == "A /made\n"
+    engine.cli("commit", "--change", 'ENTRYPOINT ["cat"]', row["Id"], "rescued")
+    assert run(engine, "rescued", "/made") == "made\n"
+    assert engine.cli("start", "-a", row["Id"], check=False).returncode == 3
+    engine.cli("rm", row["Id"])
+    assert not engine.api("GET", "/containers/json?all=1")[1]
+
+
+def test_a_step_that_fails_is_removed_for_a_client_that_wants_it_so(engine: Engine) -> None:
+    built = build(engine, FAILING, forcerm="1")
+    assert built.code == 3
+    assert built.masked.endswith(" ---> Running in <id>\n ---> Removed intermediate container <id>\n")
+    assert not engine.api("GET", "/containers/json?all=1")[1]
+
+
+def test_a_step_that_failed_outlives_the_daemon(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(images=("busybox:latest",))
+    build(engine, "FROM busybox\nVOLUME /v\nRUN echo made > /made; exit 3\n")
+    engine.restart(signal.SIGKILL)
+    build(engine, "FROM busybox\nRUN true\n")  # wakes the builder, which clears away after a killed daemon
+    (row,) = engine.api("GET", "/containers/json?all=1")[1]
+    assert "A /made\n" in engine.cli("diff", row["Id"]).stdout
+    engine.cli("rm", "-v", row["Id"])
+    assert eventually(lambda: engine.api("GET", "/volumes")[1]["Volumes"] == [])
+
+
 def test_the_cache_outlives_the_daemon_and_forgets_removed_images(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(images=("busybox:latest",))
     dockerfile = "FROM busybox\nRUN echo kept > /k\nLABEL a=b\n"

@@ -24,14 +24,14 @@ from riverport.engine.build.instructions import Arg, Label
 from riverport.engine.build.lexer import DockerfileError
 from riverport.engine.build.options import BuildOptions
 from riverport.engine.build.remote import fetch_context
-from riverport.engine.build.running import Neighbour, Runs
+from riverport.engine.build.running import Runs
 from riverport.engine.build.stage import StageRun
 from riverport.engine.build.stages import find_base, plan_stages
+from riverport.engine.build.step_containers import StepContainers
 from riverport.engine.build.transcript import Part, Transcript
 from riverport.engine.build.variables import BuildArguments, GlobalArguments, platform_arguments, unconsumed
 from riverport.engine.build.workshop import Workshop
-from riverport.engine.containers.directory import ContainerDirectory
-from riverport.engine.errors import Conflict, EngineError, InvalidParameter, NotFound
+from riverport.engine.errors import EngineError, InvalidParameter, NotFound
 from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import InvalidReference, Reference
 from riverport.engine.images.reference import parse as parse_reference
@@ -69,15 +69,21 @@ class Builder:
         volumes: "Volumes",
         containers: "Containers",
     ) -> None:
-        self._data_root = data_root
         self._directory = data_root / "build"
         self._events = events
         self._images = images
         self._storage = storage
         self._index = StepIndex(state)
         self._caches = CacheMounts(self._directory / "caches", state)
-        self._containers = containers
-        self._runs = Runs(self._directory / "containers", state, storage, runtime, networks, volumes, self._neighbour)
+        self._runs = Runs(
+            self._directory / "containers",
+            state,
+            storage,
+            runtime,
+            networks,
+            volumes,
+            StepContainers(data_root, containers),
+        )
         self._held: dict[Path, set[str]] = {}
         others = images.users
         images.users = lambda: [*others(), *self._image_users()]
@@ -140,15 +146,6 @@ class Builder:
         finally:
             self._held.pop(directory, None)
             await asyncio.shield(remove_context(directory))
-
-    def _neighbour(self, name: str) -> Neighbour:
-        other = self._containers.get(name)
-        if not other.state.running:
-            raise Conflict(
-                f"cannot join network namespace of a non running container: container {other.name} is "
-                f"{other.state.status.value}"
-            )
-        return Neighbour(f"/proc/{other.state.pid}/ns/net", ContainerDirectory(self._data_root, other.id).path)
 
     def _image_users(self) -> list[User]:
         """Images of builds under way, so that nobody removes a step's image before the next step stands on it."""

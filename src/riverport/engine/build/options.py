@@ -32,6 +32,7 @@ class BuildOptions:
     no_cache: bool = False
     pull: bool = False
     quiet: bool = False
+    force_remove: bool = False  # also the container of a RUN that failed
     host_config: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,6 +66,7 @@ def parse_options(query: Mapping[str, list[str]], flag: Callable[[str], bool]) -
         no_cache=flag("nocache"),
         pull=flag("pull"),
         quiet=flag("q"),
+        force_remove=flag("forcerm"),
         host_config=_host_config(query, text),
     )
 

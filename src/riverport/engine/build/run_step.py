@@ -13,7 +13,7 @@ from riverport.engine.build.instructions import Run
 from riverport.engine.build.lexer import parse_heredoc_word
 from riverport.engine.build.mounts import Mount, parse_mount
 from riverport.engine.build.run_mounts import SCRIPTS, TreeAndLayers, prepared, script
-from riverport.engine.build.running import Command
+from riverport.engine.build.running import Command, StepFailed
 from riverport.engine.build.sources import SourceNotFound
 from riverport.engine.errors import InvalidParameter
 
@@ -44,7 +44,13 @@ async def perform(workshop: "Workshop", run: "StageRun", instruction: Run, varia
         if program is not None:
             name, content = program
             ready.entries.append(script(content, name, scratch / "program"))
-        layer = await workshop.runs.run(command, run.image_id, ready, run.tell)
+        removes = workshop.options.force_remove
+        try:
+            layer = await workshop.runs.run(command, run.image_id, ready, run.tell, keeps_failed=not removes)
+        except StepFailed:
+            if removes:
+                run.part.say(f" ---> Removed intermediate container {command.short_id}\n")
+            raise
     await workshop.finish(run, step, layer, command.container_id)
 
 

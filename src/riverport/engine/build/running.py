@@ -1,7 +1,8 @@
 """RUN: one command in a container of its own, whose changes become a layer.
 
 No document is kept of such a container: it lives as long as its step, and everything the kernel holds for it hangs on
-its shim, which goes with the step whatever happens.
+its shim, which goes with the step whatever happens. One that fails may become a container like others
+(`step_containers.py`).
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import codecs
 import os
 import secrets
 import stat
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
 from riverport.engine.build.run_mounts import Prepared
+from riverport.engine.build.step_containers import FailedStep, StepContainers
+from riverport.engine.containers.container import ContainerState
 from riverport.engine.errors import EngineError
 from riverport.engine.linux.inroot import Root
 from riverport.engine.networks.member import Member
@@ -70,19 +74,8 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A running container whose network a step shares: its namespace, and where its hosts file and the like are."""
-
-    namespace: str
-    directory: Path
-
-
-@dataclass(frozen=True, slots=True)
 class Runs:
-    """Runs commands; `directory` is for the few files that a container has mounted into its /etc.
-
-    `neighbours` finds a container by name or id; raises NotFound, or Conflict for one that does not run.
-    """
+    """Runs commands; `directory` is for the few files that a container has mounted into its /etc."""
 
     directory: Path
     state: "State"
@@ -90,11 +83,14 @@ class Runs:
     runtime: "Runtime"
     networks: "Networks"
     volumes: "Volumes"
-    neighbours: Callable[[str], Neighbour]
+    containers: StepContainers
 
     async def recover(self) -> None:
         """What steps of a killed daemon have left: ends their processes and removes their files."""
         for container_id, document in self.state.load(KIND).items():
+            if self.containers.has(container_id):
+                self._forget(container_id, [])
+                continue
             kept: list[BaseException] = []
             found = await self.runtime.recover(container_id)
             if not isinstance(found, ExitStatus | None):
@@ -112,25 +108,38 @@ class Runs:
 
     @asynccontextmanager
     async def root(self, container_id: str, image_id: str | None, kept: list[BaseException]) -> "AsyncIterator[Rootfs]":
-        """The files that a step works on, gone afterwards; the next start removes those of a killed daemon.
+        """The files that a step works on, gone afterwards unless a container has them by then.
 
+        The next start removes those of a killed daemon.
         What could not be given back is put into `kept`, and then the next start sees to it too.
         """
         async with AsyncExitStack() as stack:
             self.state.save(KIND, container_id, {"volumes": []})
             stack.callback(self._forget, container_id, kept)
             rootfs = await self.storage.create_rootfs(container_id, image_id)
-            stack.push_async_callback(_in_peace, kept, self.storage.remove_rootfs, container_id)
+            stack.push_async_callback(_in_peace, kept, self._remove_root, container_id)
             yield rootfs
 
-    async def run(self, command: Command, image_id: str | None, mounts: Prepared, say: Say) -> "Layer | None":
+    async def _remove_root(self, container_id: str) -> None:
+        if not self.containers.has(container_id):
+            await self.storage.remove_rootfs(container_id)
+
+    async def run(
+        self, command: Command, image_id: str | None, mounts: Prepared, say: Say, *, keeps_failed: bool
+    ) -> "Layer | None":
         """The layer, of which the caller has one use; None if the command changed nothing.
 
-        Raises StepFailed, or what keeps the command from starting.
+        Raises StepFailed (with `keeps_failed` it is a container then), or what keeps the command from starting.
         """
         kept: list[BaseException] = []
         async with self.root(command.container_id, image_id, kept) as rootfs:
-            places = await self._run_in(command, mounts, say, kept)
+            started_at_ns = time.time_ns()
+            try:
+                places = await self._run_in(command, mounts, say, kept)
+            except StepFailed as failed:
+                if keeps_failed:
+                    await self.containers.keep(_failed_step(command, image_id, failed.code, started_at_ns))
+                raise
             await asyncio.to_thread(_remove_places, rootfs.upper, places)
             if not await asyncio.to_thread(_is_changed, rootfs.upper):
                 return None
@@ -168,7 +177,7 @@ class Runs:
         """The path of the network namespace (None: the host's), and where the files of it are that /etc gets."""
         kind, colon, neighbour = member.mode.partition(":")
         if kind == "container" and colon:
-            other = self.neighbours(neighbour)
+            other = self.containers.neighbour(neighbour)
             return other.namespace, other.directory
         network = shim.netns_path if member.has_own_namespace else None
         joined = await self.networks.join(member, network)
@@ -209,6 +218,11 @@ class Runs:
             return (await asyncio.shield(shim.exited)).code
         finally:
             stream.close()
+
+
+def _failed_step(command: Command, image_id: str | None, code: int, started_at_ns: int) -> FailedStep:
+    state = ContainerState(exit_code=code, started_at_ns=started_at_ns, finished_at_ns=time.time_ns())
+    return FailedStep(command.container_id, image_id, command.words, command.config, command.host_config, state)
 
 
 def _file_mounts(directory: Path) -> list[Json]:

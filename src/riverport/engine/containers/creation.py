@@ -2,20 +2,22 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from riverport.engine.containers import config as configs
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.collaborators import Collaborators
 from riverport.engine.containers.config import Version
-from riverport.engine.containers.container import Container
+from riverport.engine.containers.container import Container, ContainerState
 from riverport.engine.containers.directory import ContainerDirectory
 from riverport.engine.containers.launch import member_of
 from riverport.engine.containers.links import links_of
 from riverport.engine.containers.names import check_name, generate_name
 from riverport.engine.containers.removal import Removal
 from riverport.engine.errors import Conflict, InvalidParameter, NotFound
+from riverport.engine.release import API_NEWEST
 from riverport.engine.runtime import capabilities
 from riverport.engine.runtime.logs import BadLogOption, Rotation
 from riverport.engine.volumes.mount_point import MountPoint
@@ -49,7 +51,7 @@ class Creator:
         if name:
             check_name(name)
         image = self._image(creation.config["Image"], platform)
-        config = configs.merge_image(creation.config, image.config if image is not None else {})
+        config = creation.config = configs.merge_image(creation.config, image.config if image is not None else {})
         path, args = configs.command(config)
         container_id = secrets.token_hex(32)
         if container_id[:12].isdigit():  # a hostname of digits only would read as a number
@@ -60,30 +62,65 @@ class Creator:
             self._other(link.name, f"could not get container for {link.name}: ")
         points = plan_mounts(config, creation.host_config, self._points_of)
         self._with.volumes.check(points)
+        image_id = image.id if image is not None else ""
+        container = self._document(container_id, name, path, args, image_id, creation, points)
+        async with self._made_or_cleared(container):
+            await self._with.storage.create_rootfs(container.id, container.image_id or None)
+            await self._make(container)
+        return container, {"Id": container.id, "Warnings": creation.warnings}
+
+    async def adopt(self, container_id: str, image_id: str, body: Json, state: ContainerState) -> Container:
+        """A container of a root file system that is there, and has run. `body` is as of a create request.
+
+        Raises EngineError; the root file system is gone then.
+        """
+        creation = configs.read_creation(body, API_NEWEST, self._with.machine)
+        path, args = configs.command(creation.config)
+        configs.complete(creation.config, creation.host_config, container_id, self._with.machine)
+        self._name_donors(creation.host_config)
+        points = plan_mounts(creation.config, creation.host_config, self._points_of)
+        container = self._document(container_id, "", path, args, image_id, creation, points)
+        container.state = state
+        async with self._made_or_cleared(container):
+            await self._make(container)
+        return container
+
+    def _document(
+        self,
+        container_id: str,
+        name: str,
+        path: str,
+        args: list[str],
+        image_id: str,
+        creation: configs.Creation,
+        points: list[MountPoint],
+    ) -> Container:
+        """Its name is reserved; it is shown to nobody yet."""
         given = name or generate_name(self._choose, lambda name: self._catalogue.names.owner(name) is not None)
-        container = Container(
+        return Container(
             container_id,
             self._catalogue.names.reserve(given, container_id),
             self._catalogue.clock_ns(),
             path,
             args,
-            image.id if image is not None else "",
-            config,
+            image_id,
+            creation.config,
             creation.host_config,
             creation.endpoints or self._with.networks.default_endpoints(creation.host_config),
             points,
         )
+
+    @asynccontextmanager
+    async def _made_or_cleared(self, container: Container) -> AsyncIterator[None]:
         try:
-            await self._make(container)
+            yield
         except BaseException:
             await asyncio.shield(self._removal.clear(container, True))
             self._catalogue.names.release(container.name, container.id)
             raise
-        return container, {"Id": container.id, "Warnings": creation.warnings}
 
     async def _make(self, container: Container) -> None:
         ContainerDirectory(self._with.settings.data_root, container.id).make()
-        await self._with.storage.create_rootfs(container.id, container.image_id or None)
         container.mounts = await self._with.volumes.claim(container.id, container.mounts)
         if self._with.volumes.wants_copy(container.mounts):
             # Now and not at the start: a container that never runs carries its volumes' files for others.
