@@ -1,12 +1,11 @@
 """/images: list, inspect, history, tag, remove, prune; what moves them about is in `transfers.py`."""
 
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from riverport.engine.api.filters import Filters
+from riverport.engine.api.platforms import decode, platform_of
 from riverport.engine.api.routing import Answer, Request, Route, empty, json_response
 from riverport.engine.errors import InvalidParameter
-from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import Reference, parse
 from riverport.engine.images.selection import LIST_FILTERS, PRUNE_FILTERS
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
 
 async def list_all(engine: "Engine", request: Request) -> Answer:
+    """`manifests` (1.47) changes nothing: only a store of whole indexes has several of an image."""
     filters = Filters.parse(request.one("filters"), LIST_FILTERS)
     # Before 1.41 the reference had a parameter of its own.
     if request.version < (1, 41) and (name := request.one("filter")):
@@ -24,11 +24,14 @@ async def list_all(engine: "Engine", request: Request) -> Answer:
 
 
 async def inspect(engine: "Engine", request: Request) -> Answer:
-    return json_response(engine.images.detail(request.params["name"], request.version))
+    platform = platform_of(request, (1, 49))
+    if platform is not None and request.flag("manifests"):
+        raise InvalidParameter("conflicting options: manifests and platform options cannot both be set")
+    return json_response(engine.images.detail(request.params["name"], request.version, platform))
 
 
 async def history(engine: "Engine", request: Request) -> Answer:
-    return json_response(engine.images.history(request.params["name"]))
+    return json_response(engine.images.history(request.params["name"], platform_of(request, (1, 48))))
 
 
 async def tag(engine: "Engine", request: Request) -> Answer:
@@ -40,6 +43,10 @@ async def remove(engine: "Engine", request: Request) -> Answer:
     name = request.params["name"]
     if not name.strip():
         raise InvalidParameter("image name cannot be blank")
+    platforms = [decode(text) for text in request.many("platforms")] if request.version >= (1, 50) else []
+    if len(platforms) > 1:
+        raise InvalidParameter("multiple platforms are not supported")
+    engine.images.resolve(name, *platforms)
     return json_response(await engine.images.remove(name, request.flag("force"), not request.flag("noprune")))
 
 
@@ -65,26 +72,6 @@ def named(repository: str, tag: str) -> Reference:
     if reference.digest is not None:
         raise InvalidParameter("refusing to create a tag with a digest reference")
     return reference
-
-
-def platform_of(request: Request) -> Platform | None:
-    """`platform` of a query: `os/arch[/variant]`, or, where several parts went one by one, JSON."""
-    text = request.one("platform")
-    if not text:
-        return None
-    if text.startswith("{"):
-        return Platform.from_document(_json(text))
-    return Platform.parse(text)
-
-
-def _json(text: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise InvalidParameter(f"invalid platform: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidParameter("invalid platform")
-    return document
 
 
 ROUTES: Final = [

@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from riverport.engine.images.manifests import Config
+from riverport.engine.images.platform import Platform
+from riverport.engine.images.reference import InvalidReference, parse
 from riverport.engine.storage.layers import ChainId, chain_of
 
 
@@ -47,6 +49,22 @@ class Image:
     @property
     def short_id(self) -> str:
         return short(self.id)
+
+
+def mismatch(text: str, image: Image, platform: Platform) -> str:
+    """What dockerd says of an image that is here, but not for the platform that was asked for.
+
+    A name that is written out in full is shown as people write it, any other as it came.
+    """
+    try:
+        reference = parse(text)
+    except InvalidReference:
+        reference = None
+    name = reference.familiar if reference is not None and str(reference) == text else text
+    return (
+        f"image with reference {name} was found but its platform ({image.source.platform.shown}) "
+        f"does not match the specified platform ({platform.shown})"
+    )
 
 
 def short(identifier: str) -> str:

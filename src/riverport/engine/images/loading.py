@@ -63,14 +63,21 @@ async def load(
 
 
 def plan(spool: Spool, platform: Platform | None = None) -> list[Loadable]:
+    """With a platform, those images that are for exactly that one; of a docker-archive that may be none."""
     layouts = list(_of_layout(spool)) if spool.find("index.json") is not None else []
     if spool.find("manifest.json") is not None:
         by_config = {loadable.config.id: loadable for loadable in layouts}
-        return [_of_row(spool, row, by_config) for row in _rows(spool)]
+        rows = [(row, _config_of(spool, row)) for row in _rows(spool)]
+        return [
+            _of_row(spool, row, config, by_config)
+            for row, config in rows
+            if platform is None or platform == config.platform
+        ]
     if spool.find("index.json") is None:
         raise InvalidArchive("invalid archive: does not contain a manifest.json")
     wanted = platform or Platform.here()
-    found = [one for one in layouts if wanted.runs(one.config.platform)]
+    fits = wanted.runs if platform is None else wanted.__eq__
+    found = [one for one in layouts if fits(one.config.platform)]
     if not found:
         raise NotFound(f"no matching manifest for {wanted.shown} in the archive")
     return found
@@ -83,8 +90,8 @@ def _rows(spool: Spool) -> list[dict[str, Any]]:
     return rows
 
 
-def _of_row(spool: Spool, row: dict[str, Any], layouts: dict[str, Loadable]) -> Loadable:
-    """One entry of manifest.json; where the archive is an OCI layout as well, that knows more."""
+def _config_of(spool: Spool, row: dict[str, Any]) -> Config:
+    """Of one entry of manifest.json, which is checked."""
     config_path, paths, tags = row.get("Config"), row.get("Layers") or [], row.get("RepoTags") or []
     texts = [
         config_path,
@@ -94,6 +101,14 @@ def _of_row(spool: Spool, row: dict[str, Any], layouts: dict[str, Loadable]) -> 
     if not all(isinstance(text, str) for text in texts):
         raise InvalidArchive("invalid archive: manifest.json has an entry that is no image")
     config = parse_config(spool.document(row["Config"]), len(paths))
+    if config.platform.os != "linux":
+        raise InvalidArchive(f"cannot load {config.platform.os} image on linux")
+    return config
+
+
+def _of_row(spool: Spool, row: dict[str, Any], config: Config, layouts: dict[str, Loadable]) -> Loadable:
+    """One entry of manifest.json; where the archive is an OCI layout as well, that knows more."""
+    paths, tags = row.get("Layers") or [], row.get("RepoTags") or []
     names = [parse(tag).or_latest() for tag in tags]
     known = layouts.get(config.id)
     if known is not None:

@@ -10,7 +10,7 @@ from riverport.engine.images.credentials import Credentials
 from riverport.engine.images.distribution import Repository
 from riverport.engine.images.endpoints import endpoints
 from riverport.engine.images.fetch import Fetch, Wanted
-from riverport.engine.images.image import Image, short
+from riverport.engine.images.image import Image, mismatch, short
 from riverport.engine.images.manifests import (
     MAX_CONFIG_BYTES,
     Config,
@@ -18,6 +18,7 @@ from riverport.engine.images.manifests import (
     Index,
     InvalidManifest,
     Manifest,
+    digest_of,
     parse_config,
     parse_manifest,
 )
@@ -102,6 +103,9 @@ async def _pull_one(
     status = "Image is up to date for" if up_to_date else "Downloaded newer image for"
     progress.say(f"Status: {status} {reference.familiar}")
     images.tell_transfer("pull", reference, image)
+    if platform is not None and top_digest == digest_of(body) and not platform.runs_image(config.platform):
+        # What is no index has one image for all who ask, which Docker takes; an index knows better than configs.
+        progress.say(f"WARNING: {mismatch(str(reference), image, platform)}")
     return image
 
 
@@ -117,11 +121,6 @@ def _describe(repository: Repository, wanted: str, platform: Platform | None) ->
             raise InvalidManifest("an index within an index is not supported")
     raw = repository.small_blob(manifest.config.digest, min(manifest.config.size, MAX_CONFIG_BYTES))
     config = parse_config(raw, len(manifest.layers))
-    if platform is not None and not platform.runs(config.platform):
-        raise NotFound(
-            f"image with reference {repository.path}:{wanted} was found but its platform ({config.platform.shown}) "
-            f"does not match the specified platform ({platform.shown})"
-        )
     return top_digest, body, manifest, config
 
 

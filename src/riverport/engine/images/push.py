@@ -52,14 +52,10 @@ async def push(
     platform: Platform | None = None,
 ) -> None:
     """One tag, or, of a bare reference, every tag of the repository."""
+    if platform is not None:
+        images.resolve(str(reference), platform)  # before anything is said, so that it is an answer of its own
     progress.say(f"The push refers to repository [{reference.name}]")
     wanted = _images_of(images, reference)
-    for _, image in wanted:
-        if platform is not None and not platform.runs(image.source.platform):
-            raise NotFound(
-                f"image with reference {reference.familiar} was found but does not match the specified platform: "
-                f"wanted {platform.shown}, actual: {image.source.platform.shown}"
-            )
     candidates = endpoints(reference.domain, (), images.settings.insecure_registries, push=True)
     async with Workers("push") as workers:
         found = connect(candidates, reference.path, credentials, workers.on_abort, "pull,push")

@@ -27,6 +27,7 @@ from riverport.engine.images.manifests import (
     digest_of,
     parse_manifest,
 )
+from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import Reference, parse
 from riverport.engine.images.store import ImageStore
 from riverport.engine.storage import tar_reader as tar
@@ -48,11 +49,16 @@ class Saved:
     names: list[Reference] = field(default_factory=list)
 
 
-def chosen(images: ImageStore, texts: Sequence[str]) -> list[Saved]:
-    """What `texts` ask for: an image by its id has no name, a bare name means every tag. Raises NotFound."""
+def chosen(images: ImageStore, texts: Sequence[str], platform: Platform | None = None) -> list[Saved]:
+    """What `texts` ask for: an image by its id has no name, a bare name means every tag.
+
+    Raises NotFound, and SystemFailure if one is not for exactly that platform, as dockerd does.
+    """
     found: dict[str, Saved] = {}
 
     def add(image: Image, *names: Reference) -> None:
+        if platform is not None and platform != image.source.platform:
+            raise SystemFailure(f"no suitable export target found for platform {platform.shown}")
         stack = list(reversed(images.layers.stack(image.chain)))
         saved = found.setdefault(image.id, Saved(image, stack))
         saved.names += [name for name in names if name not in saved.names]
@@ -78,9 +84,11 @@ def chosen(images: ImageStore, texts: Sequence[str]) -> list[Saved]:
     return list(found.values())
 
 
-async def save(images: ImageStore, texts: Sequence[str]) -> AsyncGenerator[bytes, None]:
+async def save(
+    images: ImageStore, texts: Sequence[str], platform: Platform | None = None
+) -> AsyncGenerator[bytes, None]:
     """The archive of some images, which stay as long as it is read. Raises NotFound at the first step."""
-    wanted = chosen(images, texts)
+    wanted = chosen(images, texts, platform)
     chains = [saved.image.chain for saved in wanted if saved.image.chain is not None]
     for chain in chains:
         images.layers.use(chain)

@@ -12,8 +12,9 @@ from riverport.engine.events import Events
 from riverport.engine.images import listing, removal, selection
 from riverport.engine.images.blobs import Blobs
 from riverport.engine.images.catalogue import Catalogue, is_id
-from riverport.engine.images.image import Image
+from riverport.engine.images.image import Image, mismatch
 from riverport.engine.images.manifests import parse_config
+from riverport.engine.images.platform import Platform
 from riverport.engine.images.reference import Reference, parse
 from riverport.engine.images.turns import Turns
 from riverport.engine.settings import Settings
@@ -69,9 +70,12 @@ class ImageStore:
     def count(self) -> int:
         return len(self.catalogue)
 
-    def resolve(self, text: str) -> Image:
-        """By name or id. Raises NotFound with Docker's text."""
-        return self.catalogue.resolve(text)
+    def resolve(self, text: str, platform: Platform | None = None) -> Image:
+        """By name or id. Raises NotFound with Docker's text, also if it is for another platform than that asked for."""
+        image = self.catalogue.resolve(text)
+        if platform is not None and not platform.runs_image(image.source.platform):
+            raise NotFound(mismatch(text, image, platform))
+        return image
 
     def references(self, image: Image) -> list[Reference]:
         return self.catalogue.references(image.id)
@@ -143,12 +147,12 @@ class ImageStore:
                 made["SharedSize"] = shared[image.id]
         return rows
 
-    def detail(self, text: str, version: tuple[int, int]) -> Json:
-        image = self.resolve(text)
+    def detail(self, text: str, version: tuple[int, int], platform: Platform | None = None) -> Json:
+        image = self.resolve(text, platform)
         return listing.detail(image, self.references(image), self.layers.stack(image.chain), version)
 
-    def history(self, text: str) -> list[Json]:
-        image = self.resolve(text)
+    def history(self, text: str, platform: Platform | None = None) -> list[Json]:
+        image = self.resolve(text, platform)
         layers = {layer.chain: layer for layer in self.layers.stack(image.chain)}
         return listing.history(image, self._ancestors(image), layers, self.catalogue.names())
 
