@@ -57,8 +57,8 @@ class Committer:
         try:
             image = await self._make(container, {name: merged[name] for name in _OF_IMAGES}, comment, author)
         finally:
-            if paused and container.state.paused:
-                await asyncio.shield(self._lifecycle.unpause(container))
+            if paused:
+                await asyncio.shield(self._unpause(container))
         if reference is not None:
             self._with.images.name(image, reference.or_latest())
         named = reference.or_latest().familiar if reference is not None else ""
@@ -76,6 +76,14 @@ class Committer:
                 raise
             return False
         return True
+
+    async def _unpause(self, container: Container) -> None:
+        """Nothing to do for one that has ended; its end may be recorded while this waits for its turn."""
+        try:
+            await self._lifecycle.unpause(container)
+        except (Conflict, SystemFailure):
+            if container.state.paused:
+                raise
 
     async def _make(self, container: Container, config: Json, comment: str, author: str) -> Image:
         images = self._with.images
