@@ -216,13 +216,49 @@ def test_a_wrong_query_is_refused(engine: Engine, query: dict[str, str], error: 
         ("EXPOSE a", "invalid containerPort: a"),
         ("ENV A=${x:?needed}", 'failed to process "${x:?needed}": x: needed'),
         ("RUN --mount=type=bind,source=none,target=/m true", 'failed to compute cache key: "/none": not found'),
-        ("RUN --mount=type=secret,id=token,required true", "secret token: not found"),
     ],
 )  # fmt: skip
 def test_a_step_that_cannot_be_done_says_so_in_the_stream(engine: Engine, line: str, error: str) -> None:
     built = build(engine, f"FROM busybox\n{line}\n", {"f": "x"})
     assert built.status == 200
     assert built.error == error
+
+
+SESSION = (
+    "secrets and ssh agents come with a BuildKit session, which the classic builder (DOCKER_BUILDKIT=0) does not have"
+)
+
+
+@pytest.mark.parametrize(
+    ("mount", "name"),
+    [
+        ("type=secret,id=token,required", "secret token"),
+        ("type=secret,target=/etc/keys/token,required=true", "secret token"),
+        ("type=secret,source=token,target=/t,required=true", "secret token"),
+        ("type=ssh,required=true", "ssh default"),
+    ],
+)
+def test_a_secret_that_must_be_there_is_missed_before_the_first_step(engine: Engine, mount: str, name: str) -> None:
+    built = build(engine, f"FROM busybox AS one\nRUN true\nFROM one\nRUN --mount={mount} true\n")
+    assert (built.status, built.error) == (400, f"{name}: not found: {SESSION}")
+
+
+def test_a_secret_that_is_required_by_a_variable_is_missed_at_its_step(engine: Engine) -> None:
+    built = build(engine, "FROM busybox\nARG ID=token\nRUN --mount=type=secret,id=$ID,required true\n")
+    assert (built.status, built.error) == (200, f"secret token: not found: {SESSION}")
+
+
+def test_a_stage_that_is_not_built_needs_no_secret(engine: Engine) -> None:
+    dockerfile = "FROM busybox AS one\nRUN --mount=type=secret,id=token,required true\nFROM busybox\nENV A=1\n"
+    assert not build(engine, dockerfile).error
+
+
+def test_secrets_and_agents_that_need_not_be_there_are_not(engine: Engine) -> None:
+    mounts = "--mount=type=secret,id=token,env=TOKEN --mount=type=secret,id=other --mount=type=ssh"
+    script = 'test ! -e /run/secrets/other -a ! -e /run/secrets/token && echo "token=$TOKEN agent=$SSH_AUTH_SOCK"'
+    built = build(engine, f"FROM busybox\nRUN {mounts} {script}\n", nocache="1")
+    assert "token= agent=\n" in built.text
+    assert not built.error
 
 
 def test_a_quiet_build_says_only_the_id_or_everything_if_it_fails(engine: Engine) -> None:

@@ -11,7 +11,7 @@
     base_images.py  context.py  remote.py          images to stand on; the client's files, sent or fetched
     cache.py  documents.py                         which step has made which image; images' config files
 
-    lexer.py → arguments.py → instructions.py → dockerfile.py     text to typed instructions (pure)
+    lexer.py → arguments.py → grammar.py → dockerfile.py          text to typed instructions (pure)
     expand.py  variables.py  config.py                            words, arguments, configurations (pure)
     flags.py  mounts.py  modes.py  owners.py  dockerignore.py     options (pure)
     golang.py  suggest.py                                         how Docker's own language prints and matches (pure)
@@ -24,7 +24,8 @@ secrets and SSH agents do not, as only BuildKit's session brings them.
 
 What must hold: a build that is stuck keeps no other waiting (no thread waits for a client or a container, each build
 has its own turns); whatever ends a build (the client, a failure, a kill of the daemon) leaves no process, mount, layer
-or volume (`Runs.recover`); no name or link in a context, archive or image leads out of its root (`linux/inroot.py`).
+or volume (`Runs.recover`), but for the container of a RUN that failed (`step_containers.py`); no name or link in a
+context, archive or image leads out of its root (`linux/inroot.py`).
 
 Sources: the Dockerfile reference; the OpenAPI description of version 1.50, ImageBuild; outcomes of dockerd.
 """

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
+from riverport.engine.build import run_step
 from riverport.engine.build.base_images import BaseImages, Logins
 from riverport.engine.build.cache import BuildCache, StepIndex
 from riverport.engine.build.caches import CacheMounts
 from riverport.engine.build.context import read_dockerfile, remove_context, remove_ignored, unpack_context
 from riverport.engine.build.dockerfile import Dockerfile, parse
 from riverport.engine.build.expand import expand
-from riverport.engine.build.instructions import Arg, Label
+from riverport.engine.build.instructions import Arg, Label, Run
 from riverport.engine.build.lexer import DockerfileError
 from riverport.engine.build.options import BuildOptions
 from riverport.engine.build.remote import fetch_context
@@ -216,6 +217,7 @@ class _Build:
         self._bases = [_expanded(stage.origin.image, values, dockerfile.escape) for stage in dockerfile.stages]
         self._platforms = [_platform(stage.origin.platform, values, dockerfile.escape) for stage in dockerfile.stages]
         self._plan = plan_stages(dockerfile.stages, options.target, self._bases)
+        self._check_mounts()
         self._add_labels()
         self._transcript = Transcript()
         self._tasks: dict[int, asyncio.Task[Image]] = {}
@@ -227,6 +229,13 @@ class _Build:
                 values = self._globals.values()
                 value = None if default is None else _expanded(default, values, self._dockerfile.escape)
                 self._globals.declare(name, value)
+
+    def _check_mounts(self) -> None:
+        """A secret that is missing, say, is told before the first step, not after an hour of them."""
+        for number in self._plan.order:
+            for instruction in self._dockerfile.stages[number].instructions:
+                if isinstance(instruction, Run):
+                    run_step.check_early(instruction)
 
     def _add_labels(self) -> None:
         target = self._dockerfile.stages[self._plan.order[-1]]

@@ -13,7 +13,8 @@ from typing import Any
 from riverport.engine.build import instructions
 from riverport.engine.build.expand import Style, expand, split
 from riverport.engine.build.golang import format_duration, quote, quote_all, quote_rune
-from riverport.engine.build.instructions import Instruction, expanded, parse_instruction
+from riverport.engine.build.grammar import parse_instruction
+from riverport.engine.build.instructions import Instruction, expanded
 from riverport.engine.build.lexer import DockerfileError, lex
 from riverport.engine.containers.signals import parse_signal
 from riverport.engine.errors import InvalidParameter

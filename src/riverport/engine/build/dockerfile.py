@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from riverport.engine.build.instructions import Arg, From, Instruction, parse_instruction
+from riverport.engine.build.grammar import parse_instruction
+from riverport.engine.build.instructions import Arg, From, Instruction
 from riverport.engine.build.lexer import DockerfileError, Lexed, Statement, lex
 
 

@@ -1,6 +1,7 @@
 """`RUN --mount=type=…,…`: the option's text to a typed mount (Dockerfile reference, "RUN --mount")."""
 
 import csv
+import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,20 @@ class Mount:
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
+
+
+def check_session(mount: Mount) -> None:
+    """Secrets and ssh agents come with the session of a BuildKit client; one that need not be there is not there.
+
+    Raises ValueError: BuildKit's words, and why.
+    """
+    if mount.type not in ("secret", "ssh") or not mount.required:
+        return
+    name = mount.source or mount.identity or posixpath.basename(mount.target) or "default"
+    raise ValueError(
+        f"{mount.type} {name}: not found: secrets and ssh agents come with a BuildKit session, which the classic "
+        "builder (DOCKER_BUILDKIT=0) does not have"
+    )
 
 
 def check_mount(text: str) -> None:

@@ -19,7 +19,7 @@ from riverport.engine.build.config import clean_path
 from riverport.engine.build.copying import Copier, Manner
 from riverport.engine.build.mounts import Mount
 from riverport.engine.build.sources import real_path
-from riverport.engine.errors import InvalidParameter, NotFound
+from riverport.engine.errors import InvalidParameter
 from riverport.engine.linux.inroot import Root
 from riverport.engine.storage.lowers import Lowers
 
@@ -79,10 +79,7 @@ async def prepared(
             place = scratch / str(number)
             match mount.type:
                 case "secret" | "ssh":
-                    # Secrets come with BuildKit's session, which this path has not.
-                    if mount.required:
-                        raise NotFound(f"{mount.type} {mount.identity or mount.target or 'default'}: not found")
-                    continue
+                    continue  # `check_session` has refused those that are needed
                 case _ if not target or target == "/":
                     raise InvalidParameter(f'invalid mount target "{target or mount.target}"')
                 case "tmpfs":

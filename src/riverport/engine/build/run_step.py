@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from riverport.engine.build.config import command_line
@@ -11,7 +12,7 @@ from riverport.engine.build.documents import Step
 from riverport.engine.build.expand import expand
 from riverport.engine.build.instructions import Run
 from riverport.engine.build.lexer import parse_heredoc_word
-from riverport.engine.build.mounts import Mount, parse_mount
+from riverport.engine.build.mounts import Mount, check_session, parse_mount
 from riverport.engine.build.run_mounts import SCRIPTS, TreeAndLayers, prepared, script
 from riverport.engine.build.running import Command, StepFailed
 from riverport.engine.build.sources import SourceNotFound
@@ -54,9 +55,18 @@ async def perform(workshop: "Workshop", run: "StageRun", instruction: Run, varia
     await workshop.finish(run, step, layer, command.container_id)
 
 
+def check_early(instruction: Run) -> None:
+    """Before the build begins, what is wrong with mounts in which no variable has a say. Raises InvalidParameter."""
+    literal = tuple(text for text in instruction.mounts if "$" not in text)
+    _mounts(replace(instruction, mounts=literal), {}, "\\")
+
+
 def _mounts(instruction: Run, variables: Mapping[str, str], escape: str) -> list[Mount]:
     try:
-        return [parse_mount(text, lambda word: expand(word, variables, escape)) for text in instruction.mounts]
+        mounts = [parse_mount(text, lambda word: expand(word, variables, escape)) for text in instruction.mounts]
+        for mount in mounts:
+            check_session(mount)
+        return mounts
     except ValueError as error:
         raise InvalidParameter(str(error)) from error
 
