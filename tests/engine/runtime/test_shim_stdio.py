@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riverport.engine.runtime.attach import Frames
-from riverport.engine.runtime.stdio import CLIENT_BYTES, Client, Loop, Stdio
+from riverport.engine.runtime.client import Client
+from riverport.engine.runtime.loop import Loop
+from riverport.engine.runtime.stdio import CLIENT_BYTES, Stdio
 
 BOTH = frozenset({1, 2})
 

@@ -13,6 +13,8 @@
     control.py     its connections                                                        shim's side
     launch.py      a run of crun or runc                                                  shim's side
     stdio.py       what processes read and write, for the log and for clients             shim's side
+    client.py      one who is attached, and how far behind                                shim's side
+    loop.py        its event loop                                                         shim's side
     logs.py        json-file and local log files, and their rotation                      shim's side
 
     daemon ──socketpair──▶ zygote ──fork──▶ shim ──posix_spawn──▶ crun run ──▶ the container's first process

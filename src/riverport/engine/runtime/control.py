@@ -5,7 +5,7 @@ import select
 import socket
 from contextlib import suppress
 
-from riverport.engine.runtime.stdio import Client
+from riverport.engine.runtime.client import Client
 
 TYPE_CHECKING = False  # `typing` would cost the shim memory
 if TYPE_CHECKING:

@@ -28,8 +28,9 @@ from riverport.engine.linux import cgroups, mounts, namespaces, syscalls
 from riverport.engine.runtime.control import Control
 from riverport.engine.runtime.launch import Launch
 from riverport.engine.runtime.logs import LogWriter, open_log
+from riverport.engine.runtime.loop import Loop
 from riverport.engine.runtime.programs import Programs
-from riverport.engine.runtime.stdio import Loop, Stdio
+from riverport.engine.runtime.stdio import Stdio
 
 TYPE_CHECKING = False  # `typing` would cost the shim memory
 if TYPE_CHECKING:

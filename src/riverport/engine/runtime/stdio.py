@@ -13,13 +13,13 @@ import errno
 import fcntl
 import os
 import select
-import socket
 import struct
-import sys
 import termios
 import time
 
+from riverport.engine.runtime.client import Client
 from riverport.engine.runtime.logs import LogWriter
+from riverport.engine.runtime.loop import Loop
 
 TYPE_CHECKING = False  # `typing` would cost the shim memory
 if TYPE_CHECKING:
@@ -27,163 +27,9 @@ if TYPE_CHECKING:
 
 CLIENT_BYTES = 1 << 20
 _READ_BYTES = 32768
-_INPUT_BYTES = 32768
 _DRAIN_READS = 64  # more than any pipe holds (/proc/sys/fs/pipe-max-size is 1 MiB)
 _NAMES = {1: "stdout", 2: "stderr"}
 _HEADER = struct.Struct(">BxxxI")
-
-
-class Loop:
-    """epoll with a callback per file descriptor; level-triggered."""
-
-    def __init__(self) -> None:
-        self._lasting: set[int] = set()
-        self._epoll = select.epoll()
-        self._handlers: dict[int, Callable[[int], None]] = {}
-
-    def watch_always(self, fd: int, handler: "Callable[[int], None]") -> None:
-        """For input that a mistake in its handler must not end; the handler reads before it does anything else."""
-        self._lasting.add(fd)
-        self.watch(fd, select.EPOLLIN, handler)
-
-    def watch(self, fd: int, events: int, handler: "Callable[[int], None]") -> None:
-        if fd in self._handlers:
-            self._epoll.modify(fd, events)
-        else:
-            self._epoll.register(fd, events)
-        self._handlers[fd] = handler
-
-    def forget(self, fd: int) -> None:
-        if self._handlers.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
-
-    def turn(self, timeout: float = -1) -> None:
-        for fd, events in self._epoll.poll(timeout):
-            handler = self._handlers.get(fd)  # an earlier handler of this turn may have closed it
-            if handler is None:
-                continue
-            try:
-                handler(events)
-            except Exception:
-                # A mistake of ours costs one connection or stream: the end of the shim would be the container's.
-                sys.excepthook(*sys.exc_info())
-                if fd not in self._lasting:
-                    self.forget(fd)
-
-
-class Client:
-    """An attached connection. `streams` holds 1 and 2 for stdout and stderr."""
-
-    def __init__(self, loop: Loop, connection: socket.socket, stdin: bool, streams: "frozenset[int]") -> None:
-        self.streams = streams
-        self.stdin = stdin
-        self.stdio: Stdio | None = None
-        self._loop = loop
-        self._socket = connection
-        self._queue: list[bytes] = []
-        self.queued_bytes = 0
-        self._input = b""
-        self._takes_input = True  # False once the client's input has ended
-        self._ending = False
-        self.closed = False
-        self._arm()
-
-    def send(self, data: bytes) -> None:
-        if self.closed:
-            return
-        self._queue.append(data)
-        self.queued_bytes += len(data)
-        if self.queued_bytes == len(data):
-            self._flush()
-        self._arm()
-
-    def end(self) -> None:
-        """No more output: close once the queue is empty."""
-        self._ending = True
-        if not self._queue:
-            self.close()
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        self._queue.clear()
-        self.queued_bytes = 0
-        self._loop.forget(self._socket.fileno())
-        self._socket.close()
-        if self.stdio is not None:
-            self.stdio.client_gone(self)
-
-    def take_input(self) -> bytes:
-        taken, self._input = self._input, b""
-        self._arm()
-        return taken
-
-    @property
-    def busy(self) -> bool:
-        return not self.closed and bool(self._queue)
-
-    @property
-    def input_ended(self) -> bool:
-        return (self.closed or not self._takes_input) and not self._input
-
-    def _arm(self) -> None:
-        if self.closed:
-            return
-        wanted = select.EPOLLHUP | select.EPOLLERR
-        if self._takes_input and len(self._input) < _INPUT_BYTES and (self.stdio is not None and self.stdio.started):
-            wanted |= select.EPOLLIN
-        if self._queue:
-            wanted |= select.EPOLLOUT
-        self._loop.watch(self._socket.fileno(), wanted, self._ready)
-
-    def arm(self) -> None:
-        self._arm()
-
-    def _ready(self, events: int) -> None:
-        if events & select.EPOLLIN:
-            self._read()
-        if not self.closed and events & select.EPOLLOUT:
-            self._flush()
-            self._arm()
-        if not self.closed and events & (select.EPOLLHUP | select.EPOLLERR) and not events & select.EPOLLIN:
-            self.close()
-
-    def _read(self) -> None:
-        try:
-            data = self._socket.recv(_INPUT_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-            return
-        if not data:
-            self._takes_input = False
-        elif self.stdin:
-            self._input += data
-        self._arm()
-        if self.stdio is not None:
-            self.stdio.pump_input()
-
-    def _flush(self) -> None:
-        while self._queue:
-            data = self._queue[0]
-            try:
-                sent = self._socket.send(data)
-            except BlockingIOError:
-                break
-            except OSError:
-                self.close()
-                return
-            self.queued_bytes -= sent
-            if sent < len(data):
-                self._queue[0] = data[sent:]
-                break
-            del self._queue[0]
-        if self.stdio is not None:
-            self.stdio.client_drained()
-        if self._ending and not self._queue:
-            self.close()
 
 
 class Stdio:
