@@ -136,6 +136,23 @@ def test_ports_of_the_host_come_and_go_with_the_mode_of_the_way_out(tmp_path: Pa
     alone(main)
 
 
+def test_a_way_out_whose_ports_are_taken_is_refused_and_leaves_the_old_one_open(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with host(tmp_path) as engine:
+            await engine.networks.create({"Name": "lan", "Options": {GATEWAY_MODE4_OPTION: "routed"}})
+            with Box() as box, Box() as other, Box() as outside:
+                wire_to_outside(outside, "192.0.2.1/24", "192.0.2.9/24")
+                await engine.join(box, "one", "lan", ports={"80/tcp": "8080"})
+                await engine.join(other, "two", ports={"80/tcp": "8080"})
+                one = member("one", "lan", ports={"80/tcp": "8080"})
+                with pytest.raises(SystemFailure, match="port is already allocated"):
+                    await engine.networks.connect(one, box.path, "bridge", {"GwPriority": 1})
+                listener = box.listen(80)
+                assert outside.do(lambda: talk(listener, "172.18.0.2", 80)) == "192.0.2.9"
+
+    alone(main)
+
+
 def test_the_host_has_no_address_in_an_isolated_network(tmp_path: Path) -> None:
     async def main() -> None:
         async with host(tmp_path) as engine:

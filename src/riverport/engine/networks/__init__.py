@@ -14,6 +14,7 @@
       wire.py           DNS messages                         (pure)
       membership.py     all endpoints of a container: its way out, where its ports lead   (pure)
       members.py        containers that join, leave, connect, disconnect
+      publications.py   their ports, from the host's to theirs
       name_server.py    127.0.0.11 of one container
       plumbing.py       bridges and veths, by linux/netlink.py
       gate.py           the table in the kernel, by linux/nft.py

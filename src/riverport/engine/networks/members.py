@@ -29,13 +29,13 @@ from riverport.engine.networks.membership import (
     check_connection,
     default_routes,
     find_targets,
-    publish_target,
 )
 from riverport.engine.networks.name_server import Sockets
 from riverport.engine.networks.name_servers import NameServers
 from riverport.engine.networks.network import Network
 from riverport.engine.networks.ports import Ports
-from riverport.engine.networks.publish import Binding, exposed_ports, ports_told, wanted_bindings
+from riverport.engine.networks.publications import Publications
+from riverport.engine.networks.publish import Binding, exposed_ports, ports_told
 from riverport.engine.networks.settings import NetworkSettings
 from riverport.engine.networks.texts import Texts
 from riverport.engine.state import State
@@ -66,10 +66,9 @@ class Members:
         self._state = state
         self._events = events
         self._catalogue = catalogue
-        self._gate = gate
-        self._ports = ports
         self._threads = threads
         self._texts = Texts(settings, catalogue)
+        self._publications = Publications(gate, ports, settings.publish_address, self._networks)
         self._names = NameServers(self._texts, self._networks)
         self._memberships: dict[str, Membership] = {}
         self._filtered = False
@@ -104,11 +103,11 @@ class Members:
         try:
             for network, settings in targets:
                 self._place(membership, network, settings)
-            self._reserve_ports(membership)
+            self._publications.reserve(membership)
             self._memberships[member.id] = membership
             self._save(membership)
             await self._plug(membership, list(membership.endpoints.values()))
-            self._gate.publish(membership.bindings)
+            self._publications.open(membership)
             joined = self._joined(membership)
         except BaseException:
             await self._retreat(membership)
@@ -123,7 +122,7 @@ class Members:
         if membership is None:
             return
         try:
-            self._gate.unpublish(membership.bindings)
+            self._publications.shut(membership)
         finally:
             self._release(membership)
             self._state.delete(_KIND, [container_id])
@@ -151,6 +150,8 @@ class Members:
             await asyncio.sleep(_ANNOUNCE_AFTER_S)  # whoever is told of the link may use it at once
         except BaseException:
             await self._unplug(membership, network)
+            with suppress(SystemFailure):  # what was published before is published again
+                self._republish(membership)
             raise
         self._tell("connect", network, member.id)
         return self._joined(membership)
@@ -193,7 +194,7 @@ class Members:
             for endpoint in membership.endpoints.values():
                 self._network(endpoint).readmit(member.id, endpoint)
                 self._names.enter(membership, self._network(endpoint))
-            self._ports.hold_again(membership.bindings)
+            self._publications.hold_again(membership)
         self._state.delete(_KIND, documents)
         self._filtered = plumbing.bridges_are_filtered()
         for membership in list(self._memberships.values()):
@@ -202,7 +203,7 @@ class Members:
     def close(self) -> None:
         """The daemon ends; containers keep their networks, published ports included."""
         self._names.close()
-        self._ports.close()
+        self._publications.close()
 
     # --- deeds ----------------------------------------------------------------------------------------------------
 
@@ -221,19 +222,6 @@ class Members:
         network.endpoints[membership.member.id] = endpoint
         self._names.enter(membership, network)
         return endpoint
-
-    def _reserve_ports(self, membership: Membership) -> None:
-        member = membership.member
-        wanted = wanted_bindings(member.config, member.host_config)
-        target = publish_target(membership, self._networks(membership), self._settings.publish_address)
-        try:
-            membership.bindings = self._ports.reserve(wanted, target)
-        except SystemFailure as error:
-            first = next(iter(membership.endpoints.values()))
-            raise SystemFailure(
-                "failed to set up container networking: driver failed programming external connectivity on endpoint "
-                f"{member.name} ({first.id}): {error}"
-            ) from error
 
     async def _plug(self, membership: Membership, new: Sequence[Endpoint]) -> None:
         """Links for `new`, routes for all; a name server with the first network that has names."""
@@ -279,31 +267,8 @@ class Members:
         self._save(membership)
 
     def _republish(self, membership: Membership) -> None:
-        """The way out may lead through another network now; published ports follow it and keep their numbers."""
-        target = publish_target(membership, self._networks(membership), self._settings.publish_address)
-        old = membership.bindings
-        if any(entry.version in target.addresses and entry.routed != (entry.version in target.routed) for entry in old):
-            # Ports of the host are none in a routed network: there is no number to keep.
-            self._gate.unpublish(old)
-            self._ports.release(old)
-            membership.bindings = old = []
-        if not old:
-            self._reserve_ports(membership)
-            self._gate.publish(membership.bindings)
-        else:
-            new = [
-                Binding(entry.protocol, entry.port, entry.host_ip, entry.host_port, target.addresses[entry.version])
-                for entry in old
-                if entry.version in target.addresses
-            ]
-            if new == old:
-                return
-            gone = [entry for entry in old if entry.version not in target.addresses]
-            membership.bindings = new
-            self._gate.unpublish(old)
-            self._gate.publish(new)
-            self._ports.release(gone)
-        self._save(membership)
+        if self._publications.follow(membership):
+            self._save(membership)
 
     async def _retreat(self, membership: Membership) -> None:
         """A join that failed: as if it had not been tried."""
@@ -314,7 +279,7 @@ class Members:
         await self._in_thread(lambda: _remove_links(veths))
 
     def _release(self, membership: Membership) -> None:
-        self._ports.release(membership.bindings)
+        self._publications.release(membership)
         for key, endpoint in membership.endpoints.items():
             network = self._catalogue.get(key)
             if network is not None:
