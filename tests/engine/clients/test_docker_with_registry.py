@@ -1,6 +1,7 @@
-"""docker, a daemon and our registry together: log in, push, pull, through a cache; skopeo beside them."""
+"""docker, a daemon and our registry together: log in, push, pull, through a cache; skopeo and buildah beside them."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -141,3 +142,108 @@ def test_skopeo_copies_in_and_out(engine: Engine, registries: Registries, tmp_pa
         engine.cli("pull", name)
         assert engine.cli("run", "--rm", name, "echo", "runs").stdout == "runs\n"
         engine.cli("rmi", name)
+
+
+class Buildah:
+    """In the daemon's network, with storage, configuration and temporary files of its own."""
+
+    def __init__(self, engine: Engine, directory: Path) -> None:
+        self._engine = engine
+        policy, aliases = directory / "policy.json", directory / "registries.conf"
+        policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        aliases.write_text("unqualified-search-registries = []\n")
+        self._environment = {**os.environ, "HOME": str(directory), "TMPDIR": str(directory)}
+        self._options = ["--root", str(directory / "storage"), "--runroot", str(directory / "run")]
+        self._options += ["--storage-driver", "vfs", "--registries-conf", str(aliases)]
+        self._of_transfers = ["--signature-policy", str(policy), "--tls-verify=false"]
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            self._engine.isolation.command(["buildah", *self._options, *words]),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=self._environment,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def image(self, directory: Path, name: str) -> str:
+        """An image from scratch of one file `made`; its id."""
+        (directory / "made").write_text("by buildah\n")
+        (directory / "Containerfile").write_text('FROM scratch\nCOPY made /made\nCMD ["nothing"]\n')
+        return self("build", "--isolation", "chroot", "--quiet", "--tag", name, *self._of_transfers, str(directory))
+
+    def push(self, name: str, target: str, *options: str) -> str:
+        """The manifest's digest, as buildah wrote it down."""
+        file = Path(self._environment["TMPDIR"]) / "digest"
+        self("push", "--digestfile", str(file), *self._of_transfers, *options, name, target)
+        return file.read_text()
+
+    def pull(self, name: str) -> str:
+        """The image's id."""
+        return self("pull", "--quiet", *self._of_transfers, name)
+
+
+@pytest.fixture
+def buildah(engine: Engine, tmp_path: Path) -> Buildah:
+    if shutil.which("buildah") is None:
+        pytest.skip("needs buildah: scripts/setup-debian installs it")
+    directory = tmp_path / "buildah"
+    directory.mkdir()
+    return Buildah(engine, directory)
+
+
+def identity(engine: Engine, name: str) -> tuple[str, list[str]]:
+    """An image's id, and the digests it is known by."""
+    status, image = engine.api("GET", f"/images/{name}/json")
+    assert status == 200, image
+    return image["Id"].removeprefix("sha256:"), [one.rpartition("@")[2] for one in image["RepoDigests"]]
+
+
+@pytest.mark.parametrize("form", ["oci", "v2s2"])
+def test_what_buildah_pushes_is_what_docker_pulls(
+    engine: Engine, registries: Registries, buildah: Buildah, tmp_path: Path, form: str
+) -> None:
+    name = f"{registries.start()}/buildah/{form}:1"
+    made = buildah.image(tmp_path, name)
+    digest = buildah.push(name, f"docker://{name}", "--format", form)
+    engine.cli("pull", name)
+    image, digests = identity(engine, name)
+    assert (image, digests) == (made, [digest])
+    container = engine.cli("create", name).stdout.strip()
+    engine.cli("cp", f"{container}:/made", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "by buildah\n"
+    engine.cli("rm", container)
+    engine.cli("rmi", name)
+
+
+def test_what_docker_pushes_is_what_buildah_pulls_and_pushes_on(
+    engine: Engine, registries: Registries, buildah: Buildah
+) -> None:
+    host = registries.start()
+    first, second = f"{host}/team/app:1", f"{host}/other/app:2"
+    engine.cli("tag", "busybox", first)
+    engine.cli("push", first)
+    image, digests = identity(engine, first)
+    assert buildah.pull(f"docker://{first}") == image
+    pushed = buildah.push(first, f"docker://{second}")  # it packs layers anew
+    engine.cli("pull", second)
+    again, known = identity(engine, second)
+    assert (again, set(known)) == (image, {*digests, pushed})
+    assert engine.cli("run", "--rm", second, "echo", "runs").stdout == "runs\n"
+    engine.cli("rmi", first, second)
+
+
+def test_images_go_between_buildah_and_the_daemon_as_archives(engine: Engine, buildah: Buildah, tmp_path: Path) -> None:
+    """Its transport `docker-daemon` asks for an API of 2016 (1.22), which dockerd 28 refuses, too."""
+    name = "localhost/made:1"
+    made = buildah.image(tmp_path, name)
+    archive, back = tmp_path / "made.tar", tmp_path / "back.tar"
+    buildah.push(name, f"docker-archive:{archive}:{name}")
+    assert engine.cli("load", "-i", str(archive)).stdout == f"Loaded image: {name}\n"
+    image, _ = identity(engine, name)
+    engine.cli("save", "-o", str(back), name)
+    assert buildah.pull(f"docker-archive:{back}") == image == made
+    assert buildah.pull(f"oci-archive:{back}") == image
+    engine.cli("rmi", name)
