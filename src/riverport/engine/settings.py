@@ -183,8 +183,14 @@ def _file_value(key: str, value: Any) -> str | list[str]:
         case list():
             return [_entry(entry) for entry in value]
         case dict():
-            return [f"{name}={entry}" for name, entry in value.items()]
+            return [f"{name}={_named(entry)}" for name, entry in value.items()]
     raise ConfigError(invalid(key, value, "must be a text, a number, true or false, a list or an object"))
+
+
+def _named(value: Any) -> str:
+    """A resource limit is an object in a file and `SOFT:HARD` on the command line."""
+    is_limit = isinstance(value, dict) and {"Soft", "Hard"} <= value.keys()
+    return f"{value['Soft']}:{value['Hard']}" if is_limit else str(value)
 
 
 def _entry(value: Any) -> str:

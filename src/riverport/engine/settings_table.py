@@ -24,6 +24,11 @@ from riverport.base.settings import (
 )
 from riverport.engine.networks.ipam import Pool
 
+_ULIMITS: Final = (
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+)  # fmt: skip
+
 Entry = Callable[[str], object]
 """Raises ValueError, with what is allowed, for a text that it does not take."""
 
@@ -79,6 +84,18 @@ def parse_pool(text: str) -> Pool:
     if not base.prefixlen <= size <= base.max_prefixlen:
         raise ValueError(f"size must be between {base.prefixlen} and {base.max_prefixlen} for {base}")
     return str(base), size
+
+
+def parse_ulimit(text: str) -> tuple[str, int, int]:
+    """`nofile=1024:2048` → (name, soft, hard); one number is both, -1 no limit. Raises ValueError."""
+    name, equals, values = text.partition("=")
+    soft, colon, hard = values.partition(":")
+    if not equals or name not in _ULIMITS:
+        raise ValueError(f"must be NAME=SOFT[:HARD], NAME one of {', '.join(_ULIMITS)}")
+    limits = int(soft), int(hard if colon else soft)
+    if limits[1] != -1 and not -1 < limits[0] <= limits[1]:
+        raise ValueError("the soft limit must not be above the hard one")
+    return name, *limits
 
 
 def _pair(text: str) -> None:
@@ -186,7 +203,7 @@ TABLE: Final = Table(
             "default-ulimits",
             LIST,
             (),
-            PAIRS,
+            _each(parse_ulimit, "NAME=SOFT[:HARD]"),
             "Resource limits unless a container says otherwise, such as nofile=1024:2048.",
         ),
         Setting(

@@ -186,6 +186,18 @@ def test_update_changes_limits_at_once(engine: Engine) -> None:
     assert measured["memory_stats"]["limit"] == 32 << 20
 
 
+@pytest.mark.slow
+def test_the_daemon_s_limits_stand_beside_a_container_s_own(make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine("--default-ulimit", "nofile=100:200", "--default-ulimit", "core=0")
+    limits = ("sh", "-c", "ulimit -n; ulimit -Hn; ulimit -c")
+    assert engine.cli("run", "--rm", "busybox", *limits).stdout == "100\n200\n0\n"
+    assert engine.cli("run", "--rm", "--ulimit", "nofile=50", "busybox", *limits).stdout == "50\n50\n0\n"
+    container = run(engine, "sleep", "1000", HostConfig={"Ulimits": [{"Name": "nofile", "Soft": 50, "Hard": 60}]})
+    assert inspect(engine, container)["HostConfig"]["Ulimits"] == [
+        {"Name": "nofile", "Soft": 50, "Hard": 60}, {"Name": "core", "Soft": 0, "Hard": 0}]  # fmt: skip
+    assert engine.cli("exec", container, *limits).stdout == "50\n60\n0\n"
+
+
 def _cpu_group(engine: Engine, container: str = "") -> Path:
     group = Path("/sys/fs/cgroup/cpu", engine.place.cgroup_parent.strip("/"), container)
     if not (group / "cpu.rt_runtime_us").exists():

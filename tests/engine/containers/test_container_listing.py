@@ -104,12 +104,12 @@ def test_a_row_has_all_fields_in_dockers_form() -> None:
 
 def test_inspect_leaves_out_what_is_optional_and_not_there() -> None:
     paths = dict.fromkeys(("ResolvConfPath", "HostnamePath", "HostsPath", "LogPath"), "")
-    shown = show(container(1), paths, {"Name": "overlay2", "Data": {}}, {}, NEWEST)
+    shown = show(container(1), paths, {"Name": "overlay2", "Data": {}}, {}, NEWEST, MACHINE)
     assert "Health" not in shown["State"]
     assert not {"Healthcheck", "Shell", "StopTimeout", "MacAddress"} & set(shown["Config"])
     assert not {"Mounts", "Tmpfs", "Init"} & set(shown["HostConfig"])
     assert (shown["ExecIDs"], shown["State"]["StartedAt"]) == (None, "0001-01-01T00:00:00Z")
-    assert show(container(1), paths, {"Name": "", "Data": {}}, {}, (1, 43))["Config"]["MacAddress"] == ""
+    assert show(container(1), paths, {"Name": "", "Data": {}}, {}, (1, 43), MACHINE)["Config"]["MacAddress"] == ""
 
 
 def test_old_versions_see_the_short_id_among_the_aliases() -> None:

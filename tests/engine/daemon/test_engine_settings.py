@@ -5,7 +5,7 @@ import pytest
 
 from riverport.base.settings import ConfigError
 from riverport.engine.settings import load, parse_bytes, read_file
-from riverport.engine.settings_table import FLAGS, TABLE, parse_pool, split_host
+from riverport.engine.settings_table import FLAGS, TABLE, parse_pool, parse_ulimit, split_host
 
 
 def test_nothing_given_is_a_daemon_on_a_unix_socket() -> None:
@@ -30,6 +30,8 @@ def test_nothing_given_is_a_daemon_on_a_unix_socket() -> None:
         ({"default-address-pools": ["base=10.0.0.0/16,size=8"]}, ["between 16 and 32"]),
         ({"registry-mirrors": ["mirror:5000"]}, ["mirror:5000", "registry-mirrors", "https://"]),
         ({"labels": ["lonely"]}, ["lonely", "labels", "NAME=VALUE"]),
+        ({"default-ulimits": ["nofiles=1"]}, ["nofiles=1", "default-ulimits", "NAME=SOFT[:HARD]", "nofile"]),
+        ({"default-ulimits": ["nofile=2:1"]}, ["nofile=2:1", "must not be above"]),
         ({"icc": "perhaps"}, ["perhaps", "icc"]),
         ({"default-shm-size": "much"}, ["much", "default-shm-size"]),
         ({"tlsverify": "true"}, ["tlscert", "tlskey", "tlscacert"]),
@@ -64,6 +66,7 @@ def test_a_file_of_dockerd_is_read_alike(tmp_path: Path) -> None:
                 "log-driver": "local",
                 "log-opts": {"max-size": "10m", "labels": "a,b"},
                 "default-address-pools": [{"base": "10.10.0.0/16", "size": 24}],
+                "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 100, "Hard": 200}},
                 "live-restore": True,
                 "shutdown-timeout": 3,
                 "labels": ["a=1"],
@@ -73,6 +76,7 @@ def test_a_file_of_dockerd_is_read_alike(tmp_path: Path) -> None:
     )
     settings = load(read_file(path))
     assert settings.log_options == {"max-size": "10m", "labels": "a,b"}
+    assert settings.default_ulimits == ("nofile=100:200",)
     assert settings.networks.pools == (("10.10.0.0/16", 24),)
     assert (settings.live_restore, settings.shutdown_timeout_s, settings.log_driver) == (True, 3, "local")
 
@@ -100,6 +104,15 @@ def test_sizes_have_units() -> None:
     for wrong in ("", "m", "-1", "0", "1x"):
         with pytest.raises(ValueError, match="must be"):
             parse_bytes(wrong)
+
+
+def test_limits_have_a_name_and_one_or_two_numbers() -> None:
+    assert parse_ulimit("nofile=1024:2048") == ("nofile", 1024, 2048)
+    assert parse_ulimit("core=-1") == ("core", -1, -1)
+    assert parse_ulimit("nproc=5") == ("nproc", 5, 5)
+    for wrong in ("nofile", "nofile=", "nofile=x", "nofile=1:2:3", "as=1"):
+        with pytest.raises(ValueError, match=r".+"):
+            parse_ulimit(wrong)
 
 
 def test_pools_are_networks_and_the_size_of_what_is_cut_from_them() -> None:

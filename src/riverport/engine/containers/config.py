@@ -223,6 +223,14 @@ def complete(config: dict[str, Any], host_config: dict[str, Any], container_id: 
         host_config["ReadonlyPaths"] = _paths(host_config["ReadonlyPaths"], [] if unconfined else READONLY_PATHS)
 
 
+def with_default_ulimits(host_config: Mapping[str, Any], machine: checks.Machine) -> dict[str, Any]:
+    """The daemon's limits beside the container's own: they are never the container's, and change with the daemon's."""
+    own = host_config["Ulimits"] or []
+    named = {limit["Name"] for limit in own}
+    more = [dict(limit) for limit in machine.ulimits if limit["Name"] not in named]
+    return {**host_config, "Ulimits": [*own, *more]} if more else dict(host_config)
+
+
 def _paths(given: list[str] | None, default: list[str]) -> list[str]:
     return list(default) if given is None else given
 

@@ -121,7 +121,9 @@ class Containers:
         network = self.network_settings(container)
         if version < (1, 45):
             network = with_short_id(network, container)
-        document = show(container, paths, graph_driver, network, version, self._shown_links(container))
+        document = show(
+            container, paths, graph_driver, network, version, self._with.machine, self._shown_links(container)
+        )
         return document | await self._sizes(container) if size else document
 
     def _linked(self, container: Container) -> list[tuple[Link, Container]]:

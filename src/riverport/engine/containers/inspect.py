@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from riverport.engine.containers.checks import Machine
+from riverport.engine.containers.config import with_default_ulimits
 from riverport.engine.containers.container import Container, ContainerState
 from riverport.engine.containers.fields import CONFIG, HOST_CONFIG
 from riverport.engine.containers.times import rfc3339
@@ -34,10 +36,11 @@ def show(
     graph_driver: Json,
     network: Json,
     version: tuple[int, int],
+    machine: Machine,
     links: list[str] | None = None,
 ) -> Json:
     """`paths` are ResolvConfPath, HostnamePath, HostsPath and LogPath; `network` is NetworkSettings."""
-    host_config = HOST_CONFIG.show(container.host_config)
+    host_config = HOST_CONFIG.show(with_default_ulimits(container.host_config, machine))
     host_config["Links"] = links
     config = CONFIG.show(container.config)
     if version < (1, 44):

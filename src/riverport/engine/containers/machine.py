@@ -7,6 +7,7 @@ from pathlib import Path
 from riverport.engine.containers.checks import Machine, parse_set
 from riverport.engine.linux import cgroups
 from riverport.engine.settings import Settings
+from riverport.engine.settings_table import parse_ulimit
 
 RUNTIMES = ("crun", "runc")
 
@@ -25,6 +26,10 @@ def read_machine(settings: Settings) -> Machine:
         settings.log_options,
         settings.default_shm_bytes,
         settings.default_cgroupns_mode,
+        tuple(
+            {"Name": name, "Hard": hard, "Soft": soft}
+            for name, soft, hard in map(parse_ulimit, settings.default_ulimits)
+        ),
         realtime=cgroups.has_realtime(layout),
         block_weight=cgroups.has_block_weight(layout),
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from riverport.engine.containers import links
 from riverport.engine.containers.catalogue import Catalogue
 from riverport.engine.containers.collaborators import Collaborators
+from riverport.engine.containers.config import with_default_ulimits
 from riverport.engine.containers.container import Container
 from riverport.engine.containers.directory import ContainerDirectory
 from riverport.engine.containers.namespaces import share_memory
@@ -39,7 +40,7 @@ class Processes:
 
     async def of_container(self, container: Container, shim: "Shim", network: str | None, mounts: list[Json]) -> Json:
         """The whole spec. `network` is the path of the network namespace, None the host's."""
-        config, host_config = container.config, container.host_config
+        config, host_config = container.config, self._host_config(container)
         wants_init = self._with.settings.init if host_config["Init"] is None else host_config["Init"]
         return self._with.runtime.spec(
             shim,
@@ -55,6 +56,9 @@ class Processes:
             shm=await self._shared_memory(container, shim),
         )
 
+    def _host_config(self, container: Container) -> Json:
+        return with_default_ulimits(container.host_config, self._with.machine)
+
     def expect(self) -> None:
         """One is about to be asked for."""
         self._with.runtime.expect_process()
@@ -64,7 +68,7 @@ class Processes:
     ) -> Json:
         user = await self.user(shim, given["User"], []) if given["User"] else None
         return self._with.runtime.exec_process(
-            shim, container.host_config, {**given, "ConsoleSize": console_size}, user
+            shim, self._host_config(container), {**given, "ConsoleSize": console_size}, user
         )
 
     def donor(self, container: Container, mode: str) -> Container | None:
