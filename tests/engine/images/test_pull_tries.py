@@ -32,6 +32,47 @@ def test_whatever_fails_is_tried_the_same_number_of_times(served: World, fault: 
     assert len(served.pauses) == ATTEMPTS - 1
 
 
+@pytest.mark.parametrize("fault", [Answer(503), Answer(429), Cut()], ids=["503", "429", "no answer"])
+def test_a_busy_token_server_is_asked_as_often_as_a_registry(served: World, fault: Fault) -> None:
+    served.registry.need_tokens()
+    served.registry.fail("/token", *[fault] * (ATTEMPTS - 1))
+    assert served.files(served.pull("team/app")) == {"file": CONTENT}
+    assert served.pauses == [0.25, 0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_token_server_that_stays_busy_is_not_asked_without_end(served: World, status: int) -> None:
+    served.registry.need_tokens()
+    served.registry.fail_always("/token", Answer(status, headers={"Retry-After": "3"}))
+    words = {
+        429: "toomanyrequests: Too Many Requests",
+        503: "received unexpected HTTP status: 503 Service Unavailable",
+    }
+    assert str(served.refused("team/app")) == words[status]
+    assert len(served.registry.targets("/token")) == ATTEMPTS
+    assert served.pauses == [3.0] * (ATTEMPTS - 1)
+
+
+def test_a_token_server_that_refuses_is_asked_once(served: World) -> None:
+    served.registry.need_tokens()
+    served.registry.fail_always("/token", Answer(401))
+    served.refused("team/app")
+    assert len(served.registry.targets("/token")) == 1
+
+
+def test_a_token_that_runs_out_when_the_token_server_is_busy(world: World) -> None:
+    """The tries are those of what asks for the token."""
+    layers = [layer_of(CONTENT, name) for name in ("one", "two")]
+    world.registry.publish("team/app", Published.of(*layers))
+    world.registry.need_tokens()
+    world.registry.fail(
+        layers[1].digest, Answer(401, headers={"WWW-Authenticate": f'Bearer realm="{world.registry.realm}"'})
+    )
+    world.registry.fail("/token", None, Answer(503), Answer(429))
+    assert world.files(world.pull("team/app")) == {"one": CONTENT, "two": CONTENT}
+    assert world.pauses == [0.25, 0.5]
+
+
 def test_the_last_try_may_succeed(served: World) -> None:
     served.registry.fail(LAYER.digest, Answer(503), Cut(), Cut(1000), Answer(429))
     assert served.files(served.pull("team/app")) == {"file": CONTENT}

@@ -23,6 +23,8 @@ class RegistryError(EngineError):
         super().__init__(message)
         self.answer = status
         self.code = code
+        self.retry_after = ""
+        """The header, as it came."""
 
 
 class RegistryUnreachable(SystemFailure):
@@ -66,6 +68,12 @@ def drain(response: "httpx.Response") -> None:
 
 def error_of(response: "httpx.Response") -> RegistryError:
     """The registry's own words where it has any (OCI distribution, "Error Codes")."""
+    error = _error_of(response)
+    error.retry_after = response.headers.get("Retry-After", "")
+    return error
+
+
+def _error_of(response: "httpx.Response") -> RegistryError:
     body = b""
     if response.request.method != "HEAD":
         try:

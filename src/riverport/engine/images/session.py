@@ -15,7 +15,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from riverport.engine.images.answers import REUSABLE_BYTES, Aborted, RegistryUnreachable, drain, error_of, reason
+from riverport.engine.images.answers import (
+    REUSABLE_BYTES,
+    Aborted,
+    RegistryError,
+    RegistryUnreachable,
+    drain,
+    error_of,
+    reason,
+)
 from riverport.engine.images.credentials import Challenge, parse_challenges
 from riverport.engine.images.endpoints import Endpoint
 from riverport.engine.images.tries import Tries
@@ -110,21 +118,36 @@ class Session:
         renewed = False
         while True:
             try:
-                response = self._follow(ask)
-                if response.status_code == 401 and not renewed and self._renew(response, ask) and ask.repeat:
-                    renewed = True
-                    self._done(response)
-                    continue
-            except RegistryUnreachable:
-                if not ask.repeat or not ask.tries.again():
+                response = self._answered(ask, renewed)
+            except (RegistryUnreachable, RegistryError) as error:
+                # An error is the token server's here, which may be as busy as a registry.
+                retry_after = error.retry_after if isinstance(error, RegistryError) else ""
+                passes = isinstance(error, RegistryUnreachable) or error.answer in _AGAIN
+                if not passes or not ask.repeat or not ask.tries.again():
                     raise
-                self.pause(ask.tries.pause_seconds())
+                self.pause(ask.tries.pause_seconds(retry_after))
+                continue
+            if response is None:
+                renewed = True
                 continue
             if response.status_code not in _AGAIN or not ask.repeat or not ask.tries.again():
                 return response
             seconds = ask.tries.pause_seconds(response.headers.get("Retry-After", ""))
             self._done(response)
             self.pause(seconds)
+
+    def _answered(self, ask: "_Ask", renewed: bool) -> "httpx.Response | None":
+        """None if it was a 401 to which there is something new to say. Raises RegistryError of a token server."""
+        response = self._follow(ask)
+        if response.status_code != 401 or renewed:
+            return response
+        is_last = False
+        try:
+            is_last = not self._renew(response, ask) or not ask.repeat
+        finally:
+            if not is_last:
+                self._done(response)
+        return response if is_last else None
 
     def _follow(self, ask: "_Ask") -> "httpx.Response":
         """The answer after redirects, which only what asks for something follows."""
