@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INDEX_SERVER: Final = "https://index.docker.io/v1/"
 LOG_DRIVERS: Final = ("json-file", "local", "none")
-NETWORK_DRIVERS: Final = ("bridge", "host", "null")
+NETWORK_DRIVERS: Final = ("bridge", "host", "macvlan", "null")
 
 _WITHOUT_NONDISTRIBUTABLE: Final = (1, 49)
 _WITHOUT_BRIDGE_FILTERS: Final = (1, 50)
