@@ -169,8 +169,13 @@ def test_log_dirs_and_a_move_between_them(cluster: Cluster, tools: Tools, tmp_pa
     move = {"topic": "directories", "partition": 0, "replicas": [1, 2, 3], "log_dirs": ["any", target, "any"]}
     file = tmp_path / "plan.json"
     file.write_text(json.dumps({"version": 1, "partitions": [move]}))
-    tools("kafka-reassign-partitions", "--execute", "--reassignment-json-file", str(file))
+    plan = ["--reassignment-json-file", str(file)]
+    slow = tools("kafka-reassign-partitions", "--execute", *plan, "--replica-alter-log-dirs-throttle", "1000000").out
+    assert "The replica-alter-dir throttle limit was set to 1000000 B/s" in slow
     cluster.wait_until(lambda: directories() == {**before, 2: target}, "the replica to be in the other directory")
+    verified = tools("kafka-reassign-partitions", "--verify", *plan).out
+    assert "Reassignment of replica directories-0-2 completed successfully." in verified
+    assert "Clearing broker-level throttles" in verified
 
 
 def test_features(cluster: Cluster, tools: Tools) -> None:

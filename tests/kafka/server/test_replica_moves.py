@@ -1,11 +1,14 @@
 """Replicas that are moved between the directories of a running broker, with clients that notice nothing."""
 
+import asyncio
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.wire import messages as m
@@ -32,6 +35,31 @@ def settled(broker: Broker) -> None:
     while broker.run(moving):
         assert time.monotonic() < deadline, "the move does not end"
         time.sleep(0.01)
+
+
+def allow(broker: Broker, bytes_per_second: int | None) -> None:
+    """Bound what moves copy, as kafka-reassign-partitions does, or no longer."""
+    operation = AlterConfigOpType.DELETE if bytes_per_second is None else AlterConfigOpType.SET
+    key = "replica.alter.log.dirs.io.max.bytes.per.second"
+    entry = ConfigEntry(key, str(bytes_per_second or ""), incremental_operation=operation)
+    resource = ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(20)
+
+
+def fill(broker: Broker, topic: str, megabytes: int) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for n in range(megabytes * 10):
+        producer.produce(topic, b"%d" % n + bytes(100_000))
+    assert producer.flush(20) == 0
+
+
+async def missing(node: Node) -> int:
+    """The offsets that copies lack."""
+    answer = await node.channel.send(m.DescribeLogDirsRequest(None))
+    topics = [topic for result in answer.results for topic in result.topics]
+    return sum(found.offset_lag for topic in topics for found in topic.partitions if found.is_future_key)
 
 
 def place_of(broker: Broker, topic: str) -> Path:
@@ -150,3 +178,67 @@ def test_a_log_of_an_internal_topic_moves_under_its_coordinator(dirs: list[Path]
         broker.restart()
         assert consumer.committed([place], 20)[0].offset == 8
         consumer.close()
+
+
+def test_moves_copy_no_more_a_second_than_they_may(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        fill(broker, "t", 3)
+        allow(broker, 1)
+        source = place_of(broker, "t")
+        assert move(broker, "t", other(source)) == 0
+
+        async def left(node: Node) -> list[int]:
+            """The first piece is copied, since nobody knows its size before; then nothing for eleven seconds."""
+            while (first := await missing(node)) == 30:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)
+            return [first, await missing(node)]
+
+        first, later = broker.run(left)
+        assert 0 < later == first < 30
+        allow(broker, None)
+        settled(broker)
+        assert place_of(broker, "t") == other(source)
+        assert len(broker.records("t")) == 30
+
+
+@pytest.mark.parametrize("is_clean", [True, False])
+def test_a_move_that_is_interrupted_begins_anew(dirs: list[Path], *, is_clean: bool) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        fill(broker, "t", 3)
+        allow(broker, 1)
+        source = place_of(broker, "t")
+        assert move(broker, "t", other(source)) == 0
+        broker.restart(clean=is_clean)
+        assert broker.run(moving) == 1
+        assert place_of(broker, "t") == source
+        allow(broker, None)
+        settled(broker)
+        assert place_of(broker, "t") == other(source)
+        assert len(broker.records("t")) == 30
+        broker.restart()
+        assert broker.run(moving) == 0
+        assert place_of(broker, "t") == other(source)
+
+
+def test_a_move_of_a_topic_that_is_gone_or_made_anew_does_not_begin_again(dirs: list[Path]) -> None:
+    with Broker({"log.dirs": dirs}) as broker:
+        broker.create_topic("t")
+        fill(broker, "t", 3)
+        allow(broker, 1)
+        source = place_of(broker, "t")
+        assert move(broker, "t", other(source)) == 0
+        (copied,) = other(source).glob("t-0.*-future")
+        kept = copied.with_name("kept")
+        shutil.copytree(copied, kept)
+        broker.run(lambda node: node.channel.send(m.DeleteTopicsRequest([m.DeleteTopicsRequest.DeleteTopicState("t")])))
+        settled(broker)
+        broker.create_topic("t")
+        place = place_of(broker, "t")
+        broker.stop()
+        kept.rename(copied)
+        broker.start()
+        assert broker.run(moving) == 0
+        assert place_of(broker, "t") == place

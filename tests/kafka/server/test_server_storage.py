@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any, cast
 
 import pytest
 from tests.kafka.server import wire as w
@@ -22,6 +23,7 @@ from tests.kafka.server.wire import Wire
 
 from riverport.base.files import StorageError
 from riverport.base.ids import SystemIds, uuid_text
+from riverport.kafka.client.errors import Disconnected
 from riverport.kafka.log import Isolation
 from riverport.kafka.records.batch import iter_headers
 from riverport.kafka.records.record import iter_records
@@ -385,3 +387,50 @@ def test_the_process_ends_with_an_error_when_its_only_directory_fails(tmp_path: 
         process.kill()
         process.wait()
         process.stdout.close() if process.stdout is not None else None
+
+
+class DeafController:
+    """The controller cannot be reached with what a broker has to say of its directories."""
+
+    def __init__(self, node: Node) -> None:
+        self._channel = node.channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def send(self, body: Any) -> "asyncio.Future[Any]":
+        if not isinstance(body, m.BrokerHeartbeatRequest):
+            return self._channel.send(body)
+        refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        refused.set_exception(Disconnected("nobody listens"))
+        return refused
+
+
+@pytest.mark.parametrize("is_deaf", [True, False])
+def test_a_node_goes_on_with_a_failed_directory_only_if_the_controller_hears_of_it(
+    hosted: Hosted, topic: tuple[str, bytes], *, is_deaf: bool
+) -> None:
+    codes(hosted, topic)
+    hosted.stop()
+    hosted.config = load(
+        {**DEFAULTS, "log.dirs": ",".join(ROOTS), "metadata.log.dir": "/meta", "log.dir.failure.timeout.ms": "100"}
+    )
+    hosted.start()
+    node = hosted.node
+    assert node is not None
+    if is_deaf:
+        node.channel = cast(Any, DeafController(node))
+    root = hosted.where(topic[0])[0]
+    hosted.disk.fail("write", f"{root}/*")
+    assert codes(hosted, topic) == [STORAGE, 0]
+    if is_deaf:
+        failed = hosted.until_it_gives_up()
+        assert str(failed) == f"the controller could not be told of the failed log directories {root}"
+        return
+
+    async def rest() -> bool:
+        await asyncio.sleep(0.3)
+        return node.failed.done()
+
+    assert not hosted.thread.run(rest, 20)
+    assert codes(hosted, topic) == [STORAGE, 0]

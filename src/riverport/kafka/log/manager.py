@@ -34,6 +34,7 @@ CHECKPOINTS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANED)
 METADATA_DIR = "__cluster_metadata-0"
 CallEach = Callable[[Callable[[Log], None], Iterable[Log]], Iterable[None]]
 """`map`, or one that does the same on threads."""
+_FUTURE_INDEX = re.compile(r"-(0|[1-9][0-9]{0,9})\.[^.]+-future$", re.ASCII)
 _PARTITION_DIR = re.compile(r"([a-zA-Z0-9._-]+)-(0|[1-9][0-9]{0,9})", re.ASCII)
 
 
@@ -82,6 +83,7 @@ class LogManager:
         self.preferred: dict[tuple[str, int], str] = {}  # directories for logs that are not made yet, by the operator
         self._logs: dict[tuple[str, int], Log] = {}
         self.doomed: list[tuple[float, str | Segment]] = []  # when to remove what: directories, and segments' files
+        self._unfinished: dict[tuple[bytes, int], str] = {}  # moves that the last run has begun
         self._points: dict[str, dict[str, checkpoints.OffsetsByPartition]] = {}  # as they were found at the start
         self._named: dict[str, set[tuple[str, int]]] = {}  # by directory: the partitions that its checkpoints may name
         self._outdated: set[str] = set()  # directories whose checkpoints name logs that are gone
@@ -174,6 +176,9 @@ class LogManager:
         path = f"{directory.path}/{name}"
         if name.endswith(("-delete", "-future")):
             self.doomed.append((0, path))
+            index = _FUTURE_INDEX.search(name)
+            if index is not None and (topic_id := self._read_topic_id(path)) is not None:
+                self._unfinished[topic_id, int(index[1])] = directory.path
             return
         match = _PARTITION_DIR.fullmatch(name)
         if match is None or name == METADATA_DIR or not self.files.is_dir(path):
@@ -359,6 +364,11 @@ class LogManager:
         made = self._create(f"{target}/{name}", found.topic, found.partition, found.topic_id, found.config, now_ms)
         made.is_future = True
         return made
+
+    def take_unfinished(self) -> dict[tuple[bytes, int], str]:
+        """Where replicas were on their way to when the last run ended: the directory by topic id and partition."""
+        unfinished, self._unfinished = self._unfinished, {}
+        return unfinished
 
     def replace(self, old: Log, new: Log, now_mono_ms: float) -> None:
         """`new` has all that `old` has, in another directory: it is the log from now on, the old one is deleted."""

@@ -5,8 +5,9 @@
     finish     in one turn of the loop: the copy is closed as for a clean stop, named `t-0` and synced, and opened in
                the place of the log, whose directory is removed as that of a deleted log
 
-A crash before the copy gets its name leaves the log where it was, and the next start removes the copy. Between the two
-renames of `finish` both directories have all of the log: the next start stops with `DuplicateLog`, as Apache Kafka's.
+A crash, or a stop, before the copy gets its name leaves the log where it was; the next start removes the copy and finds
+by its name what was to be moved. Between the two renames of `finish` both directories have all of the log: the next
+start stops with `DuplicateLog`, as Apache Kafka's.
 """
 
 from riverport.base.files import StorageError
@@ -31,6 +32,7 @@ class Move:
         self.found = found
         self.target = target
         self._manager = manager
+        self.copied_bytes = 0
         self._begun = False
         self.future = manager.open_future(found, target, now_ms)
 
@@ -45,11 +47,17 @@ class Move:
             read = found.read(offset, PIECE_BYTES, isolation=Isolation.LOG_END, min_one=True)
             if read.records:
                 future.append_as_follower(read.records, now_ms)
+                self.copied_bytes += len(read.records)
             else:
                 # Compaction has taken the last batches before the end.
                 future.roll(now_ms, found.log_end_offset)
                 future.log_end_offset = found.log_end_offset
-        return future.log_end_offset >= found.log_end_offset
+        return self.is_level
+
+    @property
+    def is_level(self) -> bool:
+        """Whether nothing is missing in the copy."""
+        return self._begun and self.future.log_end_offset >= self.found.log_end_offset
 
     def was_cut(self) -> None:
         """The log was truncated: so is the copy. Raises StorageError."""
@@ -102,9 +110,13 @@ class Move:
             high_watermark=found.high_watermark,
         )
 
-    def abandon(self) -> None:
-        """Drop the copy; the log stays where it is. Raises StorageError."""
+    def leave(self) -> None:
+        """The node stops: let the copy's files go, and the directory stay."""
         self.future.is_deleted = True
         for segment in (*self.future.segments, *self.future.take_dropped()):
             segment.release()
+
+    def abandon(self) -> None:
+        """Drop the copy; the log stays where it is. Raises StorageError."""
+        self.leave()
         self._manager.files.rmtree(self.future.dir)

@@ -1,57 +1,36 @@
-"""Replication quotas (KIP-73): the bytes a second that a reassignment may take from everything else.
+"""Replication quotas (KIP-73, KIP-113): the bytes a second that a reassignment may take from everything else.
 
 `<side>.replication.throttled.rate` of the broker bounds what goes to, or comes from, the replicas that the topic's
-`<side>.replication.throttled.replicas` names; the side is `leader` or `follower`. Without a rate nothing is throttled.
+`<side>.replication.throttled.replicas` names; the side is `leader` or `follower`.
+`replica.alter.log.dirs.io.max.bytes.per.second` bounds what all moves between the broker's directories copy. Without a
+rate nothing is throttled.
 """
 
 from collections import deque
 from collections.abc import Mapping
 
 LEADER, FOLLOWER = "leader", "follower"
+MOVES_RATE = "replica.alter.log.dirs.io.max.bytes.per.second"
 _ALL = frozenset((-1,))
 
 
-class ReplicationQuota:
-    """One side's quota on one broker. Times are of the monotonic clock."""
+class ByteQuota:
+    """The rate that a dynamic key of the broker allows, kept on the average of some samples, in monotonic time."""
 
-    def __init__(self, side: str, broker_id: int, samples: int, sample_ms: float) -> None:
-        self._rate_key = f"{side}.replication.throttled.rate"
-        self._replicas_key = f"{side}.replication.throttled.replicas"
-        self._broker_id = broker_id
+    def __init__(self, rate_key: str, samples: int, sample_ms: float) -> None:
+        self._rate_key = rate_key
         self._samples: deque[list[float]] = deque()  # [begin, bytes], oldest first
         self._most_samples = samples
         self._sample_ms = sample_ms
-        self._throttled: dict[str, frozenset[int]] = {}  # partitions by topic
         self._bytes_per_second: int | None = None
-
-    @property
-    def is_active(self) -> bool:
-        return self._bytes_per_second is not None and bool(self._throttled)
-
-    # --- what the configuration says
 
     def set_rate(self, own: Mapping[str, str], default: Mapping[str, str]) -> None:
         """Take the broker's own dynamic configuration and the cluster's default."""
         text = own.get(self._rate_key) or default.get(self._rate_key)
         self._bytes_per_second = None if text is None else int(text)
 
-    def set_topic(self, topic: str, config: Mapping[str, str]) -> None:
-        """Take a topic's configuration; a topic that is gone has none."""
-        text = config.get(self._replicas_key, "").strip()
-        found = _ALL if text.startswith("*") else frozenset(_partitions(text, self._broker_id))
-        if found:
-            self._throttled[topic] = found
-        else:
-            self._throttled.pop(topic, None)
-
-    def is_throttled(self, topic: str, index: int) -> bool:
-        partitions = self._throttled.get(topic)
-        return partitions is not None and (partitions is _ALL or index in partitions)
-
-    # --- the rate
-
     def record(self, size: int, now_ms: float) -> None:
-        """So many bytes have gone to, or come from, throttled replicas."""
+        """So many bytes that the quota is about have come, or gone."""
         self._expire(now_ms)
         if not self._samples or now_ms - self._samples[-1][0] >= self._sample_ms:
             self._samples.append([now_ms, 0.0])
@@ -80,6 +59,33 @@ class ReplicationQuota:
     def _expire(self, now_ms: float) -> None:
         while self._samples and now_ms - self._samples[0][0] >= self._most_samples * self._sample_ms:
             self._samples.popleft()
+
+
+class ReplicationQuota(ByteQuota):
+    """One side's quota on one broker, for the replicas that topics name."""
+
+    def __init__(self, side: str, broker_id: int, samples: int, sample_ms: float) -> None:
+        super().__init__(f"{side}.replication.throttled.rate", samples, sample_ms)
+        self._replicas_key = f"{side}.replication.throttled.replicas"
+        self._broker_id = broker_id
+        self._throttled: dict[str, frozenset[int]] = {}  # partitions by topic
+
+    @property
+    def is_active(self) -> bool:
+        return self._bytes_per_second is not None and bool(self._throttled)
+
+    def set_topic(self, topic: str, config: Mapping[str, str]) -> None:
+        """Take a topic's configuration; a topic that is gone has none."""
+        text = config.get(self._replicas_key, "").strip()
+        found = _ALL if text.startswith("*") else frozenset(_partitions(text, self._broker_id))
+        if found:
+            self._throttled[topic] = found
+        else:
+            self._throttled.pop(topic, None)
+
+    def is_throttled(self, topic: str, index: int) -> bool:
+        partitions = self._throttled.get(topic)
+        return partitions is not None and (partitions is _ALL or index in partitions)
 
 
 def _partitions(text: str, broker_id: int) -> list[int]:

@@ -170,6 +170,7 @@ class Broker:
         await self.metadata.reach(self.lifecycle.epoch)
         self.metadata_changes.begin()
         await self.topics.made()
+        self.replica_moves.take_up()
         await self.directory_assignments.told()  # so that replicas on a replaced disk may lead
         await self.lifecycle.join()
         await self.metadata.until(lambda image: not image.brokers[self.node_id].fenced)

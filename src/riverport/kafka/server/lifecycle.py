@@ -44,6 +44,7 @@ class Lifecycle:
         self._controller_epoch = -1
         self._beating: asyncio.Task[None] | None = None
         self._telling = Tasks(broker.loop)
+        self._told_offline: frozenset[bytes] = frozenset()  # failed directories that the controller knows of
 
     async def register(self) -> None:
         """Raises StorageError when the controller cannot be had within `initial.broker.registration.timeout.ms`."""
@@ -61,6 +62,7 @@ class Lifecycle:
 
     async def _try_register(self, request: m.BrokerRegistrationRequest) -> str:
         """Why it did not work, "" where it did."""
+        offline = frozenset(self._broker.directories.offline_ids())
         try:
             response = await self._broker.channel.send(request)
         except ClientError as error:
@@ -68,6 +70,7 @@ class Lifecycle:
         if response.error_code:
             return ErrorCode(response.error_code).name
         self.epoch = response.broker_epoch
+        self._told_offline = offline
         return ""
 
     def _registration(self) -> m.BrokerRegistrationRequest:
@@ -136,6 +139,8 @@ class Lifecycle:
             response.should_shut_down = True  # nobody waits for who is not known
         elif response.error_code:
             return None
+        else:
+            self._told_offline = frozenset(request.offline_log_dirs)
         return response
 
     def _followed(self, image: MetadataImage, delta: MetadataDelta) -> None:
@@ -167,8 +172,20 @@ class Lifecycle:
 
     def directories_changed(self) -> None:
         """Tell the controller at once, not with the next heartbeat, which directories are cordoned or have failed."""
-        if self.epoch >= 0:
-            self._tell(self._beat())
+        if self.epoch < 0:
+            return
+        self._tell(self._beat())
+        if not self._told_offline.issuperset(offline := self._broker.directories.offline_ids()):
+            self._tell(self._insist(offline))
+
+    async def _insist(self, offline: list[bytes]) -> None:
+        """The node may not go on for long with directories of which the controller believes that they are good.
+
+        It would leave leaders there that nobody can reach (KIP-858).
+        """
+        await asyncio.sleep(self._broker.config["log.dir.failure.timeout.ms"] / 1000)
+        if not self._told_offline.issuperset(offline):
+            self._broker.directories.could_not_be_told(offline)
 
     def _tell(self, what: Coroutine[Any, Any, object]) -> None:
         self._telling.start(what)

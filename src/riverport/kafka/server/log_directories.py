@@ -4,6 +4,7 @@ A disk that did not do what a log asked of it is not trusted with anything else 
 directory goes offline. The node gives up when it has none left, or when the metadata log's own is lost.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from riverport.base.files import StorageError
@@ -95,7 +96,12 @@ class LogDirectories:
         else:
             broker.lifecycle.directories_changed()
 
+    def could_not_be_told(self, ids: Iterable[bytes]) -> None:
+        """The controller has not heard of these failed directories in time."""
+        paths = ", ".join(path for path, id_ in self._ids.items() if id_ in ids)
+        self._give_up(StorageError(f"the controller could not be told of the failed log directories {paths}"))
+
     def _give_up(self, error: Exception) -> None:
         if not self._broker.failed.done():
-            log.error("the node stops, it has no directory left to work with", error=error)
+            log.error("the node stops, its directories have failed", error=error)
             self._broker.failed.set_result(error)

@@ -1,7 +1,8 @@
 """Replicas on their way between the directories of this broker (KIP-113), one task for each.
 
 A move ends with the replica in its new place, or it is abandoned: because its topic is deleted, a directory goes
-offline, another target is named, or the broker stops. An abandoned move is not taken up again by itself.
+offline, or another target is named. One that a stop or a crash interrupts is begun anew by the next start. All of them
+together copy no more bytes a second than `replica.alter.log.dirs.io.max.bytes.per.second`.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ log = get_logger(__name__)
 
 PAUSE_SECONDS = 0.001
 """Between two pieces, so that a move never takes the loop for itself."""
+QUOTA_PAUSE_SECONDS = 0.2
+"""Until the quota is looked at again where it is exceeded: it may have been changed."""
 BUSY_PAUSE_SECONDS = 0.1
 """Until a log that is being cleaned is looked at again."""
 
@@ -63,14 +66,27 @@ class ReplicaMoves:
                 except StorageError as error:
                     self._broker.logs.fail(move.target, error)
 
+    def take_up(self) -> None:
+        """Begin anew what the last stop has interrupted; every replica that this broker still has is there by now."""
+        broker = self._broker
+        for (topic_id, index), target in broker.logs.take_unfinished().items():
+            partition = broker.partitions.get((broker.topic_names.get(topic_id), index))
+            if partition is None or partition.log is None or not broker.logs.is_online(target):
+                continue
+            log.info("a move between directories begins anew", log=partition.log, dir=target)
+            try:
+                self.start(partition, target)
+            except StorageError as error:
+                broker.logs.fail(target, error)
+
     async def close(self) -> None:
-        """Abandon what is not done."""
+        """Interrupt what is not done."""
         moves, self._moves = self._moves, {}
         for _, task in moves.values():
             task.cancel()
         await asyncio.gather(*(task for _, task in moves.values()), return_exceptions=True)
         for move, _ in moves.values():
-            _abandon(move)
+            move.leave()
 
     async def _run(self, partition: Partition, move: Move) -> None:
         try:
@@ -90,8 +106,12 @@ class ReplicaMoves:
     async def _copy(self, partition: Partition, move: Move) -> bool:
         """True once the copy is level and synced and the log may be replaced; False where there is nothing to move."""
         broker, synced = self._broker, False
+        quota = broker.replication.moves_quota
         while self._is_wanted(partition, move):
-            if not move.copy(broker.clock.wall_ms()):
+            excess_ms = 0.0 if move.is_level else quota.excess_ms(broker.clock.mono_ms())
+            if excess_ms > 0:
+                await asyncio.sleep(min(excess_ms / 1000, QUOTA_PAUSE_SECONDS))
+            elif not self._copy_piece(move):
                 await asyncio.sleep(PAUSE_SECONDS)
             elif not synced:
                 # What is left for `finish` to sync is little then.
@@ -102,6 +122,14 @@ class ReplicaMoves:
             else:
                 return True
         return False
+
+    def _copy_piece(self, move: Move) -> bool:
+        """Whether the copy is level now."""
+        clock, before = self._broker.clock, move.copied_bytes
+        is_level = move.copy(clock.wall_ms())
+        if move.copied_bytes > before:
+            self._broker.replication.moves_quota.record(move.copied_bytes - before, clock.mono_ms())
+        return is_level
 
     def _is_wanted(self, partition: Partition, move: Move) -> bool:
         broker = self._broker

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from riverport.kafka.controller.image import BROKER_RESOURCE, TOPIC_RESOURCE, MetadataDelta, MetadataImage
 from riverport.kafka.replica.leader import Proposal, Surroundings
 from riverport.kafka.replica.partition import Partition
-from riverport.kafka.replica.quota import FOLLOWER, LEADER, ReplicationQuota
+from riverport.kafka.replica.quota import FOLLOWER, LEADER, MOVES_RATE, ByteQuota, ReplicationQuota
 from riverport.kafka.replica.selector import RACK_AWARE
 from riverport.kafka.server.isr_changes import IsrChanges
 from riverport.kafka.server.shared_reads import SharedReads
@@ -36,6 +36,11 @@ class Replication:
         self.reads = SharedReads()
         self.leader_quota = self._quota(LEADER)
         self.follower_quota = self._quota(FOLLOWER)
+        self.moves_quota = ByteQuota(
+            MOVES_RATE,
+            broker.config["alter.log.dirs.replication.quota.window.num"],
+            broker.config["alter.log.dirs.replication.quota.window.size.seconds"] * 1000,
+        )
         self.sends_to_near = broker.config["replica.selector.class"] == RACK_AWARE
 
     def _quota(self, side: str) -> ReplicationQuota:
@@ -45,10 +50,11 @@ class Replication:
 
     def changed(self, image: MetadataImage, delta: MetadataDelta) -> None:
         """Take over what newer metadata says of quotas, and of brokers that follow."""
+        if delta.everything or any(kind == BROKER_RESOURCE for kind, _ in delta.configs):
+            own = image.config(BROKER_RESOURCE, str(self._broker.node_id))
+            for quota in (self.leader_quota, self.follower_quota, self.moves_quota):
+                quota.set_rate(own, image.config(BROKER_RESOURCE, ""))
         for quota in (self.leader_quota, self.follower_quota):
-            if delta.everything or any(kind == BROKER_RESOURCE for kind, _ in delta.configs):
-                own, default = str(self._broker.node_id), ""
-                quota.set_rate(image.config(BROKER_RESOURCE, own), image.config(BROKER_RESOURCE, default))
             for kind, name in image.configs if delta.everything else delta.configs:
                 if kind == TOPIC_RESOURCE:
                     quota.set_topic(name, image.config(kind, name))

@@ -1,7 +1,7 @@
 """server.properties: every key of Apache Kafka 4.3 with its type, default and rules, and what a node makes of them.
 
     config = load(properties.loads(text))      # raises ConfigError: which key, which value, what is allowed
-    config["num.io.threads"]                   # any key, typed
+    config["num.partitions"]                   # any key, typed
     config.listeners, config.log_dirs          # what follows from several keys
     for remark in remarks(config): ...         # unknown keys, keys without effect, doubtful values
 
@@ -79,10 +79,10 @@ DYNAMIC_ONLY = (
             update=CLUSTER_WIDE, source="KIP-73"),
     Setting("follower.replication.throttled.rate", LONG, LONG_MAX, at_least(0),
             "The most bytes a second that throttled followers fetch.",
-            update=CLUSTER_WIDE, effect=False, source="KIP-73"),
+            update=CLUSTER_WIDE, source="KIP-73"),
     Setting("replica.alter.log.dirs.io.max.bytes.per.second", LONG, LONG_MAX, at_least(0),
             "The most bytes a second that replicas moving between log directories copy.",
-            update=CLUSTER_WIDE, effect=False, source="KIP-113"),
+            update=CLUSTER_WIDE, source="KIP-113"),
 )
 
 _AUTHORIZER = Table(settings_security.AUTHORIZER_ROWS)

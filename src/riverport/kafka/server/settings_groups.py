@@ -29,7 +29,7 @@ ROWS = (
     Setting("group.coordinator.cached.buffer.max.bytes", INT, 1_048_588, at_least(524_288),
             "The largest write buffer that the coordinator keeps for reuse.", MEDIUM, CLUSTER_WIDE, effect=False),
     Setting("offsets.commit.timeout.ms", INT, 5000, at_least(1),
-            "How long a commit may wait for the replicas of the offsets topic.", HIGH, effect=False),
+            "How long a commit may wait for the replicas of the offsets topic.", HIGH),
     Setting("offsets.load.buffer.size", INT, 5_242_880, at_least(1),
             "How much is read at once when offsets are loaded.", HIGH, effect=False),
     Setting("offsets.topic.replication.factor", SHORT, 3, at_least(1), "Replicas of the offsets topic.", HIGH),

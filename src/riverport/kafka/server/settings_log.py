@@ -92,7 +92,7 @@ ROWS = (
             "A record's timestamp may lie this far after the broker's clock.", MEDIUM, CLUSTER_WIDE, source="KIP-937"),
     Setting("log.dir.failure.timeout.ms", LONG, 30_000, at_least(1),
             "A broker that cannot tell the controller about a failed log directory for this long stops.",
-            LOW, effect=False, source="KIP-858"),
+            LOW, source="KIP-858"),
     Setting("log.initial.task.delay.ms", LONG, 30_000, at_least(0),
             "How long after the start the periodic tasks on logs begin, at the latest.", LOW, internal=True),
     Setting("log.cleaner.enable", BOOLEAN, True, None,
