@@ -4,8 +4,10 @@ import asyncio
 import io
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.engine.storage.archives import NEEDS_ROOT, Archive, tree
@@ -13,6 +15,8 @@ from tests.engine.storage.archives import NEEDS_ROOT, Archive, tree
 from riverport.engine.errors import NotFound
 from riverport.engine.images.importing import unpack_staged
 from riverport.engine.state import State
+from riverport.engine.storage import layers as layers_module
+from riverport.engine.storage import store as store_module
 from riverport.engine.storage import trees
 from riverport.engine.storage.layers import ChainId, Layer, chain_of
 from riverport.engine.storage.lowers import Lowers
@@ -358,5 +362,130 @@ def test_deep_directories_without_an_entry_are_looked_for_below_once(
         assert (top.diff / "a/a").stat().st_mode & 0o777 == 0o711
         assert (top.diff / "a/a/a").stat().st_mode & 0o777 == 0o755
         assert len(looks) < 10
+
+    runner.run(scenario())
+
+
+def held(monkeypatch: pytest.MonkeyPatch, name: str) -> tuple[threading.Event, threading.Event]:
+    """A function of `layers` or `store` waits on its thread: the events that it has begun, and that it may go on."""
+    module = layers_module if hasattr(layers_module, name) else store_module
+    begun, may_go_on = threading.Event(), threading.Event()
+    original = getattr(module, name)
+
+    def waiting(*arguments: Any) -> Any:
+        begun.set()
+        assert may_go_on.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, waiting)
+    return begun, may_go_on
+
+
+async def given_up(
+    work: Coroutine[Any, Any, object], begun: threading.Event, may_go_on: threading.Event, times: int = 2
+) -> None:
+    """Cancel what waits for a thread; it must not end before the thread does, however often it is asked to."""
+    task = asyncio.ensure_future(work)
+    assert await asyncio.to_thread(begun.wait, 20)
+    for _ in range(times):
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not task.done()
+    may_go_on.set()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+def test_a_layer_is_not_discarded_under_the_thread_that_fits_it(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull that is given up while its layer is made to fit on those below: the thread still works on the files."""
+    begun, may_go_on = held(monkeypatch, "_fit")
+
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        below = await added(storage, Archive().dir("etc", mode=0o700))
+        staged = storage.layers.stage()
+        diff_id, unpacked = await asyncio.to_thread(
+            unpack_staged, io.BytesIO(Archive().file("etc/passwd", b"x").bytes()), staged
+        )
+        assert unpacked.implied
+
+        async def registered() -> None:
+            try:
+                await storage.layers.register(below.chain, staged, diff_id, unpacked)
+            except BaseException:
+                await storage.layers.discard(staged)
+                raise
+
+        await given_up(registered(), begun, may_go_on)
+        assert directories(tmp_path) == len(storage.layers) == 1
+
+    runner.run(scenario())
+
+
+def test_a_root_that_nobody_waits_for_any_more_is_removed(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = held(monkeypatch, "have_places")
+
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        layer = await added(storage, Archive().file("file", b"x"))
+        await given_up(storage.create_rootfs("c", layer.chain), begun, may_go_on)
+        assert (layer.uses, directories(tmp_path)) == (1, 1)
+
+    runner.run(scenario())
+
+
+def test_a_mount_that_nobody_waits_for_any_more_is_let_go(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = held(monkeypatch, "_open")
+
+    async def looked_at(storage: Storage) -> None:
+        async with storage.mounted("c"):
+            raise AssertionError("it was given up before")
+
+    async def scenario() -> None:
+        storage = opened(tmp_path)
+        await storage.start()
+        await storage.create_rootfs("c", None)
+        await asyncio.to_thread(int)  # the thread's own descriptors
+        before = len(os.listdir("/proc/self/fd"))
+        await given_up(looked_at(storage), begun, may_go_on)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    runner.run(scenario())
+
+
+def test_a_layer_that_was_there_and_goes_meanwhile_is_registered_as_one_that_fits(
+    tmp_path: Path, runner: asyncio.Runner
+) -> None:
+    """While it waits for the disk, the layer of the same chain is removed."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    may_go_on.set()
+
+    def sync(fd: int) -> None:
+        begun.set()
+        assert may_go_on.wait(20)
+
+    async def scenario() -> None:
+        storage = Storage(tmp_path, State(tmp_path / "engine.db"), sync)
+        await storage.start()
+        below = await added(storage, Archive().dir("etc", mode=0o700))
+        archive = Archive().file("etc/passwd", b"x")
+        first = await added(storage, archive, below)
+        begun.clear()
+        may_go_on.clear()
+        second = asyncio.ensure_future(added(storage, archive, below))
+        assert await asyncio.to_thread(begun.wait, 20)
+        await storage.layers.release(first.chain)
+        may_go_on.set()
+        layer = await second
+        assert (layer.diff / "etc").stat().st_mode & 0o777 == 0o700
 
     runner.run(scenario())

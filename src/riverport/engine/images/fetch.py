@@ -23,6 +23,7 @@ from riverport.engine.images.workers import Workers, all_or_none
 from riverport.engine.storage.compression import Hashed
 from riverport.engine.storage.layers import ChainId, Layer, Staged, next_chain
 from riverport.engine.storage.tar_reader import InvalidArchive, Source
+from riverport.engine.storage.threads import to_its_end
 from riverport.engine.storage.unpack import Unpacked
 
 
@@ -80,6 +81,9 @@ class Fetch:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await to_its_end(self._release())
+
+    async def _release(self) -> None:
         for chain in self._held:
             await self._images.layers.release(chain)
 

@@ -3,8 +3,11 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
+
+from riverport.engine.storage.threads import to_its_end
 
 AT_ONCE: Final = 4
 """Layers that are moved at the same time; dockerd takes 3 down and 5 up."""
@@ -47,11 +50,11 @@ class Workers:
         except asyncio.CancelledError:
             self._given_up += 1
             self.abort()
-            while not future.done():
-                await asyncio.wait({future})
-            self._given_up -= 1
-            if not future.cancelled():
-                future.exception()  # it was asked for: nobody else will look at it
+            try:
+                with suppress(Exception):
+                    await to_its_end(future)
+            finally:
+                self._given_up -= 1
             raise
 
 

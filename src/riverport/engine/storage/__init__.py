@@ -15,6 +15,7 @@
     disk.py                        when what was written has reached the disk
     rootfs.py                      containers' root file systems
     overlay.py                     mounts without a mount point
+    threads.py                     work on threads that whoever gives it up waits for
 
 A layer is identified by its chain (the digest of its own diff id and of all below), is never changed once registered,
 and lives as long as an image, a container or another layer refers to it. References are never counted on the disk: who

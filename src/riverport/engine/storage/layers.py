@@ -9,7 +9,6 @@ killed is in no table and is removed at the next start. A power cut finds each r
 the disk before the table does, and a layer that goes is renamed before its first file is removed.
 """
 
-import asyncio
 import hashlib
 import os
 import secrets
@@ -25,6 +24,7 @@ from riverport.engine.storage import trees
 from riverport.engine.storage.disk import Disk
 from riverport.engine.storage.lowers import Lowers
 from riverport.engine.storage.recipe import RecipeReader
+from riverport.engine.storage.threads import on_thread, to_its_end
 from riverport.engine.storage.unpack import Unpacked
 
 log = get_logger(__name__)
@@ -200,7 +200,7 @@ class LayerStore:
         return Staged(directory, self._disk.failures)
 
     async def discard(self, staged: Staged) -> None:
-        await asyncio.to_thread(self._directories.remove, staged.directory)
+        await on_thread(self._directories.remove, staged.directory)
 
     async def register(self, parent: ChainId | None, staged: Staged, diff_id: str, unpacked: Unpacked) -> Layer:
         """The layer that `staged` has become, or the one that was there before; the caller has one use of it.
@@ -210,8 +210,8 @@ class LayerStore:
         reached the disk; then nothing is recorded.
         """
         chain = next_chain(parent, diff_id)
-        if chain not in self._layers and (unpacked.implied or unpacked.opaque_root):
-            await asyncio.to_thread(_fit, staged.diff, self.diffs(parent), unpacked)
+        if unpacked.implied or unpacked.opaque_root:  # also if it is there: it may go before this has its turn
+            await on_thread(_fit, staged.diff, self.diffs(parent), unpacked)
         try:
             await self._disk.reached(staged.failures)
         except SystemFailure as error:
@@ -219,7 +219,11 @@ class LayerStore:
         existing = self._layers.get(chain)  # somebody may have been faster
         if existing is not None:
             existing.uses += 1
-            await self.discard(staged)
+            try:
+                await self.discard(staged)
+            except BaseException:
+                await self.release(chain)
+                raise
             return existing
         layer = Layer(chain, diff_id, parent, staged.directory, unpacked.size, uses=1)
         self._state.save(_KIND, chain, _document_of(layer))
@@ -238,7 +242,8 @@ class LayerStore:
     async def release(self, chain: ChainId) -> list[Layer]:
         """One use less; returns the layers that went because nobody uses them any more, topmost first."""
         gone = self._unuse(chain)
-        await self._remove(gone)
+        if gone:
+            await to_its_end(self._remove(gone))
         return gone
 
     def has_diff(self, diff_id: str) -> bool:
@@ -251,7 +256,7 @@ class LayerStore:
             if layer.uses == 0 and layer.chain in self._layers:
                 layer.uses = 1
                 gone += self._unuse(layer.chain)
-        await self._remove(gone)
+        await to_its_end(self._remove(gone))
 
     def _unuse(self, chain: ChainId | None) -> list[Layer]:
         gone: list[Layer] = []
@@ -270,9 +275,9 @@ class LayerStore:
     async def _remove(self, layers: list[Layer]) -> None:
         for layer in layers:
             files = self.left_behind(layer)
-            await asyncio.to_thread(self._directories.remove, layer.directory)
+            await on_thread(self._directories.remove, layer.directory)
             for file in files:
-                await asyncio.to_thread(file.unlink, missing_ok=True)
+                await on_thread(file.unlink, missing_ok=True)
 
     # ---- being read
 

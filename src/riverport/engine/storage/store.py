@@ -20,6 +20,7 @@ from riverport.engine.storage.layers import ChainId, Directories, Layer, LayerSt
 from riverport.engine.storage.pack import Packer, Pieces
 from riverport.engine.storage.recipe import RecipeWriter
 from riverport.engine.storage.rootfs import Rootfs, have_places, places_in
+from riverport.engine.storage.threads import acquired, on_thread
 from riverport.engine.storage.unpack import Unpacked, unpack
 
 log = get_logger(__name__)
@@ -81,7 +82,7 @@ class Storage:
         if chain is not None:
             self.layers.use(chain)
         try:
-            directory = await asyncio.to_thread(self._make_root, chain)
+            directory = await acquired(lambda: self._make_root(chain), self._directories.remove)
         except BaseException:
             if chain is not None:
                 await self.layers.release(chain)
@@ -115,7 +116,7 @@ class Storage:
         if rootfs is None:
             return
         self._state.delete(_KIND, [container_id])
-        await asyncio.to_thread(self._directories.remove, rootfs.directory)
+        await on_thread(self._directories.remove, rootfs.directory)
         if rootfs.chain is not None:
             await self.layers.release(rootfs.chain)
 
@@ -149,14 +150,14 @@ class Storage:
         if not consume:
             staged = self.layers.stage()
             try:
-                diff_id, unpacked = await asyncio.to_thread(_copy, rootfs.upper, below, staged.diff, staged.recipe)
+                diff_id, unpacked = await on_thread(_copy, rootfs.upper, below, staged.diff, staged.recipe)
                 return await self.layers.register(rootfs.chain, staged, diff_id, unpacked)
             except BaseException:
                 await self.layers.discard(staged)
                 raise
-        diff_id, unpacked = await asyncio.to_thread(_describe, rootfs.upper, below, rootfs.directory / "recipe")
+        diff_id, unpacked = await on_thread(_describe, rootfs.upper, below, rootfs.directory / "recipe")
         for leftover in (rootfs.work, rootfs.merged, places_in(rootfs.directory)):
-            await asyncio.to_thread(trees.remove, leftover)
+            await on_thread(trees.remove, leftover)
         with self._state.together():
             self._state.delete(_KIND, [container_id])
             del self._roots[container_id]
@@ -174,7 +175,7 @@ class Storage:
     async def mounted(self, container_id: str) -> AsyncIterator[Path]:
         """A stopped container's root, readable and writable below the path; gone afterwards, whatever happens."""
         rootfs = self.rootfs(container_id)
-        fd = await asyncio.to_thread(_open, rootfs.lowers, rootfs.upper, rootfs.work, rootfs.merged)
+        fd = await acquired(lambda: _open(rootfs.lowers, rootfs.upper, rootfs.work, rootfs.merged), os.close)
         try:
             yield Path(f"/proc/self/fd/{fd}")
         finally:
@@ -189,7 +190,7 @@ class Storage:
             lowers = [*diffs, staged.diff]
             place = staged.directory / "merged"
             place.mkdir()
-            fd = await asyncio.to_thread(_open, lowers, None, None, place)
+            fd = await acquired(lambda: _open(lowers, None, None, place), os.close)
             try:
                 yield Path(f"/proc/self/fd/{fd}")
             finally:
