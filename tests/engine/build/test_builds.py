@@ -190,7 +190,11 @@ def test_a_wrong_dockerfile_is_refused_before_anything_is_done(engine: Engine, d
         ({"squash": "1"}, "squash is only supported with experimental mode"),
         ({"t": "some/Case"}, "invalid reference format: repository name (some/Case) must be lowercase"),
         ({"buildargs": "[1]"}, "error reading build args: json: a map of strings is needed"),
-        ({"platform": "a b"}, '"a b": invalid platform'),
+        (
+            {"platform": "a b"},
+            '"a b" is an invalid OS component of "a b": OSAndVersion specifier component must match '
+            r'"^([A-Za-z0-9_-]+)(?:\\(([A-Za-z0-9_.-]*)\\))?$": invalid argument',
+        ),
         ({"version": "2"}, "BuildKit is not available here: set DOCKER_BUILDKIT=0 to use the classic builder"),
     ],
 )

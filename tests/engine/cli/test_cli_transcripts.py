@@ -1,6 +1,7 @@
 """The docker command against the engine, as recorded from dockerd: see `transcript.py`."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,22 @@ from tests.engine import harness
 from tests.engine.cli.transcript import SCRIPTS, masked, parse, run
 
 
+@pytest.fixture(scope="module")
+def fresh_engine(able: None) -> Iterator[harness.Engine]:
+    """As when the scripts were recorded: with no images and no build cache of other tests."""
+    engine = harness.Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.mark.containers
 @pytest.mark.parametrize("script", sorted(SCRIPTS.glob("*.txt")), ids=lambda path: path.stem)
 def test_the_docker_command_prints_what_it_prints_with_dockerd(
-    engine: harness.Engine, script: Path, tmp_path: Path
+    fresh_engine: harness.Engine, script: Path, tmp_path: Path
 ) -> None:
     wanted, _ = parse(script.read_text())
-    found = run(wanted, engine.environment, tmp_path)
+    found = run(wanted, fresh_engine.environment, tmp_path)
+    fresh_engine.sweep()
     assert [step.text() for step in found] == [step.text() for step in wanted]
 
 
