@@ -1,6 +1,10 @@
 """Pulls of the same layers at the same time, and pulls that are given up."""
 
 import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -186,3 +190,34 @@ def test_a_layer_stays_whole_for_others_when_its_blob_cannot_be_kept(
     assert isinstance(one, OSError)
     assert isinstance(two, Image)
     assert served.files(two) == FILES
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A host that answers no attempt to connect: its queue is full. Its address."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address):  # takes the one place
+            yield f"127.0.0.1:{address[1]}"
+
+
+def dialling(host: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == f"dial {host}"]
+
+
+def wait_for_dialling(host: str) -> None:
+    while not dialling(host):
+        time.sleep(0.001)
+
+
+def test_a_pull_from_a_host_that_never_answers_can_be_given_up(world: World, deaf: str) -> None:
+    async def scenario() -> None:
+        pulling = asyncio.ensure_future(world.pulling(f"{deaf}/team/app"))
+        await asyncio.to_thread(wait_for_dialling, deaf)
+        pulling.cancel()
+        await asyncio.wait({pulling})
+        assert pulling.cancelled()
+        assert [thread.daemon for thread in dialling(deaf)] == [True]  # nobody has waited for it, and nobody will
+
+    world.run(scenario())
+    world.assert_nothing_left()

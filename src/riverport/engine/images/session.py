@@ -51,6 +51,8 @@ class Session:
     def __init__(self, endpoint: Endpoint) -> None:
         import httpx
 
+        from riverport.engine.images.dialing import Dialer
+
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every URL, and tokens' are nobody's business
         self.endpoint = endpoint
         self._aborted = threading.Event()
@@ -66,6 +68,8 @@ class Session:
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         )
+        self._dialer = Dialer()
+        self._dialer.serve(self.client)
 
     def close(self) -> None:
         self.client.close()
@@ -73,6 +77,7 @@ class Session:
     def abort(self) -> None:
         """End every request that is under way, from any thread; they raise Aborted."""
         self._aborted.set()
+        self._dialer.abort()
         with self._lock:
             connections = list(self._sockets)
         for connection in connections:
