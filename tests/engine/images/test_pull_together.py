@@ -80,8 +80,7 @@ def test_the_same_image_pulled_twice_at_once_is_one_image(served: World) -> None
     served.assert_nothing_left()
 
 
-@pytest.mark.parametrize("given_up", [0, 1], ids=["the one that downloads", "the one that waits"])
-def test_a_pull_that_is_given_up_does_not_harm_the_other(served: World, given_up: int) -> None:
+def test_a_pull_that_waits_and_is_given_up_does_not_harm_the_other(served: World) -> None:
     gate = held()
     served.registry.fail(LAYER.digest, gate)
 
@@ -89,18 +88,96 @@ def test_a_pull_that_is_given_up_does_not_harm_the_other(served: World, given_up
         first = asyncio.ensure_future(served.pulling("team/one"))
         await gate.reached.wait()
         second = await waiting(served, "team/two")
-        pulls = [first, second]
-        lost = pulls.pop(given_up)
-        lost.cancel()
-        await asyncio.wait({lost})
-        assert lost.cancelled()
+        second.cancel()
+        await asyncio.wait({second})
+        assert second.cancelled()
         gate.until.set()
-        return await pulls[0]
+        return await first
 
     assert served.files(served.run(both())) == FILES
     assert served.images.count() == 1
-    assert len(served.registry.targets(LAYER.digest)) == 2 - given_up
+    assert len(served.registry.targets(LAYER.digest)) == 1
     assert len(served.images.arriving) == 0
+
+
+async def given_up(served: World, gate: Held) -> "tuple[asyncio.Task[Image], asyncio.Task[Image]]":
+    """Two pulls, of which the one that downloads is not wanted any more."""
+    first = asyncio.ensure_future(served.pulling("team/one"))
+    await gate.reached.wait()
+    second = await waiting(served, "team/two")
+    first.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not first.done()
+    return first, second
+
+
+def test_a_pull_that_is_given_up_goes_on_for_one_that_waits(served: World) -> None:
+    """What has come is not asked for again."""
+    gate = held()
+    served.registry.fail(LAYER.digest, gate)
+
+    async def both() -> Image:
+        first, second = await given_up(served, gate)
+        gate.until.set()
+        await asyncio.wait({first})
+        assert first.cancelled()
+        return await second
+
+    image = served.run(both())
+    assert served.files(image) == FILES
+    assert served.images.count() == 1
+    assert len(served.registry.targets(LAYER.digest)) == len(served.registry.targets(BELOW.digest)) == 1
+    assert len(served.images.arriving) == 0
+    served.run(served.images.remove(image.id, force=True))
+    served.assert_nothing_left()
+
+
+def test_a_pull_that_is_given_up_ends_when_nobody_waits_for_it_any_more(served: World) -> None:
+    gate = held()
+    served.registry.fail(LAYER.digest, gate)
+
+    async def both() -> None:
+        first, second = await given_up(served, gate)
+        second.cancel()
+        await asyncio.wait({first, second})
+        assert first.cancelled()
+        assert second.cancelled()
+
+    served.run(both())
+    served.assert_nothing_left()
+
+
+def test_a_pull_that_is_given_up_twice_ends_at_once(served: World) -> None:
+    """As when the daemon stops. The other begins anew."""
+    gate = held()
+    served.registry.fail(LAYER.digest, gate)
+
+    async def both() -> Image:
+        first, second = await given_up(served, gate)
+        first.cancel()
+        await asyncio.wait({first})
+        assert first.cancelled()
+        return await second
+
+    assert served.files(served.run(both())) == FILES
+    assert len(served.registry.targets(LAYER.digest)) == 2
+
+
+def test_a_pull_that_fails_after_it_was_given_up_does_not_harm_the_other(served: World) -> None:
+    gate = held()
+    served.registry.fail(LAYER.digest, gate, Cut(), Cut(), Cut(), Cut())
+
+    async def both() -> Image:
+        first, second = await given_up(served, gate)
+        served.registry.abort_connections()
+        gate.until.set()
+        await asyncio.wait({first})
+        assert first.cancelled()
+        return await second
+
+    assert served.files(served.run(both())) == FILES
+    assert len(served.registry.targets(LAYER.digest)) == 6
 
 
 def test_a_pull_that_fails_does_not_harm_the_other(served: World) -> None:
@@ -123,24 +200,26 @@ def test_a_pull_that_fails_does_not_harm_the_other(served: World) -> None:
     assert served.files(two) == FILES
 
 
-def test_a_third_pull_waits_for_the_second_when_the_first_is_given_up(served: World) -> None:
+def test_a_third_pull_waits_for_the_second_when_the_first_has_failed(served: World) -> None:
     first_gate, second_gate = held(), held()
-    served.registry.fail(BELOW.digest, first_gate, second_gate)
+    served.registry.fail(BELOW.digest, first_gate, Cut(), Cut(), Cut(), Cut(), second_gate)
 
     async def three() -> list[Image]:
         first = asyncio.ensure_future(served.pulling("team/one"))
         await first_gate.reached.wait()
         second = await waiting(served, "team/two")
-        first.cancel()
+        served.registry.abort_connections()
+        first_gate.until.set()
         await second_gate.reached.wait()
         third = await waiting(served, "team/one")
         second_gate.until.set()
-        first_gate.until.set()
+        with pytest.raises(EngineError):
+            await first
         return await asyncio.gather(second, third)
 
     for image in served.run(three()):
         assert served.files(image) == FILES
-    assert len(served.registry.targets(BELOW.digest)) == 2
+    assert len(served.registry.targets(BELOW.digest)) == 6
     assert len(served.images.arriving) == 0
 
 

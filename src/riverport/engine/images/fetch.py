@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from riverport.engine.errors import SystemFailure
 from riverport.engine.images.importing import unpack_staged
@@ -88,7 +88,10 @@ class Fetch:
             await self._images.layers.release(chain)
 
     async def layers(self, wanted: Sequence[Wanted]) -> None:
-        """All of them, from the lowest up. Raises what the first failure was."""
+        """All of them, from the lowest up. Raises what the first failure was.
+
+        Given up, it goes on as long as others wait for one of them; given up again, it ends at once.
+        """
         chains: list[ChainId] = []
         for one in wanted:
             chains.append(next_chain(chains[-1] if chains else None, one.diff_id))
@@ -96,10 +99,30 @@ class Fetch:
         for one, chain in zip(wanted, chains, strict=True):
             below = tasks[-1] if tasks else None
             tasks.append(asyncio.create_task(self._layer(one, chain, below)))
-        await all_or_none(tasks)
+        arriving = asyncio.ensure_future(all_or_none(tasks))
+        try:
+            await asyncio.wait({arriving})
+        except asyncio.CancelledError:
+            await self._serve(arriving)
+            raise
+        finally:
+            arriving.cancel()
+            await to_its_end(asyncio.gather(arriving, return_exceptions=True))
+        arriving.result()
+
+    async def _serve(self, arriving: "asyncio.Future[list[Layer]]") -> None:
+        """Until others have what they wait for, or have to try themselves, or have given up as well."""
+        served = asyncio.ensure_future(self._images.arriving.served(self._held, self))
+        either: set[asyncio.Future[Any]] = {arriving, served}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if arriving.done() and not arriving.exception():
+                await asyncio.wait({served})  # they must have their own use of a layer before this one's ends
+        finally:
+            served.cancel()
 
     async def _layer(self, wanted: Wanted, chain: ChainId, below: "asyncio.Task[Layer] | None") -> Layer:
-        async with self._images.arriving.of(chain):
+        async with self._images.arriving.of(chain, self):
             if (known := self._images.layers.get(chain)) is not None:
                 self._hold(self._images.layers.use(chain))
                 self._say(self._words.known, wanted)

@@ -1,7 +1,7 @@
-"""One at a time for each key: who comes later waits."""
+"""One at a time for each key: who comes later waits, and who comes first may wait for those who came later."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 @dataclass(slots=True)
 class _Turn:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    wanted: int = 0
+    wanted_by: list[object] = field(default_factory=list)
+    taken_by: object = None
 
 
 class Turns:
@@ -17,18 +18,43 @@ class Turns:
 
     def __init__(self) -> None:
         self._turns: dict[str, _Turn] = {}
+        self._serving: list[object] = []
+        self._changed = asyncio.Event()
+        """Set and replaced whenever somebody wants something no more."""
 
     def __len__(self) -> int:
         return len(self._turns)
 
     @asynccontextmanager
-    async def of(self, key: str) -> AsyncIterator[None]:
+    async def of(self, key: str, who: object) -> AsyncIterator[None]:
         turn = self._turns.setdefault(key, _Turn())
-        turn.wanted += 1
+        turn.wanted_by.append(who)
         try:
             async with turn.lock:
+                turn.taken_by = who
                 yield
         finally:
-            turn.wanted -= 1
-            if not turn.wanted:
+            turn.wanted_by.remove(who)
+            if not turn.wanted_by:
                 del self._turns[key]
+            self._tell()
+
+    async def served(self, had: Collection[str], who: object) -> None:
+        """Return when nobody wants what `who` has its turn of or had it; `had` are those keys, and may become more.
+
+        Those do not count who only serve others themselves, as `who` does from now on.
+        """
+        self._serving.append(who)
+        self._tell()
+        try:
+            while any(self._is_wanted(turn) for key, turn in self._turns.items() if key in had or turn.taken_by is who):
+                await self._changed.wait()
+        finally:
+            self._serving.remove(who)
+
+    def _is_wanted(self, turn: _Turn) -> bool:
+        return any(who not in self._serving for who in turn.wanted_by)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
