@@ -28,7 +28,7 @@ from riverport.base.http.messages import (
 )
 from riverport.base.http.server import TcpListener, UnixListener, serve
 
-QUICK = Limits(head_bytes=16384, head_s=0.3, idle_s=0.3, body_stall_s=0.3, linger_s=0.3, drain_bytes=65536)
+QUICK = Limits(head_bytes=16384, head_s=0.3, idle_s=0.3, body_stall_s=0.3, drain_s=0.3, linger_s=0.3, drain_bytes=65536)
 
 Scenario = Callable[["Client"], Awaitable[None]]
 
@@ -482,6 +482,103 @@ def test_an_early_answer_reaches_a_client_that_goes_on_sending(run: Callable[...
                 return answer.status
 
         assert await asyncio.to_thread(talk) == 403
+
+    run(handler, scenario)
+
+
+def head_of(answer: bytes) -> bytes:
+    return answer.partition(b"\r\n\r\n")[0].lower()
+
+
+BODIES = {
+    "with a length": (["Content-Length: 65537"], b""),
+    "in chunks": (["Transfer-Encoding: chunked"], b"10001\r\n" + bytes(65537) + b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("kind", ["bytes", "file"])
+def test_an_answer_says_that_a_body_too_long_to_be_read_over_ends_the_connection(
+    run: Callable[..., None], name: str, kind: str
+) -> None:
+    """As with Go's net/http; a pool would otherwise send its next request into a closed connection."""
+
+    async def handler(request: Request) -> Answer:
+        return Response(404, body=b"no" if kind == "bytes" else FileRange(Path(__file__), 0, 2))
+
+    async def scenario(client: Client) -> None:
+        headers, body = BODIES[name]
+        answer = await client.exchange(get("/", *headers, method="PUT") + body)
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"\r\nconnection: close" in head_of(answer)
+        assert len(body_of(answer)) == 2
+
+    run(handler, scenario)
+
+
+def test_what_a_handler_has_read_of_a_body_does_not_count(run: Callable[..., None]) -> None:
+    async def handler(request: Request) -> Answer:
+        count = 0
+        async for piece in request.stream():
+            count += len(piece)
+            if count > 20000:
+                break
+        return Response()
+
+    async def scenario(client: Client) -> None:
+        sent = get("/1", "Content-Length: 80000", method="POST") + bytes(80000) + get("/2", CLOSE)
+        assert (await client.exchange(sent)).count(b"HTTP/1.1 200") == 2
+
+    run(handler, scenario)
+
+
+@pytest.mark.parametrize("headers", [["Content-Length: 10"], ["Transfer-Encoding: chunked"]], ids=["length", "chunks"])
+def test_an_answer_does_not_wait_for_ever_for_the_rest_of_a_body(run: Callable[..., None], headers: list[str]) -> None:
+    """The client waits for the answer before it goes on, which Go's server would wait for in turn."""
+
+    async def handler(request: Request) -> Answer:
+        return Response(404, body=b"no")
+
+    async def scenario(client: Client) -> None:
+        answer = await client.exchange(get("/", *headers, method="PUT"))
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"\r\nconnection: close" in head_of(answer)
+
+    run(handler, scenario)
+
+
+@pytest.mark.parametrize("end", [b"", b"zz\r\n"], ids=["broken off", "malformed"])
+def test_an_answer_reaches_a_client_whose_body_ends_wrongly(run: Callable[..., None], end: bytes) -> None:
+    async def handler(request: Request) -> Answer:
+        return Response(404, body=b"no")
+
+    async def scenario(client: Client) -> None:
+        reader, writer = await client.connect()
+        writer.write(get("/", "Transfer-Encoding: chunked", method="PUT") + b"1\r\na\r\n" + end)
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 404")
+        assert b"\r\nconnection: close" in head_of(answer)
+
+    run(handler, scenario)
+
+
+def test_a_stream_may_read_a_long_body_while_it_answers(run: Callable[..., None]) -> None:
+    """Whether it will nobody knows when its head leaves."""
+
+    async def handler(request: Request) -> Answer:
+        async def lengths() -> AsyncIterator[bytes]:
+            yield b"begun "
+            yield str(sum([len(piece) async for piece in request.stream()])).encode()
+
+        return Response(body=lengths())
+
+    async def scenario(client: Client) -> None:
+        sent = get("/1", "Content-Length: 200000", method="POST") + bytes(200000) + get("/2", CLOSE)
+        answer = await client.exchange(sent)
+        assert answer.count(b"HTTP/1.1 200") == 2
+        assert b"200000" in answer
 
     run(handler, scenario)
 

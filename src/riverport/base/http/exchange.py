@@ -46,6 +46,8 @@ class Limits:
     """Between two pieces of a body: `docker load` may have to wait for what is piped into it."""
     drain_bytes: int = 1 << 20
     """Of a body that no handler wants any more; a longer one ends the connection."""
+    drain_s: float = 1.0
+    """For which an answer waits until it is known whether the rest of a body is as short as that."""
     linger_s: float = 1.0
     """After the last answer, so that a client which is still sending reads it before it meets a reset."""
     connections: int = 4096
@@ -66,6 +68,8 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self._request = Request("GET", "/")
         self._received: asyncio.Future[None] | None = None  # done when the request's body has been read to its end
+        self._taken = 0  # bytes of the request's body
+        self._closing = False  # whether the answer says that it is the last one
         self.idle = True  # between two requests: may be closed without hurting anyone
 
     async def run(self) -> None:
@@ -96,6 +100,7 @@ class Connection:
             self._peer,
         )
         self._received = asyncio.get_running_loop().create_future()
+        self._taken = 0
         if _has_no_body(request.headers):
             self._http.next_event()
             self._received.set_result(None)
@@ -103,6 +108,7 @@ class Connection:
         if isinstance(answer, Hijack):
             await self._hijack(answer)
             return False
+        self._closing = not await self._is_body_over(answer)
         await self._send(answer)
         return await self._is_ready_for_next()
 
@@ -150,6 +156,7 @@ class Connection:
         while True:
             event = self._parsed()
             if isinstance(event, h11.Data):
+                self._taken += len(event.data)
                 yield bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers)
@@ -257,8 +264,8 @@ class Connection:
             headers.pop(own or "", None)
             headers["Content-Length"] = str(length)
         headers["Date"] = _date()
-        if self._http.they_are_waiting_for_100_continue:
-            headers["Connection"] = "close"  # whether the body comes now nobody can tell
+        if self._closing or self._http.they_are_waiting_for_100_continue:
+            headers["Connection"] = "close"  # where it waits, whether the body comes now nobody can tell
         return self._head_bytes(answer.status, headers.items())
 
     def _head_bytes(self, status: int, headers: Iterable[tuple[str, str]]) -> bytes:
@@ -289,9 +296,30 @@ class Connection:
             await self._send(Response(error.status, headers, text))
         await self._linger()
 
+    async def _is_body_over(self, answer: Response) -> bool:
+        """Whether the connection may live as far as the request's body goes, which the answer's head has to say.
+
+        As in Go's net/http, what no handler reads any more is read over before the answer: some clients read nothing
+        before they have sent everything. Go waits for it without end. An answer that is a stream may still read it.
+        """
+        assert self._received is not None
+        if self._received.done() or self._http.they_are_waiting_for_100_continue:
+            return True
+        if not isinstance(answer.body, bytes | FileRange) or _ends_connection(self._request.headers):
+            return True
+        if int(self._request.headers.get("content-length", "0")) - self._taken > self._limits.drain_bytes:
+            return False
+        try:
+            async with asyncio.timeout(self._limits.drain_s):
+                await self._drain()
+        except (HttpError, ClientGone, TimeoutError) as error:
+            log.debug("a body's rest does not come", reason=error)
+        return self._received.done()
+
     async def _is_ready_for_next(self) -> bool:
         assert self._received is not None
-        if not self._received.done() and not self._http.they_are_waiting_for_100_continue:
+        is_open = self._http.our_state is h11.DONE
+        if is_open and not self._received.done() and not self._http.they_are_waiting_for_100_continue:
             try:
                 await self._drain()
             except HttpError as error:
@@ -327,6 +355,10 @@ def _either(*futures: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:
 
 def _has_no_body(headers: Headers) -> bool:
     return "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+
+
+def _ends_connection(headers: Headers) -> bool:
+    return "close" in headers.get("connection", "").lower()
 
 
 def _reason(status: int) -> bytes:
