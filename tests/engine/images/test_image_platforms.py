@@ -5,6 +5,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 from urllib.parse import quote
 
 import pytest
@@ -13,9 +14,9 @@ from tests.engine.harness import Engine
 from riverport.engine.images.progress import STEP_BYTES
 
 AMD = '{"os":"linux","architecture":"amd64"}'
-ARM = '{"os":"linux","architecture":"arm64"}'
+FOREIGN = '{"os":"linux","architecture":"s390x"}'
 MISMATCH = (
-    "image with reference {} was found but its platform (linux/arm64) "
+    "image with reference {} was found but its platform (linux/s390x) "
     "does not match the specified platform (linux/amd64)"
 )
 NO_JSON = "failed to parse platform: invalid character 'l' looking for beginning of value"
@@ -32,14 +33,14 @@ REQUESTS = [
 
 @pytest.fixture
 def foreign(engine: Engine) -> Iterator[Engine]:
-    """An image `foreign:latest` for linux/arm64."""
+    """An image `foreign:latest` for linux/s390x."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         file = tarfile.TarInfo("file")
         file.size = 2 * STEP_BYTES  # enough to hear how far it is
         tar.addfile(file, io.BytesIO(bytes(file.size)))
     status, said = engine.api(
-        "POST", "/images/create?fromSrc=-&repo=foreign&platform=linux/arm64", archive.getvalue(), {}
+        "POST", "/images/create?fromSrc=-&repo=foreign&platform=linux/s390x", archive.getvalue(), {}
     )
     assert status == 200, said
     engine.cli("tag", "foreign", "127.0.0.1:1/foreign:1")
@@ -78,14 +79,14 @@ def test_an_image_for_another_platform_is_not_the_one_that_was_meant(
     foreign: Engine, path: str, name: str, shown: str
 ) -> None:
     assert get(foreign, path.format(name), AMD) == (404, MISMATCH.format(shown))
-    status, said = get(foreign, path.format(name), ARM)
+    status, said = get(foreign, path.format(name), FOREIGN)
     assert status == 200, said
 
 
 def test_of_an_image_with_all_platforms_or_with_one_only_one_can_be_asked_for(foreign: Engine) -> None:
     conflict = "conflicting options: manifests and platform options cannot both be set"
-    assert get(foreign, "/images/foreign/json?manifests=1", ARM) == (400, conflict)
-    status, said = get(foreign, "/images/foreign/json?manifests=0", ARM)
+    assert get(foreign, "/images/foreign/json?manifests=1", FOREIGN) == (400, conflict)
+    status, said = get(foreign, "/images/foreign/json?manifests=0", FOREIGN)
     assert status == 200
     assert json.loads(get(foreign, "/images/foreign/json?manifests=1")[1]) == json.loads(said)
     assert "Manifests" not in json.loads(said)
@@ -102,8 +103,8 @@ def test_a_list_with_manifests_is_one_without(foreign: Engine) -> None:
 @pytest.mark.parametrize("path", ["/images/foreign/get", "/images/get?names=foreign&names=busybox"])
 def test_an_image_is_saved_for_the_platform_that_it_is_for(foreign: Engine, path: str) -> None:
     assert get(foreign, path, AMD) == (500, NO_TARGET)
-    twice = f"{path}{'&' if '?' in path else '?'}platform={quote(ARM)}"
-    assert get(foreign, twice, ARM) == (400, "multiple platform parameters not supported")
+    twice = f"{path}{'&' if '?' in path else '?'}platform={quote(FOREIGN)}"
+    assert get(foreign, twice, FOREIGN) == (400, "multiple platform parameters not supported")
 
 
 def test_only_images_for_the_platform_are_loaded(foreign: Engine, tmp_path: Path) -> None:
@@ -112,7 +113,10 @@ def test_only_images_for_the_platform_are_loaded(foreign: Engine, tmp_path: Path
     foreign.cli("save", "-o", str(archive), "foreign", "busybox")
     foreign.cli("rmi", "foreign")
     body = archive.read_bytes()
-    for platform, said in ((ARM, ["Loaded image: foreign:latest\n"]), ('{"os":"linux","architecture":"s390x"}', [])):
+    for platform, said in (
+        (FOREIGN, ["Loaded image: foreign:latest\n"]),
+        ('{"os":"linux","architecture":"riscv64"}', []),
+    ):
         status, answer = foreign.api("POST", f"/images/load?platform={quote(platform)}", body, {})
         assert status == 200
         lines = [answer] if isinstance(answer, dict) else [json.loads(line) for line in (answer or b"").splitlines()]
@@ -135,7 +139,7 @@ def test_an_image_for_another_platform_is_neither_pushed_nor_removed(foreign: En
     assert (status, said) == (404, MISMATCH.format(name))
     for query, status, said in (
         (f"platforms={quote(AMD)}", 404, MISMATCH.format(name)),
-        (f"platforms={quote(ARM)}&platforms={quote(AMD)}", 400, "multiple platforms are not supported"),
+        (f"platforms={quote(FOREIGN)}&platforms={quote(AMD)}", 400, "multiple platforms are not supported"),
         ("platforms=linux", 400, NO_JSON),
     ):
         path = f"/images/{quote(name, safe=':')}?{query}"
@@ -156,13 +160,32 @@ def test_the_docker_command_with_platforms(foreign: Engine, tmp_path: Path) -> N
     assert refused("save", "--platform", "linux/amd64", "-o", str(saved), "foreign").endswith(NO_TARGET)
     pushed = refused("push", "--platform", "linux/amd64", "127.0.0.1:1/foreign:1")
     assert MISMATCH.format("127.0.0.1:1/foreign:1") in pushed
-    shown = foreign.cli("image", "inspect", "--platform", "linux/arm64", "--format", "{{.Architecture}}", "foreign")
-    assert shown.stdout == "arm64\n"
-    assert len(foreign.cli("history", "--platform", "linux/arm64", "-q", "foreign").stdout.split()) == 1
-    foreign.cli("save", "--platform", "linux/arm64", "-o", str(saved), "foreign")
+    shown = foreign.cli("image", "inspect", "--platform", "linux/s390x", "--format", "{{.Architecture}}", "foreign")
+    assert shown.stdout == "s390x\n"
+    assert len(foreign.cli("history", "--platform", "linux/s390x", "-q", "foreign").stdout.split()) == 1
+    foreign.cli("save", "--platform", "linux/s390x", "-o", str(saved), "foreign")
     assert foreign.cli("load", "--platform", "linux/amd64", "-i", str(saved)).stdout == ""
-    loaded = foreign.cli("load", "--platform", "linux/arm64", "-i", str(saved)).stdout
+    loaded = foreign.cli("load", "--platform", "linux/s390x", "-i", str(saved)).stdout
     assert loaded == "Loaded image: foreign:latest\n"
     tree = foreign.cli("image", "ls", "--tree").stdout
     assert "foreign:latest" in tree
-    assert "linux/arm64" not in tree  # only indexes have platforms to show
+    assert "linux/s390x" not in tree  # only indexes have platforms to show
+
+
+def test_a_container_of_an_image_for_another_platform(foreign: Engine) -> None:
+    def create(query: str = "", version: str = "1.50") -> tuple[int, dict[str, object]]:
+        return foreign.api("POST", f"/v{version}/containers/create?{query}", {"Image": "foreign", "Cmd": ["x"]})
+
+    status, answer = create("platform=linux/amd64")
+    assert (status, answer) == (404, {"message": MISMATCH.format("foreign")})
+    status, answer = create("platform=linux/s390x")
+    assert (status, answer["Warnings"]) == (201, [])
+    status, answer = create("platform=a/b/c/d")
+    assert (status, answer["message"]) == (400, '"a/b/c/d": cannot parse platform specifier: invalid argument')
+    for query, version in (("", "1.50"), ("platform=a/b/c/d", "1.40")):
+        status, answer = create(query, version)
+        (warning,) = cast(list[str], answer["Warnings"])
+        beginning = (
+            "The requested image's platform (linux/s390x) does not match the detected host platform (linux/amd64"
+        )
+        assert (status, warning.startswith(beginning)) == (201, True)

@@ -5,8 +5,10 @@ import pytest
 from riverport.base.http.messages import Request as HttpRequest
 from riverport.engine.api.platforms import decode, only_platform_of, platform_of, written_platform
 from riverport.engine.api.routing import Request, Version
-from riverport.engine.errors import InvalidParameter
+from riverport.engine.errors import InvalidParameter, NotFound
+from riverport.engine.images.manifests import Descriptor, Index
 from riverport.engine.images.platform import Platform
+from riverport.engine.images.processor import amd64_level, newest_here, runs_here
 
 SYSTEM_PATTERN = r"^([A-Za-z0-9_-]+)(?:\\(([A-Za-z0-9_.-]*)\\))?$"
 
@@ -195,3 +197,33 @@ def test_of_several_platforms_some_requests_take_the_first_and_some_none() -> No
     assert platform_of(request, (1, 49)) == Platform("linux", "amd64")
     with pytest.raises(InvalidParameter, match=r"^multiple platform parameters not supported$"):
         only_platform_of(request, (1, 48))
+
+
+V2 = "pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm"
+V3 = "avx avx2 bmi1 bmi2 f16c fma abm movbe xsave"
+V4 = "avx512f avx512bw avx512cd avx512dq avx512vl"
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [("", 1), (V2, 2), (f"{V2} {V3}", 3), (f"{V2} {V3} {V4} more", 4), (f"{V2} {V4}", 2), (f"{V3} {V4}", 1)],
+)
+def test_a_level_of_amd64_needs_all_before_it(flags: str, level: int) -> None:
+    assert amd64_level(flags.split()) == level
+
+
+def test_this_machine_runs_what_is_for_it() -> None:
+    assert newest_here().runs(Platform.here()) > 0
+    assert runs_here(Platform.here())
+    assert not runs_here(Platform("linux", "s390x"))
+
+
+def test_without_a_platform_an_index_has_the_best_for_this_machine() -> None:
+    def descriptor(platform: Platform) -> Descriptor:
+        return Descriptor("application/vnd.oci.image.manifest.v1+json", f"sha256:{platform}", 1, platform=platform)
+
+    foreign, plain, best = (descriptor(one) for one in (Platform("linux", "s390x"), Platform.here(), newest_here()))
+    assert Index("", (foreign, plain, best)).select(None) is (plain if plain.platform == best.platform else best)
+    with pytest.raises(NotFound) as caught:
+        Index("", (foreign,)).select(None)
+    assert str(caught.value) == f"no matching manifest for {Platform.here().shown} in the manifest list entries"

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from riverport.engine.api.filters import Filters
+from riverport.engine.api.platforms import written_platform
 from riverport.engine.api.routing import Answer, Request, Response, Route, empty, json_response
 from riverport.engine.containers import listing, stats
 from riverport.engine.containers.container import Container, Outcome, WaitCondition
@@ -24,7 +25,7 @@ def _container(engine: "Engine", request: Request) -> Container:
 
 
 async def create(engine: "Engine", request: Request) -> Answer:
-    platform = request.one("platform") if request.version >= (1, 41) else ""
+    platform = written_platform(request, (1, 41))
     _, answer = await engine.containers.creator.create(
         await request.document(), request.version, request.one("name"), platform
     )

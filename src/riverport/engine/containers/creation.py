@@ -17,6 +17,9 @@ from riverport.engine.containers.links import links_of
 from riverport.engine.containers.names import check_name, generate_name
 from riverport.engine.containers.removal import Removal
 from riverport.engine.errors import Conflict, InvalidParameter, NotFound
+from riverport.engine.images.image import Image
+from riverport.engine.images.platform import Platform
+from riverport.engine.images.processor import newest_here, runs_here
 from riverport.engine.release import API_NEWEST
 from riverport.engine.runtime import capabilities
 from riverport.engine.runtime.logs import BadLogOption, Rotation
@@ -40,7 +43,9 @@ class Creator:
         self._removal = removal
         self._choose = choose
 
-    async def create(self, body: Json, version: Version, name: str = "", platform: str = "") -> tuple[Container, Json]:
+    async def create(
+        self, body: Json, version: Version, name: str = "", platform: Platform | None = None
+    ) -> tuple[Container, Json]:
         """The container and its warnings' answer. Raises InvalidParameter, NotFound, Conflict; nothing stays then."""
         machine = self._with.machine
         creation = configs.read_creation(body, version, machine)
@@ -51,6 +56,11 @@ class Creator:
         if name:
             check_name(name)
         image = self._image(creation.config["Image"], platform)
+        if image is not None and platform is None and not runs_here(image.source.platform):
+            creation.warnings.append(
+                f"The requested image's platform ({image.source.platform.shown}) does not match the detected host "
+                f"platform ({newest_here().shown}) and no specific platform was requested"
+            )
         config = creation.config = configs.merge_image(creation.config, image.config if image is not None else {})
         path, args = configs.command(config)
         container_id = secrets.token_hex(32)
@@ -130,16 +140,9 @@ class Creator:
         self._catalogue.add(container)
         self._catalogue.publish(container, "create")
 
-    def _image(self, reference: str, platform: str) -> Any:
+    def _image(self, reference: str, platform: Platform | None) -> Image | None:
         """None: a container without an image, which is what an empty reference means. Raises NotFound."""
-        if not reference:
-            return None
-        image = self._with.images.resolve(reference)
-        if platform and not _fits(image.document, platform):
-            raise NotFound(
-                f"image with reference {reference} was found but does not provide the specified platform ({platform})"
-            )
-        return image
+        return self._with.images.resolve(reference, platform) if reference else None
 
     def _name_donors(self, host_config: Json) -> None:
         """A container whose namespace is to be shared is remembered by its id, since names change."""
@@ -178,14 +181,3 @@ def _check_log_options(log: Mapping[str, Any]) -> None:
             Rotation.from_options(log["Type"] or "json-file", dict(log["Config"]))
         except BadLogOption as error:
             raise InvalidParameter(str(error)) from error
-
-
-def _fits(document: Mapping[str, Any], platform: str) -> bool:
-    """Whether an image is for `os[/architecture[/variant]]`."""
-    system, _, rest = platform.lower().partition("/")
-    architecture, _, variant = rest.partition("/")
-    return (
-        system == (document.get("os") or "linux")
-        and architecture in ("", document.get("architecture"))
-        and variant in ("", document.get("variant") or variant)
-    )

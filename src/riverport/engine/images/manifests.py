@@ -16,6 +16,7 @@ from typing import Any, Final
 from riverport.engine.containers.fields import CONFIG
 from riverport.engine.errors import InvalidParameter, NotFound
 from riverport.engine.images.platform import Platform
+from riverport.engine.images.processor import newest_here
 from riverport.engine.images.reference import is_digest
 
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
@@ -68,11 +69,12 @@ class Index:
     media_type: str
     manifests: tuple[Descriptor, ...]
 
-    def select(self, wanted: Platform) -> Descriptor:
-        """The image for a platform; what is no image (attestations) is passed over.
+    def select(self, platform: Platform | None) -> Descriptor:
+        """The image for a platform, or the best for this machine; what is no image (attestations) is passed over.
 
         Raises NotFound in Docker's words.
         """
+        wanted = platform or newest_here()
         ranked = [(wanted.runs(one.platform), one) for one in self.manifests if one.platform and is_image(one)]
         best = max(ranked, key=lambda pair: pair[0], default=(0, None))
         if best[1] is None or not best[0]:
@@ -80,7 +82,8 @@ class Index:
             bare = [one for one in self.manifests if one.platform is None and is_image(one)]
             if len(bare) == 1:
                 return bare[0]
-            raise NotFound(f"no matching manifest for {wanted.shown} in the manifest list entries")
+            shown = (platform or Platform.here()).shown
+            raise NotFound(f"no matching manifest for {shown} in the manifest list entries")
         return best[1]
 
 

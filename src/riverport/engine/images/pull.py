@@ -114,7 +114,7 @@ def _describe(repository: Repository, wanted: str, platform: Platform | None) ->
     body, media_type, top_digest = repository.manifest(wanted)
     manifest = parse_manifest(body, media_type)
     if isinstance(manifest, Index):
-        chosen = manifest.select(platform or Platform.here())
+        chosen = manifest.select(platform)
         body, media_type, _ = repository.manifest(chosen.digest)
         manifest = parse_manifest(body, media_type)
         if isinstance(manifest, Index):
