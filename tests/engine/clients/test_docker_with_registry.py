@@ -101,6 +101,28 @@ def test_layers_that_the_registry_has_are_mounted_and_tags_listed(engine: Engine
     engine.cli("rmi", first)
 
 
+def test_a_single_image_for_another_platform_is_taken_with_a_warning(
+    engine: Engine, registries: Registries, tmp_path: Path
+) -> None:
+    """By a pull and by a build, as by dockerd: nobody but its author knows what it is for."""
+    name = f"{registries.start()}/team/app:1"
+    (tmp_path / "empty.tar").write_bytes(bytes(10240))
+    engine.cli("import", "--platform", "linux/s390x", str(tmp_path / "empty.tar"), name)
+    engine.cli("push", name)
+    engine.cli("rmi", name)
+    warning = (
+        f"WARNING: image with reference {name} was found but its platform (linux/s390x) does not match the specified "
+        "platform (linux/arm/v7)"
+    )
+    assert warning in output(engine, "pull", "--platform", "linux/arm/v7", name)
+    engine.cli("rmi", name)
+    (tmp_path / "Dockerfile").write_text(f"FROM --platform=linux/arm/v7 {name}\nLABEL built=yes\n")
+    built = output(engine, "build", "--tag", "built", "--file", str(tmp_path / "Dockerfile"), str(tmp_path))
+    assert warning in built
+    assert "Successfully tagged built:latest" in built
+    engine.cli("rmi", "built", name)
+
+
 def test_a_pull_through_a_cache_does_without_its_upstream_the_second_time(
     engine: Engine, registries: Registries
 ) -> None:

@@ -56,10 +56,9 @@ class BaseImages:
         except InvalidReference as error:
             raise InvalidParameter(str(error)) from error
         await self._pull(reference, part, platform)
-        image = self._here(name, platform)
+        image = self._here(name, None)  # for whatever platform: the pull has warned, and Docker takes it
         if image is None:
-            wanted = f" with platform {platform}" if platform is not None else ""
-            raise NotFound(f"No such image: {reference.familiar}{wanted}")
+            raise NotFound(f"No such image: {reference.familiar}")
         return image
 
     async def _pull(self, reference: Reference, part: "Part", platform: Platform | None) -> None:
@@ -79,7 +78,7 @@ class BaseImages:
             return None
         except InvalidReference as error:
             raise InvalidParameter(str(error)) from error
-        if platform is not None and not platform.runs(image.source.platform):
+        if platform is not None and not platform.runs_image(image.source.platform):
             return None
         return image
 
