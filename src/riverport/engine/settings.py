@@ -48,6 +48,7 @@ class Settings:
     insecure_registries: tuple[str, ...] = ()
     max_concurrent_downloads: int = 3
     max_concurrent_uploads: int = 5
+    max_download_attempts: int = 5
     networks: NetworkSettings = field(default_factory=NetworkSettings)
     labels: tuple[str, ...] = ()
     log_level: str = "info"
@@ -131,6 +132,7 @@ def load(given: Given) -> Settings:
         insecure_registries=values["insecure-registries"],
         max_concurrent_downloads=values["max-concurrent-downloads"],
         max_concurrent_uploads=values["max-concurrent-uploads"],
+        max_download_attempts=values["max-download-attempts"],
         networks=_networks(values),
         labels=values["labels"],
         log_level="debug" if values["debug"] else values["log-level"],

@@ -21,6 +21,7 @@ RELOADED: Final = {
     "live-restore": "live_restore",
     "max-concurrent-downloads": "max_concurrent_downloads",
     "max-concurrent-uploads": "max_concurrent_uploads",
+    "max-download-attempts": "max_download_attempts",
     "registry-mirrors": "registry_mirrors",
     "shutdown-timeout": "shutdown_timeout_s",
 }
@@ -48,6 +49,7 @@ def attributes(settings: Settings) -> dict[str, str]:
         "live-restore": _flag(settings.live_restore),
         "max-concurrent-downloads": str(settings.max_concurrent_downloads),
         "max-concurrent-uploads": str(settings.max_concurrent_uploads),
+        "max-download-attempts": str(settings.max_download_attempts),
         "registry-mirrors": _list(settings.registry_mirrors),
         "shutdown-timeout": str(settings.shutdown_timeout_s),
     }

@@ -223,6 +223,7 @@ TABLE: Final = Table(
         ),
         Setting("max-concurrent-downloads", INT, 3, at_least(1), "Layers of one pull that come in at the same time."),
         Setting("max-concurrent-uploads", INT, 5, at_least(1), "Layers of one push that go out at the same time."),
+        Setting("max-download-attempts", INT, 5, at_least(1), "How often a pull asks for one thing that fails."),
         Setting(
             "bridge", STRING, "docker0", None, "The default network's bridge; `none`: there is no default network."
         ),

@@ -3,8 +3,11 @@
 Docker tries a layer five times (`max-download-attempts`), however far it has come.
 """
 
+import asyncio
+from dataclasses import replace
+
 import pytest
-from tests.engine.images.faulty import Answer, Cut, Fault, Published, layer_of
+from tests.engine.images.faulty import Answer, Cut, Fault, Held, Published, layer_of
 from tests.engine.images.world import World
 from tests.engine.storage.archives import NEEDS_ROOT
 
@@ -170,3 +173,35 @@ def test_a_registry_that_dies_in_mid_pull_leaves_nothing(world: World) -> None:
     world.registry.asked = Dies()  # type: ignore[assignment]
     error = world.refused("team/app")
     assert str(error) == f'Get "{world.registry.url}/v2/team/app/blobs/{LAYER.digest}": EOF'
+
+
+def test_the_settings_say_how_often_something_is_tried(served: World) -> None:
+    served.images.settings = replace(served.images.settings, max_download_attempts=2)
+    served.registry.fail_always(LAYER.digest, Answer(503))
+    served.refused("team/app")
+    assert len(served.registry.targets(LAYER.digest)) == 2
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_no_more_layers_come_in_at_the_same_time_than_the_settings_say(world: World, at_once: int) -> None:
+    world.images.settings = replace(world.images.settings, max_concurrent_downloads=at_once)
+    layers = [layer_of(CONTENT, f"file{number}") for number in range(4)]
+    world.registry.publish("team/app", Published.of(*layers))
+    held = [Held(asyncio.Event(), asyncio.Event()) for _ in layers]
+    for layer, fault in zip(layers, held, strict=True):
+        world.registry.fail(layer.digest, fault)
+
+    async def one_after_the_other() -> list[int]:
+        """How many are on their way whenever one of them has been asked for."""
+        pulling = asyncio.create_task(world.pulling("team/app"))
+        seen = []
+        for number, fault in enumerate(held):
+            for other in held[number : number + at_once]:
+                await other.reached.wait()
+            await asyncio.sleep(0.02)  # for one too many to come
+            seen.append(sum(other.reached.is_set() for other in held[number:]))
+            fault.until.set()
+        await pulling
+        return seen
+
+    assert world.run(one_after_the_other()) == [min(at_once, 4 - number) for number in range(4)]

@@ -46,7 +46,6 @@ async def attach_websocket(engine: "Engine", request: Request) -> Answer:
     """Messages are binary and hold bare output: a websocket keeps no streams apart (API 1.28)."""
     from riverport.engine.containers.websocket import WebSocket, accept_headers  # few clients need wsproto
 
-
     headers = accept_headers(request.headers)
     everything = request.version < (1, 42)  # older versions have no say in which streams
 

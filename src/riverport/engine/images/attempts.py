@@ -7,6 +7,7 @@ from riverport.engine.errors import EngineError
 from riverport.engine.images.credentials import Credentials
 from riverport.engine.images.distribution import Repository, connect
 from riverport.engine.images.endpoints import Endpoint
+from riverport.engine.images.tries import ATTEMPTS
 from riverport.engine.images.workers import Workers
 
 Result = TypeVar("Result")
@@ -18,13 +19,18 @@ async def first_of(
     credentials: Credentials,
     name: str,
     transfer: Callable[[Workers, Repository], Awaitable[Result]],
+    *,
+    at_once: int = 1,
+    attempts: int = ATTEMPTS,
 ) -> Result:
     """A mirror that fails, or lacks the image, is passed over; `name` is that of the threads.
 
+    `at_once` things are asked for at the same time, `attempts` times each.
+
     Raises EngineError: of the last endpoint that answered, else of the last that did not.
     """
-    async with Workers(name) as workers:
-        found = connect(candidates, path, credentials, workers.on_abort)
+    async with Workers(name, at_once) as workers:
+        found = connect(candidates, path, credentials, workers.on_abort, attempts=attempts)
         failure: EngineError | None = None
         while True:
             try:

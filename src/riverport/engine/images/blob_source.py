@@ -31,7 +31,7 @@ class BlobSource:
         self._digest = digest
         self._size = size
         self._at = 0
-        self._tries = Tries()
+        self._tries = session.tries()
         self._pieces: Iterator[bytes] = iter(())
         self._piece = memoryview(b"")
         self._open: Any = None

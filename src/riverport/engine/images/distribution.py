@@ -25,7 +25,7 @@ from riverport.engine.images.endpoints import Endpoint
 from riverport.engine.images.manifests import ACCEPTED, MAX_MANIFEST_BYTES, InvalidManifest, digest_of, matches
 from riverport.engine.images.reference import is_digest
 from riverport.engine.images.session import USER_AGENT, Content, Session
-from riverport.engine.images.tries import Tries
+from riverport.engine.images.tries import ATTEMPTS, Tries
 
 if TYPE_CHECKING:
     import httpx
@@ -222,6 +222,7 @@ def connect(
     credentials: Credentials,
     on_abort: Callable[[Callable[[], None]], None],
     actions: str = "pull",
+    attempts: int = ATTEMPTS,
 ) -> Iterator[Repository]:
     """Repositories at the endpoints that answer, in order; mirrors are asked as nobody in particular.
 
@@ -233,7 +234,7 @@ def connect(
     failure: EngineError | None = None
     for endpoint in candidates:
         own = Credentials() if endpoint.is_mirror else credentials
-        repository = Repository(Session(endpoint), path, own, actions)
+        repository = Repository(Session(endpoint, attempts), path, own, actions)
         on_abort(repository.abort)
         try:
             repository.session.ping()

@@ -36,6 +36,8 @@ from riverport.engine.images.workers import Workers
 from riverport.engine.storage.tar_reader import InvalidArchive
 
 MAX_IMAGES: Final = 1000
+AT_ONCE: Final = 4
+"""Layers that are unpacked at the same time."""
 _MAX_NESTING: Final = 4
 
 
@@ -53,7 +55,7 @@ async def load(
 ) -> None:
     """Raises InvalidArchive, InvalidManifest, NotFound; what was loaded before the failure stays, as in Docker."""
     spool = Spool(images.blobs.new_file)
-    async with Workers("load") as workers:
+    async with Workers("load", AT_ONCE) as workers:
         try:
             await consumed(stream, lambda source: workers.run(spool.read, source))
             for loadable in await workers.run(plan, spool, platform):

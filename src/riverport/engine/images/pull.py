@@ -67,7 +67,15 @@ async def _at_endpoints(
     settings = images.settings
     candidates = endpoints(reference.domain, settings.registry_mirrors, settings.insecure_registries)
     try:
-        return await first_of(candidates, reference.path, credentials, "pull", transfer)
+        return await first_of(
+            candidates,
+            reference.path,
+            credentials,
+            "pull",
+            transfer,
+            at_once=settings.max_concurrent_downloads,
+            attempts=settings.max_download_attempts,
+        )
     except EngineError as error:
         raise _told(error, reference) from error
 

@@ -57,7 +57,7 @@ async def push(
     progress.say(f"The push refers to repository [{reference.name}]")
     wanted = _images_of(images, reference)
     candidates = endpoints(reference.domain, (), images.settings.insecure_registries, push=True)
-    async with Workers("push") as workers:
+    async with Workers("push", images.settings.max_concurrent_uploads) as workers:
         found = connect(candidates, reference.path, credentials, workers.on_abort, "pull,push")
         repository = await workers.run(next, found)
         try:

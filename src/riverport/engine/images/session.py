@@ -26,7 +26,7 @@ from riverport.engine.images.answers import (
 )
 from riverport.engine.images.credentials import Challenge, parse_challenges
 from riverport.engine.images.endpoints import Endpoint
-from riverport.engine.images.tries import Tries
+from riverport.engine.images.tries import ATTEMPTS, Tries
 
 if TYPE_CHECKING:
     import ssl
@@ -48,13 +48,14 @@ Answerer = Callable[[list[Challenge]], str]
 class Session:
     """To be closed."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, attempts: int = ATTEMPTS) -> None:
         import httpx
 
         from riverport.engine.images.dialing import Dialer
 
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every URL, and tokens' are nobody's business
         self.endpoint = endpoint
+        self._attempts = attempts
         self._aborted = threading.Event()
         self._authorization: dict[str, str] = {}  # by scope
         self._challenges: list[Challenge] = []
@@ -70,6 +71,10 @@ class Session:
         )
         self._dialer = Dialer()
         self._dialer.serve(self.client)
+
+    def tries(self) -> Tries:
+        """Those of one thing."""
+        return Tries(self._attempts)
 
     def close(self) -> None:
         self.client.close()
@@ -110,7 +115,7 @@ class Session:
 
         With `repeat=False` nothing is asked twice, as what was sent is gone. `tries` are those of what it is part of.
         """
-        ask = _Ask(method, url, headers or {}, content, repeat, scope, answer, tries or Tries())
+        ask = _Ask(method, url, headers or {}, content, repeat, scope, answer, tries or self.tries())
         response = self._ask(ask)
         try:
             if response.status_code >= 400:

@@ -8,6 +8,7 @@ and hangs up has its five tries, a large layer gets through a network that break
 from typing import Final
 
 ATTEMPTS: Final = 5
+"""Where `max-download-attempts` does not say otherwise, and of pushes."""
 PROGRESS_BYTES: Final = 4 << 20
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -16,9 +17,10 @@ _LONGEST_PAUSE_SECONDS: Final = 30.0
 class Tries:
     """Of one thing, in whatever part of it something fails: who asks within a try counts here, too."""
 
-    __slots__ = ("_arrived", "_failures")
+    __slots__ = ("_arrived", "_attempts", "_failures")
 
-    def __init__(self) -> None:
+    def __init__(self, attempts: int = ATTEMPTS) -> None:
+        self._attempts = attempts
         self._failures = 0
         self._arrived = 0
 
@@ -26,7 +28,7 @@ class Tries:
         """One has failed; whether there is another."""
         self._failures += 1
         self._arrived = 0
-        return self._failures < ATTEMPTS
+        return self._failures < self._attempts
 
     def arrived(self, count: int) -> None:
         """Bytes that were not here before."""

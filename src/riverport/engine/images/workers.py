@@ -5,12 +5,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from riverport.engine.storage.threads import to_its_end
-
-AT_ONCE: Final = 4
-"""Layers that are moved at the same time; dockerd takes 3 down and 5 up."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,8 +16,9 @@ R = TypeVar("R")
 class Workers:
     """`abort` is called when a transfer is given up, and makes the threads stop soon."""
 
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=name)
+    def __init__(self, name: str, at_once: int) -> None:
+        """`at_once` layers are moved at the same time."""
+        self._pool = ThreadPoolExecutor(at_once, thread_name_prefix=name)
         self._aborts: list[Callable[[], None]] = []
         self._given_up = 0  # calls of `run` that were cancelled and wait for their thread
 
