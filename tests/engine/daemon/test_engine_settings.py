@@ -1,10 +1,12 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import riverport.engine
 from riverport.base.settings import ConfigError
-from riverport.engine.settings import load, parse_bytes, read_file
+from riverport.engine.settings import Settings, load, parse_bytes, read_file
 from riverport.engine.settings_table import FLAGS, TABLE, parse_pool, parse_ulimit, split_host
 
 
@@ -120,3 +122,9 @@ def test_pools_are_networks_and_the_size_of_what_is_cut_from_them() -> None:
     for wrong in ("10.0.0.0/8", "base=10.0.0.1/8,size=24", "base=x,size=24", "base=10.0.0.0/8,size=x"):
         with pytest.raises(ValueError, match=r".+"):
             parse_pool(wrong)
+
+
+def test_every_setting_is_read_by_what_it_is_about() -> None:
+    package = Path(riverport.engine.__file__).parent
+    sources = [path.read_text() for path in package.rglob("*.py") if not path.match("engine/settings*.py")]
+    assert [one.name for one in fields(Settings) if not any(f".{one.name}" in text for text in sources)] == []
