@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from riverport.kafka.controller.image import NO_LEADER
 from riverport.kafka.controller.partition_change import PartitionChange
+from riverport.kafka.controller.registrations import NO_LEADER
 from riverport.kafka.groups.coordinator import Coordinator
 from riverport.kafka.raft import state
 from riverport.kafka.server import acknowledgements, follower_fetch, metadata_shell, produce_lane

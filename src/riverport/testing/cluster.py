@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from riverport.base.ids import SystemIds, uuid_text
 from riverport.base.ports import steady_ports
-from riverport.kafka.controller.image import MetadataImage, PartitionRegistration
+from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.registrations import PartitionRegistration
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode

@@ -6,8 +6,9 @@ import pytest
 from images import Decisions, broker_record, cluster, directory_of, partition, replayed, topic_id, topic_records
 from test_decisions import topics_of
 
-from riverport.kafka.controller.image import MetadataImage, PartitionRegistration
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.placement import LOST_DIRECTORY, UNASSIGNED_DIRECTORY
+from riverport.kafka.controller.registrations import PartitionRegistration
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 

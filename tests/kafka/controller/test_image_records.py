@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from images import DIRECTORY, broker_record, cluster, histories, partition, replayed, topic_id, topic_records
+from images import DIRECTORY, cluster, histories, partition, replayed, topic_id, topic_records
 
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
@@ -85,25 +85,6 @@ def test_a_removed_topic_takes_its_configuration_with_it() -> None:
     image.apply(m.RemoveTopicRecord(topic_id("t")), delta)
     assert (image.topics, image.topic_names, image.configs) == ({}, {}, {})
     assert delta.deleted_topics == {topic_id("t"): "t"}
-
-
-def test_a_change_of_a_partition_leaves_what_it_does_not_name() -> None:
-    image = replayed(topic_records("t", partition(1, 2)))
-    image.apply(m.PartitionChangeRecord(0, topic_id("t"), isr=[1]), MetadataDelta())
-    found = image.topics["t"].partitions[0]
-    assert (found.isr, found.leader, found.leader_epoch, found.partition_epoch) == ((1,), 1, 0, 1)
-    image.apply(m.PartitionChangeRecord(0, topic_id("t"), leader=-1), MetadataDelta())
-    found = image.topics["t"].partitions[0]
-    assert (found.isr, found.leader, found.leader_epoch, found.partition_epoch) == ((1,), -1, 1, 2)
-
-
-def test_a_broker_that_is_fenced_and_unfenced_is_replaced_not_changed() -> None:
-    image = replayed([broker_record(1)])
-    held = image.brokers[1]
-    image.apply(m.BrokerRegistrationChangeRecord(1, 10, fenced=1), MetadataDelta())
-    assert (held.fenced, image.brokers[1].fenced) == (False, True)
-    image.apply(m.BrokerRegistrationChangeRecord(1, 10, fenced=-1), MetadataDelta())
-    assert image.brokers[1] == held
 
 
 def test_a_record_of_an_unknown_kind_is_refused() -> None:

@@ -8,10 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from images import Decisions, broker_record, cluster, directory_of, partition, replayed, topic_id, topic_records
 from test_decisions import topics_of
 
-from riverport.kafka.controller.image import PartitionRegistration
 from riverport.kafka.controller.memberships import Memberships
 from riverport.kafka.controller.placement import is_online
 from riverport.kafka.controller.reassignments import Reassignments
+from riverport.kafka.controller.registrations import PartitionRegistration
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 

@@ -1,6 +1,7 @@
 """What a broker tells of where its replicas lie: batched, one request at a time, again after failures."""
 
-from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
+from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.registrations import PartitionRegistration, TopicImage
 from riverport.kafka.replica.assignments import GATHER_MS, MAX_PER_REQUEST, Assignments
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.kafka.log.kit import DIR, NOW_MS, SMALL, TOPIC_ID, batch, disk_with, open_at
 
-from riverport.kafka.controller.image import BrokerRegistration
+from riverport.kafka.controller.registrations import BrokerRegistration
 from riverport.kafka.log import Log, LogConfig
 from riverport.kafka.replica.leader import MAX_UNCOMMITTED, Leadership, Proposal, Surroundings
 from riverport.kafka.replica.partition import ACKS_ALL, Partition

@@ -10,7 +10,7 @@ from tests.kafka.server.conftest import address_of
 from tests.kafka.server.wire import SECONDS, Wire, asked, batch, fetch, frame, produce, unique
 
 from riverport.kafka.controller import features
-from riverport.kafka.controller.image import PartitionRegistration
+from riverport.kafka.controller.registrations import PartitionRegistration
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
 from riverport.testing import Broker

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from riverport.kafka.controller.image import BrokerRegistration, Endpoint, MetadataImage
+from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.registrations import BrokerRegistration, Endpoint
 from riverport.kafka.server import broker_watch
 from riverport.kafka.server.broker_watch import BrokerWatch
 

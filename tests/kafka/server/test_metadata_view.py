@@ -2,7 +2,8 @@
 
 import pytest
 
-from riverport.kafka.controller.image import BrokerRegistration, Endpoint, MetadataDelta, MetadataImage
+from riverport.kafka.controller.image import MetadataDelta, MetadataImage
+from riverport.kafka.controller.registrations import BrokerRegistration, Endpoint
 from riverport.kafka.server import metadata_view
 from riverport.kafka.server.metadata_view import MetadataView
 from riverport.kafka.wire import codec

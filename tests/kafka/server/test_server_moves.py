@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.kafka.server.wire import Wire
 
-from riverport.kafka.controller.image import PartitionRegistration
+from riverport.kafka.controller.registrations import PartitionRegistration
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 from riverport.testing import Cluster

@@ -1,6 +1,7 @@
 """The controller: what the cluster is, and who may change it (KRaft, KIP-500, KIP-631).
 
     image.py         MetadataImage: the cluster as the records say; MetadataDelta: what one batch of records changed
+    registrations.py what is registered of a broker, a controller, a partition, and what a record makes of it
     replay.py        records into an image, transactions as a whole
     records.py       an image as records again, for snapshots
     features.py      feature levels: what this code knows, which version of each record a metadata.version writes

@@ -4,10 +4,11 @@ What the leader says counts only if it knows the partition's present state: its 
 those of the image, and every replica it takes in is alive in the very incarnation that the leader has seen.
 """
 
-from riverport.kafka.controller.image import NO_LEADER_CHANGE, MetadataImage, PartitionRegistration, changed_partition
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.partition_change import RECOVERED, RECOVERING
 from riverport.kafka.controller.policies import Policies
+from riverport.kafka.controller.registrations import NO_LEADER_CHANGE, PartitionRegistration, changed_partition
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 

@@ -15,9 +15,10 @@ from typing import Any
 from riverport.kafka.controller.cluster import CORDONED_SINCE, DIRECTORIES_SINCE, Cluster
 from riverport.kafka.controller.failover import Failover
 from riverport.kafka.controller.heartbeats import Heartbeats
-from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.policies import Policies
+from riverport.kafka.controller.registrations import BrokerRegistration
 from riverport.kafka.wire import messages as m
 
 FENCE, UNFENCE = 1, -1

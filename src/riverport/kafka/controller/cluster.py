@@ -6,8 +6,9 @@ from typing import Any
 from riverport.base.ids import uuid_text
 from riverport.kafka.controller.failover import Failover
 from riverport.kafka.controller.features import ELR_VERSION, METADATA_VERSION
-from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.outcome import Outcome
+from riverport.kafka.controller.registrations import BrokerRegistration
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 

@@ -7,11 +7,12 @@ any more, and leads no more.
 from typing import Any
 
 from riverport.kafka.controller.cluster import DIRECTORIES_SINCE, Cluster
-from riverport.kafka.controller.image import MetadataImage, TopicImage
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.partition_change import Election
 from riverport.kafka.controller.placement import is_online
 from riverport.kafka.controller.policies import Policies
+from riverport.kafka.controller.registrations import TopicImage
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 

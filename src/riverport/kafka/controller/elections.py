@@ -5,11 +5,12 @@ An unclean election takes any live replica where none is in sync or eligible; wh
 
 from typing import Any
 
-from riverport.kafka.controller.image import NO_LEADER, MetadataImage, TopicImage
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.memberships import TopicPartition
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.partition_change import Election
 from riverport.kafka.controller.policies import Policies
+from riverport.kafka.controller.registrations import NO_LEADER, TopicImage
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 

@@ -6,9 +6,10 @@ Each function returns the records of the partitions concerned, and costs their n
 from collections.abc import Iterable
 from typing import Any
 
-from riverport.kafka.controller.image import NO_LEADER, MetadataImage, PartitionRegistration
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.memberships import TopicPartition
 from riverport.kafka.controller.policies import Policies, TopicPolicy
+from riverport.kafka.controller.registrations import NO_LEADER, PartitionRegistration
 
 
 class Failover:

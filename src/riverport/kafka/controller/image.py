@@ -1,85 +1,29 @@
 """The cluster as the metadata records say. `apply` is the only way anything here changes.
 
-One image belongs to one node's event loop; registrations in it are replaced, never changed in place, so that whoever
-holds one keeps a consistent view.
+One image belongs to one node's event loop; what lies in its tables (`registrations`) is replaced, never changed in
+place, so that whoever holds one keeps a consistent view.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from riverport.kafka.controller.memberships import Memberships
+from riverport.kafka.controller.registrations import (
+    BrokerRegistration,
+    ControllerRegistration,
+    PartitionRegistration,
+    TopicImage,
+    changed_broker,
+    changed_partition,
+    registered_broker,
+    registered_controller,
+    registered_partition,
+)
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import WireError
 
 TOPIC_RESOURCE, BROKER_RESOURCE, LOGGER_RESOURCE, CLIENT_METRICS_RESOURCE, GROUP_RESOURCE = 2, 4, 8, 16, 32
-NO_LEADER = -1
-NO_LEADER_CHANGE = -2
-
-
-@dataclass(slots=True, frozen=True)
-class Endpoint:
-    name: str
-    host: str
-    port: int
-    security_protocol: int
-
-
-@dataclass(slots=True, frozen=True)
-class BrokerRegistration:
-    id: int
-    epoch: int
-    incarnation_id: bytes
-    endpoints: tuple[Endpoint, ...]
-    features: dict[str, tuple[int, int]]
-    rack: str | None
-    fenced: bool
-    in_controlled_shutdown: bool
-    log_dirs: tuple[bytes, ...]
-    cordoned_log_dirs: tuple[bytes, ...] = ()
-
-    @property
-    def is_active(self) -> bool:
-        """Whether it may lead and be in sync."""
-        return not self.fenced and not self.in_controlled_shutdown
-
-    @property
-    def takes_partitions(self) -> bool:
-        """Whether new partitions may come to it: not all of its directories are cordoned (KIP-1066)."""
-        return not self.log_dirs or not set(self.log_dirs) <= set(self.cordoned_log_dirs)
-
-    def endpoint(self, listener: str) -> Endpoint | None:
-        return next((endpoint for endpoint in self.endpoints if endpoint.name == listener), None)
-
-
-@dataclass(slots=True, frozen=True)
-class ControllerRegistration:
-    id: int
-    incarnation_id: bytes
-    endpoints: tuple[Endpoint, ...]
-    features: dict[str, tuple[int, int]]
-
-
-@dataclass(slots=True, frozen=True)
-class PartitionRegistration:
-    replicas: tuple[int, ...]
-    isr: tuple[int, ...]
-    leader: int
-    leader_epoch: int
-    partition_epoch: int
-    directories: tuple[bytes, ...] = ()
-    adding: tuple[int, ...] = ()
-    removing: tuple[int, ...] = ()
-    elr: tuple[int, ...] = ()
-    last_known_elr: tuple[int, ...] = ()
-    recovering: int = 0
-
-
-@dataclass(slots=True, frozen=True)
-class TopicImage:
-    name: str
-    id: bytes
-    partitions: dict[int, PartitionRegistration]
 
 
 @dataclass(slots=True)
@@ -170,27 +114,8 @@ class MetadataImage:
         delta.topics.add(topic.name)
 
 
-def _endpoints(entries: Iterable[Any]) -> tuple[Endpoint, ...]:
-    return tuple(Endpoint(e.name, e.host, e.port, e.security_protocol) for e in entries)
-
-
-def _features(entries: Iterable[Any]) -> dict[str, tuple[int, int]]:
-    return {f.name: (f.min_supported_version, f.max_supported_version) for f in entries}
-
-
 def _register_broker(image: MetadataImage, r: m.RegisterBrokerRecord, delta: MetadataDelta, offset: int) -> None:
-    image.brokers[r.broker_id] = BrokerRegistration(
-        r.broker_id,
-        r.broker_epoch,
-        r.incarnation_id,
-        _endpoints(r.end_points),
-        _features(r.features),
-        r.rack,
-        r.fenced,
-        r.in_controlled_shutdown,
-        tuple(r.log_dirs),
-        tuple(r.cordoned_log_dirs or ()),
-    )
+    image.brokers[r.broker_id] = registered_broker(r)
     delta.brokers.add(r.broker_id)
 
 
@@ -202,15 +127,7 @@ def _unregister_broker(image: MetadataImage, r: m.UnregisterBrokerRecord, delta:
 def _change_broker(
     image: MetadataImage, r: m.BrokerRegistrationChangeRecord, delta: MetadataDelta, offset: int
 ) -> None:
-    node = image.brokers[r.broker_id]
-    fenced = node.fenced if r.fenced == 0 else r.fenced == 1
-    shutdown = node.in_controlled_shutdown or r.in_controlled_shutdown == 1
-    node = replace(node, fenced=fenced, in_controlled_shutdown=shutdown)
-    if r.log_dirs:
-        node = replace(node, log_dirs=tuple(r.log_dirs))
-    if r.cordoned_log_dirs is not None:
-        node = replace(node, cordoned_log_dirs=tuple(r.cordoned_log_dirs))
-    image.brokers[r.broker_id] = node
+    image.brokers[r.broker_id] = changed_broker(image.brokers[r.broker_id], r)
     delta.brokers.add(r.broker_id)
 
 
@@ -227,9 +144,7 @@ def _unfence(image: MetadataImage, r: m.UnfenceBrokerRecord, delta: MetadataDelt
 def _register_controller(
     image: MetadataImage, r: m.RegisterControllerRecord, delta: MetadataDelta, offset: int
 ) -> None:
-    image.controllers[r.controller_id] = ControllerRegistration(
-        r.controller_id, r.incarnation_id, _endpoints(r.end_points), _features(r.features)
-    )
+    image.controllers[r.controller_id] = registered_controller(r)
 
 
 def _unregister_controller(
@@ -254,46 +169,12 @@ def _remove_topic(image: MetadataImage, r: m.RemoveTopicRecord, delta: MetadataD
 
 
 def _partition(image: MetadataImage, r: m.PartitionRecord, delta: MetadataDelta, offset: int) -> None:
-    new = PartitionRegistration(
-        tuple(r.replicas),
-        tuple(r.isr),
-        r.leader,
-        r.leader_epoch,
-        r.partition_epoch,
-        tuple(r.directories),
-        tuple(r.adding_replicas),
-        tuple(r.removing_replicas),
-        tuple(r.eligible_leader_replicas or ()),
-        tuple(r.last_known_elr or ()),
-        r.leader_recovery_state,
-    )
-    image.change_partition(r.topic_id, r.partition_id, delta, new)
+    image.change_partition(r.topic_id, r.partition_id, delta, registered_partition(r))
 
 
 def _change_partition(image: MetadataImage, r: m.PartitionChangeRecord, delta: MetadataDelta, offset: int) -> None:
     old = image.topics[image.topic_names[r.topic_id]].partitions[r.partition_id]
     image.change_partition(r.topic_id, r.partition_id, delta, changed_partition(old, r))
-
-
-def changed_partition(old: PartitionRegistration, r: m.PartitionChangeRecord) -> PartitionRegistration:
-    """What a change makes of a partition: its epoch moves, its leader's where the record names a leader."""
-
-    def chosen(given: list[Any] | None, before: tuple[Any, ...]) -> tuple[Any, ...]:
-        return before if given is None else tuple(given)
-
-    return PartitionRegistration(
-        chosen(r.replicas, old.replicas),
-        chosen(r.isr, old.isr),
-        old.leader if r.leader == NO_LEADER_CHANGE else r.leader,
-        old.leader_epoch if r.leader == NO_LEADER_CHANGE else old.leader_epoch + 1,
-        old.partition_epoch + 1,
-        chosen(r.directories, old.directories),
-        chosen(r.adding_replicas, old.adding),
-        chosen(r.removing_replicas, old.removing),
-        chosen(r.eligible_leader_replicas, old.elr),
-        chosen(r.last_known_elr, old.last_known_elr),
-        old.recovering if r.leader_recovery_state == -1 else r.leader_recovery_state,
-    )
 
 
 def _config(image: MetadataImage, r: m.ConfigRecord, delta: MetadataDelta, offset: int) -> None:

@@ -9,10 +9,8 @@ A node that never decides never makes this index (`MetadataImage.memberships`). 
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from riverport.kafka.controller.image import PartitionRegistration, TopicImage
+from riverport.kafka.controller.registrations import PartitionRegistration, TopicImage
 
 TopicPartition = tuple[bytes, int]
 """Topic id and index of a partition."""
@@ -22,7 +20,7 @@ _Table = dict[TopicPartition, None]
 class Memberships:
     """Follows one image: `update` is told of every change of a partition."""
 
-    def __init__(self, topics: "Iterable[TopicImage]") -> None:
+    def __init__(self, topics: Iterable[TopicImage]) -> None:
         self._isr: dict[int, _Table] = {}
         self._elr: dict[int, _Table] = {}
         self.leaderless: _Table = {}
@@ -38,7 +36,7 @@ class Memberships:
         return list(self._elr.get(broker, ()))
 
     def update(
-        self, topic_id: bytes, index: int, old: "PartitionRegistration | None", new: "PartitionRegistration | None"
+        self, topic_id: bytes, index: int, old: PartitionRegistration | None, new: PartitionRegistration | None
     ) -> None:
         """`old` is None for a new partition, `new` for one that is no more."""
         key = (topic_id, index)

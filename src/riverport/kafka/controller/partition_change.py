@@ -15,8 +15,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from riverport.kafka.controller.image import NO_LEADER, NO_LEADER_CHANGE, PartitionRegistration
 from riverport.kafka.controller.placement import MIGRATING_DIRECTORY
+from riverport.kafka.controller.registrations import NO_LEADER, NO_LEADER_CHANGE, PartitionRegistration
 from riverport.kafka.wire import messages as m
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ come after all live ones, so a partition is never placed on fenced brokers alone
 from dataclasses import dataclass
 
 from riverport.base.rng import Rng
-from riverport.kafka.controller.image import BrokerRegistration
+from riverport.kafka.controller.registrations import BrokerRegistration
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 MIGRATING_DIRECTORY, UNASSIGNED_DIRECTORY, LOST_DIRECTORY = bytes(16), bytes(15) + b"\x01", bytes(15) + b"\x02"

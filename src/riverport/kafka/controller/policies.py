@@ -4,16 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from riverport.kafka.controller.features import ELR_VERSION, METADATA_VERSION
-from riverport.kafka.controller.image import (
-    BROKER_RESOURCE,
-    NO_LEADER,
-    TOPIC_RESOURCE,
-    MetadataImage,
-    PartitionRegistration,
-    TopicImage,
-)
+from riverport.kafka.controller.image import BROKER_RESOURCE, TOPIC_RESOURCE, MetadataImage
 from riverport.kafka.controller.partition_change import Election, PartitionChange
 from riverport.kafka.controller.placement import MIGRATING_DIRECTORY, default_directory, is_online
+from riverport.kafka.controller.registrations import NO_LEADER, PartitionRegistration, TopicImage
 
 MIN_INSYNC, UNCLEAN_ELECTION = "min.insync.replicas", "unclean.leader.election.enable"
 

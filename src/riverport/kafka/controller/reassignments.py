@@ -9,10 +9,11 @@ A change that adds nothing and leaves somebody of the target in sync is complete
 from collections.abc import Sequence
 from typing import Any
 
-from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.controller.partition_change import Election, PartitionChange
 from riverport.kafka.controller.policies import Policies
+from riverport.kafka.controller.registrations import PartitionRegistration, TopicImage
 from riverport.kafka.controller.topics import Topics
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from riverport.kafka.controller import features
-from riverport.kafka.controller.image import BrokerRegistration, ControllerRegistration, MetadataImage, TopicImage
+from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.registrations import BrokerRegistration, ControllerRegistration, TopicImage
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.metadata_records import encode_record
 

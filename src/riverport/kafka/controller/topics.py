@@ -6,9 +6,10 @@ from typing import Any
 
 from riverport.base.ids import ZERO_UUID, IdSource
 from riverport.base.rng import Rng
-from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataImage, TopicImage
+from riverport.kafka.controller.image import TOPIC_RESOURCE, MetadataImage
 from riverport.kafka.controller.outcome import Charge, ConfigCheck, Outcome, free_of_charge
 from riverport.kafka.controller.placement import Candidate, default_directory, place
+from riverport.kafka.controller.registrations import TopicImage
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from riverport.base.logging import get_logger
-from riverport.kafka.controller.image import BrokerRegistration
+from riverport.kafka.controller.registrations import BrokerRegistration
 from riverport.kafka.log import Log
 from riverport.kafka.replica.progress import Contact, FollowerProgress
 from riverport.kafka.wire.errors import ApiError, ErrorCode

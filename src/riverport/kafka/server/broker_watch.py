@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from riverport.base.logging import get_logger
 from riverport.base.tasks import Tasks
-from riverport.kafka.controller.image import BrokerRegistration, MetadataImage
+from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.registrations import BrokerRegistration
 
 if TYPE_CHECKING:
     from riverport.kafka.server.connection import Connection

@@ -8,7 +8,7 @@ from riverport.base.logging import get_logger
 from riverport.kafka.client.errors import ClientError
 from riverport.kafka.controller.cluster import DIRECTORIES_SINCE
 from riverport.kafka.controller.features import METADATA_VERSION
-from riverport.kafka.controller.image import PartitionRegistration
+from riverport.kafka.controller.registrations import PartitionRegistration
 from riverport.kafka.replica.assignments import Assignments
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.wire.errors import ErrorCode

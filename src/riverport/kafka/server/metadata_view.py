@@ -7,8 +7,9 @@ of one partition are told to be takes 0.6 ms then, and 5.5 where it is encoded f
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
-from riverport.kafka.controller.image import BrokerRegistration, MetadataImage, PartitionRegistration
+from riverport.kafka.controller.image import MetadataImage
 from riverport.kafka.controller.placement import is_online
+from riverport.kafka.controller.registrations import BrokerRegistration, PartitionRegistration
 from riverport.kafka.wire import codec
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode

@@ -20,7 +20,7 @@ from riverport.kafka.wire.api import ApiKey
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 if TYPE_CHECKING:
-    from riverport.kafka.controller.image import Endpoint
+    from riverport.kafka.controller.registrations import Endpoint
     from riverport.kafka.log import Log
     from riverport.kafka.replica.followed import Followed
     from riverport.kafka.server.broker import Broker

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from riverport.base.files import StorageError
 from riverport.base.logging import get_logger
-from riverport.kafka.controller.image import MetadataImage, PartitionRegistration, TopicImage
+from riverport.kafka.controller.image import MetadataImage
+from riverport.kafka.controller.registrations import PartitionRegistration, TopicImage
 from riverport.kafka.log import Log
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.acknowledgements import give_up
