@@ -1,6 +1,7 @@
 """Machines that do not exist: what the production code runs on when somebody wants to break it.
 
-    disk.py      SimDisk: a file system that knows what is synced, and forgets or tears the rest in a power cut
+    disk.py      SimDisk: a file system with faults, a capacity, power cuts
+    inodes.py    its files and directories: what is synced, and what a power cut makes of the rest
     loop.py      World and SimLoop: simulated time, and an asyncio event loop for each process in it
     network.py   Network: TCP with delays, loss, cuts and resets
     process.py   SimNode and SimClient: nodes and clients of the production code, as processes of the simulation

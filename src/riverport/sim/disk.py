@@ -1,29 +1,19 @@
-"""A simulated file system that keeps "written" and "synced" apart, for power cuts, failing disks and full ones.
+"""A simulated file system, for power cuts, failing disks and full ones: `Files` over the inodes of `inodes`.
 
-What a power cut leaves (`crash`):
-
-    of a file         every page that was not synced is the old one, the new one, or torn between the two at a sector;
-                      its size lies anywhere between the synced one and the one it had
-    of a directory    creations, renames and removals that no `sync_dir` followed happened up to some point, in order;
-                      each directory by itself, so that a synced file in an unsynced directory can be gone
-
-That is less than most real file systems keep, and no more than POSIX promises. After a failed `sync` the pages that it
-should have written count as clean, as Linux has it: a later sync does not bring them to the disk.
-
-`kill` is the end of a process: what was written stays. Both close every file and lock; a handle from before is dead.
+`crash` is a power cut, `kill` the end of a process: what was written stays. Both close every file and lock; a handle
+from before is dead.
 """
 
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from random import Random
 
 from riverport.base.files import Buffer, File, StorageError
+from riverport.sim.inodes import DirInode, FileInode, Inode
 
-PAGE_BYTES = 4096
-SECTOR_BYTES = 512
 DEFAULT_CAPACITY = 1 << 40
 
 
@@ -49,112 +39,6 @@ class Fault:
         return self.met >= self.nth and (self.times < 0 or self.met < self.nth + self.times)
 
 
-class _Node:
-    """The content of a file: as it is read now, and as it is on the disk."""
-
-    __slots__ = ("dirty", "resized", "synced", "written")
-
-    def __init__(self) -> None:
-        self.written = bytearray()
-        self.synced = bytearray()
-        self.dirty: set[int] = set()  # pages to be synced
-        self.resized = False
-
-    def touch(self, start: int, end: int) -> None:
-        self.dirty.update(range(start // PAGE_BYTES, (max(end, start + 1) - 1) // PAGE_BYTES + 1))
-
-    def put(self, content: bytes, offset: int) -> None:
-        end = offset + len(content)
-        self.resized = self.resized or end > len(self.written)
-        self.written[offset:end] = content
-        self.touch(offset, end)
-
-    def truncate(self, size: int) -> None:
-        self.resized = True
-        if size > len(self.written):
-            self.written.extend(bytes(size - len(self.written)))
-        del self.written[size:]
-        self.dirty = {page for page in self.dirty if page * PAGE_BYTES < size}
-        if size % PAGE_BYTES:
-            self.touch(size - 1, size)
-
-    def sync(self) -> None:
-        self._resize(self.synced, len(self.written))
-        for page in self.dirty:
-            start = page * PAGE_BYTES
-            self.synced[start : start + PAGE_BYTES] = self.written[start : start + PAGE_BYTES]
-        self.sync_failed()
-
-    def sync_failed(self) -> None:
-        """The pages are called clean, whether they were written or not."""
-        self.dirty.clear()
-        self.resized = False
-
-    def crash(self, rng: Random) -> None:
-        survivor = self.synced
-        if self.resized or self.dirty:
-            self._resize(survivor, self._size_after_crash(rng))
-            for page in sorted(self.dirty):
-                self._crash_page(survivor, page * PAGE_BYTES, rng)
-        self.written = bytearray(survivor)
-        self.sync_failed()
-
-    def _size_after_crash(self, rng: Random) -> int:
-        low, high = sorted((len(self.synced), len(self.written)))
-        between = rng.randint(low, high) // PAGE_BYTES * PAGE_BYTES
-        return rng.choice((len(self.synced), len(self.written), max(between, low)))
-
-    def _crash_page(self, survivor: bytearray, start: int, rng: Random) -> None:
-        new = self.written[start : start + PAGE_BYTES]
-        fate = rng.randrange(3)
-        if fate == 0:
-            return
-        if fate == 2:
-            del new[rng.randrange(PAGE_BYTES // SECTOR_BYTES) * SECTOR_BYTES :]
-        room = max(len(survivor) - start, 0)
-        survivor[start : start + min(len(new), room)] = new[:room]
-
-    @staticmethod
-    def _resize(content: bytearray, size: int) -> None:
-        if len(content) < size:
-            content.extend(bytes(size - len(content)))
-        del content[size:]
-
-
-@dataclass(slots=True)
-class _Dir:
-    """A directory: its entries now, those on the disk, and the changes between the two in their order."""
-
-    entries: "dict[str, _Node | _Dir]" = field(default_factory=dict)
-    synced: "dict[str, _Node | _Dir]" = field(default_factory=dict)
-    changes: "list[dict[str, _Node | _Dir | None]]" = field(default_factory=list)
-
-    def change(self, changes: "dict[str, _Node | _Dir | None]") -> None:
-        """One step that happens as a whole: names and what they stand for from now on, None for nothing."""
-        self._apply(self.entries, changes)
-        self.changes.append(changes)
-
-    def sync(self) -> None:
-        self.synced = dict(self.entries)
-        self.changes.clear()
-
-    def crash(self, rng: Random) -> None:
-        for change in self.changes[: rng.randint(0, len(self.changes))]:
-            self._apply(self.synced, change)
-        self.entries = dict(self.synced)
-        self.changes.clear()
-        for name in sorted(self.entries):
-            self.entries[name].crash(rng)
-
-    @staticmethod
-    def _apply(entries: "dict[str, _Node | _Dir]", changes: "dict[str, _Node | _Dir | None]") -> None:
-        for name, found in changes.items():
-            if found is None:
-                entries.pop(name, None)
-            else:
-                entries[name] = found
-
-
 class SimDisk:
     """`Files` in memory. Paths are absolute; `/` is there from the start."""
 
@@ -163,7 +47,7 @@ class SimDisk:
         self.faults: list[Fault] = []
         self.reads: list[str] = []
         """The paths of all `pread` and `read` calls, for tests that count them."""
-        self._root = _Dir()
+        self._root = DirInode()
         self._locked: set[str] = set()
         self._life = 0
 
@@ -199,7 +83,7 @@ class SimDisk:
         return self._life
 
     def used(self) -> int:
-        return _used(self._root)
+        return self._root.size()
 
     def flip(self, path: str, offset: int, mask: int) -> None:
         """Bit rot: change a byte, on the disk too."""
@@ -214,14 +98,14 @@ class SimDisk:
         self.check("open", path)
         parent, name = self._parent(path, "open")
         if create and name not in parent.entries:
-            parent.change({name: _Node()})
+            parent.change({name: FileInode()})
         return SimFile(self, path, self._file(path, "open"))
 
     def exists(self, path: str) -> bool:
         return self._find(path) is not None
 
     def is_dir(self, path: str) -> bool:
-        return isinstance(self._find(path), _Dir)
+        return isinstance(self._find(path), DirInode)
 
     def size(self, path: str) -> int:
         self.check("stat", path)
@@ -236,9 +120,9 @@ class SimDisk:
         at = self._root
         for name in _parts(path):
             if name not in at.entries:
-                at.change({name: _Dir()})
+                at.change({name: DirInode()})
             found = at.entries[name]
-            if not isinstance(found, _Dir):
+            if not isinstance(found, DirInode):
                 raise _error("mkdir", path, errno.EEXIST)
             at = found
 
@@ -251,7 +135,7 @@ class SimDisk:
         self.check("write", path)
         parent, name = self._parent(path, "write")
         if name not in parent.entries:
-            parent.change({name: _Node()})
+            parent.change({name: FileInode()})
         node = self._file(path, "write")
         node.truncate(0)
         self.reserve(path, len(content))
@@ -273,8 +157,8 @@ class SimDisk:
         if found is None:
             raise _error("rename", old, errno.ENOENT)
         replaced = target.entries.get(target_name)
-        if isinstance(replaced, _Dir) and (replaced.entries or not isinstance(found, _Dir)):
-            raise _error("rename", old, errno.ENOTEMPTY if isinstance(found, _Dir) else errno.EISDIR)
+        if isinstance(replaced, DirInode) and (replaced.entries or not isinstance(found, DirInode)):
+            raise _error("rename", old, errno.ENOTEMPTY if isinstance(found, DirInode) else errno.EISDIR)
         if source is target:
             source.change({source_name: None, target_name: found})
         else:
@@ -285,9 +169,9 @@ class SimDisk:
         self.check("remove", path)
         parent = self._find(os.path.dirname(path))
         name = os.path.basename(path)
-        if not isinstance(parent, _Dir) or name not in parent.entries:
+        if not isinstance(parent, DirInode) or name not in parent.entries:
             return
-        if isinstance(parent.entries[name], _Dir):
+        if isinstance(parent.entries[name], DirInode):
             raise _error("remove", path, errno.EISDIR)
         parent.change({name: None})
 
@@ -296,11 +180,11 @@ class SimDisk:
         found = self._find(path)
         if found is None:
             return
-        if not isinstance(found, _Dir):
+        if not isinstance(found, DirInode):
             raise _error("remove", path, errno.ENOTDIR)
         for name in sorted(found.entries):
             inner = f"{path}/{name}"
-            self.rmtree(inner) if isinstance(found.entries[name], _Dir) else self.remove(inner)
+            self.rmtree(inner) if isinstance(found.entries[name], DirInode) else self.remove(inner)
         parent, name = self._parent(path, "remove")
         parent.change({name: None})
 
@@ -335,7 +219,7 @@ class SimDisk:
         if self.capacity < DEFAULT_CAPACITY and self.used() + size > self.capacity:
             raise _error("write", path, errno.ENOSPC)
 
-    def sync_node(self, path: str, node: _Node) -> None:
+    def sync_node(self, path: str, node: FileInode) -> None:
         try:
             self.check("sync", path)
         except StorageError:
@@ -345,29 +229,29 @@ class SimDisk:
 
     # --- paths
 
-    def _find(self, path: str) -> "_Node | _Dir | None":
-        at: _Node | _Dir | None = self._root
+    def _find(self, path: str) -> Inode | None:
+        at: Inode | None = self._root
         for name in _parts(path):
-            if not isinstance(at, _Dir):
+            if not isinstance(at, DirInode):
                 return None
             at = at.entries.get(name)
         return at
 
-    def _dir(self, path: str, operation: str) -> _Dir:
+    def _dir(self, path: str, operation: str) -> DirInode:
         found = self._find(path)
-        if not isinstance(found, _Dir):
+        if not isinstance(found, DirInode):
             raise _error(operation, path, errno.ENOENT if found is None else errno.ENOTDIR)
         return found
 
-    def _file(self, path: str, operation: str) -> _Node:
+    def _file(self, path: str, operation: str) -> FileInode:
         found = self._find(path)
-        if not isinstance(found, _Node):
+        if not isinstance(found, FileInode):
             raise _error(operation, path, errno.ENOENT if found is None else errno.EISDIR)
         return found
 
-    def _parent(self, path: str, operation: str) -> tuple[_Dir, str]:
+    def _parent(self, path: str, operation: str) -> tuple[DirInode, str]:
         found = self._find(os.path.dirname(path))
-        if not isinstance(found, _Dir):
+        if not isinstance(found, DirInode):
             raise _error(operation, path, errno.ENOENT if found is None else errno.ENOTDIR)
         return found, os.path.basename(path)
 
@@ -377,7 +261,7 @@ class SimFile:
 
     __slots__ = ("_disk", "_life", "_node", "_open", "path")
 
-    def __init__(self, disk: SimDisk, path: str, node: _Node) -> None:
+    def __init__(self, disk: SimDisk, path: str, node: FileInode) -> None:
         self.path = path
         self._disk = disk
         self._node = node
@@ -444,7 +328,3 @@ def _parts(path: str) -> list[str]:
 
 def _error(operation: str, path: str, number: int) -> StorageError:
     return StorageError(operation, path, number)
-
-
-def _used(dir: _Dir) -> int:
-    return sum(_used(e) if isinstance(e, _Dir) else len(e.written) for e in dir.entries.values())
