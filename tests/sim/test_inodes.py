@@ -83,3 +83,13 @@ def test_a_synced_file_is_gone_with_the_name_that_was_not(seed: int) -> None:
     root.crash(Random(seed))
     assert [bytes(file.written) for file in inner.entries.values() if isinstance(file, FileInode)] in ([], [b"a"])
     assert root.size() == len(inner.entries)
+
+
+@given(seeds)
+def test_a_file_that_was_cut_and_grows_again_has_nothing_of_what_was_cut(seed: int) -> None:
+    file = synced_file(b"a" * 2 * PAGE_BYTES)
+    file.truncate(100)
+    file.truncate(2 * PAGE_BYTES)
+    file.sync()
+    file.crash(Random(seed))
+    assert file.written == b"a" * 100 + bytes(2 * PAGE_BYTES - 100)

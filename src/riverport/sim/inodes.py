@@ -43,8 +43,11 @@ class FileInode:
 
     def truncate(self, size: int) -> None:
         self.resized = True
-        if size > len(self.written):
-            self.written.extend(bytes(size - len(self.written)))
+        before = len(self.written)
+        if size > before:
+            # The disk may still have there what was cut off before.
+            self.written.extend(bytes(size - before))
+            self.touch(before, size)
         del self.written[size:]
         self.dirty = {page for page in self.dirty if page * PAGE_BYTES < size}
         if size % PAGE_BYTES:
