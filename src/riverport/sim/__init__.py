@@ -3,7 +3,7 @@
     disk.py      SimDisk: a file system with faults, a capacity, power cuts
     inodes.py    its files and directories: what is synced, and what a power cut makes of the rest
     loop.py      World and SimLoop: simulated time, and an asyncio event loop for each process in it
-    network.py   Network: TCP with delays, loss, cuts and resets
+    network.py   Network: hosts and links with delays, loss and cuts; transport.py one end of a connection on them
     process.py   SimNode and SimClient: nodes and clients of the production code, as processes of the simulation
 
 Everything here is deterministic: chance comes from seeded generators. Only tests, `testing` and `cli` import it.
