@@ -165,3 +165,23 @@ def test_a_paused_process_gets_everything_when_it_goes_on() -> None:
     assert not task.done()
     pair.server.resume()
     assert pair.done(task) == [b"a\n", b"b\n"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_cut_link_has_held_comes_in_its_order_and_before_what_is_sent_later(seed: int) -> None:
+    pair = Pair(seed)
+    pair.listen()
+    lines = [b"%d\n" % number for number in range(20)]
+
+    async def send() -> list[bytes]:
+        reader, writer = await asyncio.open_connection(SERVER, 9)
+        pair.network.cut(CLIENT, SERVER)
+        for at, line in enumerate(lines):
+            if at == 15:
+                pair.network.mend(CLIENT, SERVER)
+            writer.write(line)
+            await asyncio.sleep(0.0002)
+        return [await reader.readline() for _ in lines]
+
+    assert pair.done(pair.client.create_task(send())) == lines
+    assert pair.heard == lines

@@ -42,6 +42,9 @@ class SimTransport(asyncio.Transport):
         self._sent_at = -1.0
         self._arrives_at = 0.0  # the last packet to the other side
         self._on_the_way = 0  # bytes
+        self._sent = 0  # packets
+        self._expected = 0  # the number of the next packet of the other side's
+        self._early: dict[int, list[bytes] | None] = {}  # what came before that one, by number
         self._high, self._low = 64 * 1024, 16 * 1024
         self._write_paused = False
 
@@ -78,7 +81,7 @@ class SimTransport(asyncio.Transport):
             self._sending.append(content)
         else:
             self._sending, self._sent_at = [content], self._world.now
-            self._post(self.peer.arrive, self._sending)
+            self._send(self._sending)
         if self._on_the_way > WINDOW_BYTES + self._high and not self._write_paused:
             self._write_paused = True
             self._protocol.pause_writing()
@@ -104,7 +107,7 @@ class SimTransport(asyncio.Transport):
     def close(self) -> None:
         if not self._closed:
             self._close()
-            self._post(self.peer.arrive, None)
+            self._send(None)
             self.loop.call_soon(self._tell_lost, None)
 
     def abort(self) -> None:
@@ -135,12 +138,12 @@ class SimTransport(asyncio.Transport):
         """The other host does not know this connection, and says so."""
         self._world.after(self.peer._link.seconds(self._network.rng), self.reset)
 
-    def arrive(self, chunks: list[bytes] | None) -> None:
+    def arrive(self, number: int, chunks: list[bytes] | None) -> None:
         """A packet is there; None is the end of what the other side sends."""
         peer = self.peer
         link = peer._link
         if link.cut:
-            link.held.append((self.arrive, (chunks,)))
+            link.held.append((self.arrive, (number, chunks)))
             return
         if chunks is not None and chunks is peer._sending:
             peer._sending = None
@@ -150,14 +153,27 @@ class SimTransport(asyncio.Transport):
             elif chunks is not None:
                 peer.refuse_later()
             return
+        # What a cut link has held comes after it in any order.
+        self._early[number] = chunks
+        if number != self._expected:
+            return
+        while self._expected in self._early:
+            self._take(self._early.pop(self._expected))
+            self._expected += 1
+        if self._protocol is not None:
+            self.loop.enter(self._read)
+
+    def _take(self, chunks: list[bytes] | None) -> None:
         if chunks is None:
             self._inbox.append(None)
         else:
             content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             self._world.hash = crc32(content, self._world.hash)
             self._inbox.append(content)
-        if self._protocol is not None:
-            self.loop.enter(self._read)
+
+    def _send(self, chunks: list[bytes] | None) -> None:
+        self._post(self.peer.arrive, self._sent, chunks)
+        self._sent += 1
 
     def _post(self, callback: Callable[..., object], *args: Any) -> None:
         """To the other side, behind everything that was sent before."""
@@ -167,7 +183,7 @@ class SimTransport(asyncio.Transport):
 
     def _post_end(self) -> None:
         if self._network.rng.random() < 0.5:
-            self._post(self.peer.arrive, None)
+            self._send(None)
         else:
             self._post(self._reset_peer)
 
@@ -180,6 +196,7 @@ class SimTransport(asyncio.Transport):
     def _close(self) -> None:
         self._closed = True
         self._inbox.clear()
+        self._early.clear()
         self._network.ended(self)
 
     def _tell_lost(self, error: Exception | None) -> None:
