@@ -4,6 +4,8 @@
     leader.py       the leader's part: followers' progress (progress.py), high watermark, in-sync replicas
     fetcher.py      the follower's part: what to ask a leader for and what its answers mean, for many partitions at once
     followed.py     one partition in it, and the states that it may be in
+    delays.py       those of them that are left out for a time
+    session.py      what the leader keeps of what was asked for (KIP-227)
     divergence.py   where a follower's log leaves its leader's
     follower.py     what a follower does to its log
     assignments.py  in which directories replicas lie, as far as the controller has not been told (KIP-858)

@@ -14,22 +14,22 @@ leader a second one may be sent behind it, if there are partitions that the firs
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from riverport.kafka.log import Log
+from riverport.kafka.replica.delays import Delays
 from riverport.kafka.replica.divergence import truncation_point
 from riverport.kafka.replica.followed import FIRST_BACKOFF_MS, Followed, State
 from riverport.kafka.replica.partition import Partition
+from riverport.kafka.replica.session import Key, Session
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ErrorCode
 
 MAX_IN_FLIGHT = 2
 LATEST, EARLIEST = -1, -2
-_SESSION_EPOCH_MAX = 2**31 - 1
 REPLICA_STATE_SINCE = 15
 """The version of Fetch in which a follower says its epoch (KIP-903)."""
-
-Key = tuple[bytes, int]
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,16 +99,12 @@ class Fetcher:
         self._limits = limits
         self._followed: dict[Key, Followed] = {}
         self._due: dict[Followed, None] = {}  # FETCHING, and the session does not have their position
-        self._forgotten: dict[Key, None] = {}  # in the session, and not wanted there
         self._seeking: dict[Followed, None] = {}  # SEEKING or STARTING
-        self._delayed: dict[Followed, None] = {}
-        self._earliest_due_ms = 0.0  # of the delayed: not later than the first of them
+        self._delayed = Delays()
         self._fetching = 0  # how many are
         self._sent = self._in_flight = 0  # requests
         self._seek_is_on_its_way = False
-        self._session_id = self._session_epoch = 0
-        self._has_no_sessions = False  # the leader has no room for one
-        self._session_since = 0  # answers to requests before this one say nothing any more
+        self._session = Session()
         self._paused_ms = 0.0  # no request before that time: the leader refused one as a whole
         self._pauses = 0  # in a row
 
@@ -145,17 +141,11 @@ class Fetcher:
     def hold(self, followed: Followed, until_ms: float) -> None:
         """Leave a partition out until a time; its errors, if it had any, do not count."""
         self._leave(followed)
-        followed.state = State.DELAYED
-        followed.due_ms = until_ms
-        if not self._delayed or followed.due_ms < self._earliest_due_ms:
-            self._earliest_due_ms = followed.due_ms
-        self._delayed[followed] = None
+        self._delayed.add(followed, until_ms)
 
     def end_waits(self) -> None:
         """Ask for everything that was left out for a time with the next request."""
-        for followed in self._delayed:
-            followed.due_ms = 0.0
-        self._earliest_due_ms = 0.0
+        self._delayed.end()
 
     def fail(self, followed: Followed) -> None:
         """Leave a partition out until it is followed anew."""
@@ -166,7 +156,7 @@ class Fetcher:
         followed.asked_in = -1
         self._fetching += 1
         self._due[followed] = None
-        self._forgotten.pop(followed.key, None)
+        self._session.forgotten.pop(followed.key, None)
 
     def _leave(self, followed: Followed) -> None:
         """Take it out of whatever it is in; for a second time that is nothing."""
@@ -175,11 +165,11 @@ class Fetcher:
                 self._fetching -= 1
                 self._due.pop(followed, None)
                 if followed.asked_in >= 0:
-                    self._forgotten[followed.key] = None
+                    self._session.forgotten[followed.key] = None
             case State.SEEKING | State.STARTING:
                 self._seeking.pop(followed, None)
             case State.DELAYED:
-                self._delayed.pop(followed, None)
+                self._delayed.drop(followed)
         followed.state = State.FAILED
 
     # --- requests
@@ -188,7 +178,7 @@ class Fetcher:
         """When `next_request` has something new to say, if nothing else happens; None where it has not."""
         if self._paused_ms:
             return self._paused_ms
-        return self._earliest_due_ms if self._delayed else None
+        return self._delayed.earliest_ms if self._delayed.earliest_ms < inf else None
 
     def next_request(self, now_ms: float, replica_epoch: int) -> Asked | None:
         """What to send now, behind what is on its way; None where that is nothing. `replica_epoch` is this broker's."""
@@ -196,8 +186,9 @@ class Fetcher:
             if now_ms < self._paused_ms:
                 return None
             self._paused_ms = 0.0
-        if self._delayed and now_ms >= self._earliest_due_ms:
-            self._end_delays(now_ms)
+        if now_ms >= self._delayed.earliest_ms:
+            for followed in self._delayed.take_due(now_ms):
+                self._enter(followed)
         if self._in_flight >= MAX_IN_FLIGHT:
             return None
         if self._seeking and not self._seek_is_on_its_way:
@@ -212,14 +203,8 @@ class Fetcher:
         """What was on its way is lost, and the session with it."""
         self._in_flight = 0
         self._seek_is_on_its_way = False
-        self._begin_session_anew()
-        self._session_id = 0
-
-    def _end_delays(self, now_ms: float) -> None:
-        for followed in [followed for followed in self._delayed if followed.due_ms <= now_ms]:
-            del self._delayed[followed]
-            self._enter(followed)
-        self._earliest_due_ms = min((followed.due_ms for followed in self._delayed), default=0.0)
+        self._session.disconnected(self._sent + 1)
+        self._name_everything()
 
     def _asked(self, message: Any, sought: dict[tuple[str, int], Followed] | None = None) -> Asked:
         self._sent += 1
@@ -228,34 +213,29 @@ class Fetcher:
 
     def _fetch_behind(self, replica_epoch: int) -> Asked | None:
         """A second fetch, for what the first one could not name. Positions that it did name come with its answer."""
-        if not self._session_epoch or self._seek_is_on_its_way:
+        if not self._session.epoch or self._seek_is_on_its_way:
             return None
         new = [followed for followed in self._due if followed.asked_in < 0]
         return self._fetch(new, replica_epoch) if new else None
 
     def _fetch(self, named: list[Followed], replica_epoch: int) -> Asked:
-        max_wait_ms = self._limits.max_wait_ms
-        if not self._session_epoch:
-            if not self._has_no_sessions:
+        session, max_wait_ms = self._session, self._limits.max_wait_ms
+        if not session.epoch:
+            if not session.is_refused:
                 max_wait_ms = 0  # the session is there at once: a fetch behind this one needs it
             named = [followed for followed in self._followed.values() if followed.state is State.FETCHING]
-            self._forgotten.clear()
-            self._session_since = self._sent + 1
+            session.begin_anew(self._sent + 1)
         request = m.FetchRequest(
             max_wait_ms=max_wait_ms,
             min_bytes=self._limits.min_bytes,
             max_bytes=self._limits.response_max_bytes,
-            session_id=self._session_id,
-            session_epoch=self._session_epoch,
             topics=self._topics(named),
         )
         if self.fetch_version < REPLICA_STATE_SINCE:
             request.replica_id = self._replica_id
         else:
             request.replica_state = m.FetchRequest.ReplicaState(self._replica_id, replica_epoch)
-        if self._session_epoch:
-            request.forgotten_topics_data = self._forgotten_topics()
-            self._session_epoch = self._session_epoch + 1 if self._session_epoch < _SESSION_EPOCH_MAX else 1
+        session.stamp(request)
         return self._asked(request)
 
     def _topics(self, named: list[Followed]) -> list[Any]:
@@ -280,13 +260,6 @@ class Fetcher:
                 found.append(item)
         topic = m.FetchRequest.FetchTopic
         return [topic("", topic_id, partitions) for topic_id, partitions in topics.items()]
-
-    def _forgotten_topics(self) -> list[Any]:
-        topics: dict[bytes, list[int]] = {}
-        for topic_id, index in self._forgotten:
-            topics.setdefault(topic_id, []).append(index)
-        self._forgotten.clear()
-        return [m.FetchRequest.ForgottenTopic("", topic_id, indexes) for topic_id, indexes in topics.items()]
 
     def _seek(self) -> Asked:
         """Ask where the leader's log ends, or for those who know that, where it begins; one kind at a time."""
@@ -319,17 +292,13 @@ class Fetcher:
         return self._sought(asked, response, now_ms)
 
     def _fetched(self, asked: Asked, response: m.FetchResponse, now_ms: float) -> list[Effect]:
-        if asked.number < self._session_since:
+        if self._session.is_late(asked.number):
             return []
         if response.error_code:
             self._refused(response.error_code, now_ms)
             return []
         self._pauses = 0
-        is_over = asked.message.session_epoch > 0 and response.session_id == 0
-        if asked.message.session_epoch == 0:
-            self._session_id = response.session_id
-            self._session_epoch = 1 if response.session_id else 0
-            self._has_no_sessions = not response.session_id
+        is_over = self._session.answered(asked.message.session_epoch, response.session_id)
         effects: list[Effect] = []
         known, number = self._followed, asked.number
         for topic in response.responses:
@@ -344,7 +313,7 @@ class Fetcher:
                 ):
                     self._partition_answered(followed, log, answer, now_ms, effects)
         if is_over:
-            self._begin_session_anew()  # the leader has ended it
+            self._begin_session_anew()
         return effects
 
     def _partition_answered(
@@ -389,10 +358,11 @@ class Fetcher:
         self._pauses += 1
 
     def _begin_session_anew(self) -> None:
-        """The next fetch names everything; answers to those before it say nothing any more."""
-        self._session_epoch = 0
-        self._session_since = self._sent + 1
-        self._forgotten.clear()
+        self._session.begin_anew(self._sent + 1)
+        self._name_everything()
+
+    def _name_everything(self) -> None:
+        """The leader has no position of anything any more."""
         for followed in self._followed.values():
             if followed.state is State.FETCHING:
                 followed.asked_in = -1
