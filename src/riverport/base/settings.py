@@ -5,34 +5,20 @@
     values = parse(TABLE, {"replica.lag.time.max.ms": "10000"})
     values.integer("replica.lag.time.max.ms")
 
-Types and the way a text becomes a value are those of Kafka's ConfigDef, so that a file which Kafka reads is read alike:
-whitespace around a value is dropped, lists are split at commas, an empty text is an empty list. A wrong value is a
-`ConfigError` that names the key, the value and what is allowed; all wrong values of one parse are reported together. An
-unknown key is no error: `unknown_keys` finds them and the nearest known names, and the caller says so.
+What kinds of values there are and how a text becomes one is in `kinds`. A wrong value is a `ConfigError` that names the
+key, the value and what is allowed; all wrong values of one parse are reported together. An unknown key is no error:
+`unknown_keys` finds them and the nearest known names, and the caller says so.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
+from riverport.base.kinds import HIDDEN, Kind, Password, text_of, value_of
+
 INT_MAX: Final = 2**31 - 1
 LONG_MAX: Final = 2**63 - 1
 DOUBLE_MAX: Final = 1.7976931348623157e308
-
-
-class Kind(Enum):
-    """The type of a value; the numbers are those of the DescribeConfigs API."""
-
-    BOOLEAN = 1
-    STRING = 2
-    INT = 3
-    SHORT = 4
-    LONG = 5
-    DOUBLE = 6
-    LIST = 7
-    CLASS = 8
-    PASSWORD = 9
 
 
 class Importance(Enum):
@@ -54,8 +40,6 @@ DOUBLE, LIST, CLASS, PASSWORD = Kind.DOUBLE, Kind.LIST, Kind.CLASS, Kind.PASSWOR
 HIGH, MEDIUM, LOW = Importance.HIGH, Importance.MEDIUM, Importance.LOW
 READ_ONLY, PER_BROKER, CLUSTER_WIDE = Update.READ_ONLY, Update.PER_BROKER, Update.CLUSTER_WIDE
 
-HIDDEN: Final = "[hidden]"
-
 
 class Required:
     """The default of a key that has none: the key must be given."""
@@ -65,24 +49,6 @@ class Required:
 
 
 REQUIRED: Final = Required()
-
-
-class Password:
-    """A secret text that no log, message or repr shows."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return HIDDEN
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Password) and other.value == self.value
-
-    def __hash__(self) -> int:
-        return hash(self.value)
 
 
 class ConfigError(Exception):
@@ -227,7 +193,7 @@ class Setting:
     def value_of(self, text: str | None) -> Any:
         """The typed value of `text`. Raises ConfigError."""
         try:
-            value = None if text is None else _PARSERS[self.kind](text)
+            value = None if text is None else value_of(self.kind, text)
         except ValueError as wrong:
             raise ConfigError(invalid(self.key, HIDDEN if self.sensitive else text, str(wrong))) from wrong
         if value is not None and self.check is not None and self.check.distinct:
@@ -359,92 +325,3 @@ def parse(table: Table, given: Mapping[str, str]) -> Values:
 def unknown_keys(table: Table, given: Iterable[str]) -> dict[str, list[str]]:
     """Keys that no row has, with the known keys nearest to each."""
     return {key: table.nearest(key) for key in given if key not in table}
-
-
-def text_of(value: Any) -> str | None:
-    """A typed value as the text that Kafka would show for it; passwords in clear."""
-    match value:
-        case None:
-            return None
-        case bool():
-            return "true" if value else "false"
-        case float():
-            return _double_text(value)
-        case tuple():
-            return ",".join(value)
-        case Password():
-            return value.value
-        case _:
-            return str(value)
-
-
-def _double_text(value: float) -> str:
-    """A double as Java prints it: plain between 0.001 and 10,000,000, else with an exponent (1.0E10)."""
-    if value != value or value in (float("inf"), float("-inf")):
-        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
-    if value == 0 or 1e-3 <= abs(value) < 1e7:
-        text = repr(value)
-        return text if "e" not in text else f"{value:f}".rstrip("0")
-    sign, digits, exponent = _decimal_parts(value)
-    return f"{sign}{digits[0]}.{digits[1:] or '0'}E{exponent}"
-
-
-def _decimal_parts(value: float) -> tuple[str, str, int]:
-    """Sign, shortest digits without leading or trailing zeros, and the exponent of the first digit."""
-    mantissa, _, exponent = repr(abs(value)).partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    shift = int(exponent or 0)
-    digits = (whole + fraction).lstrip("0")
-    leading = len(whole + fraction) - len(digits)
-    return "-" if value < 0 else "", digits.rstrip("0"), len(whole) - 1 - leading + shift
-
-
-_WHOLE = re.compile(r"[+-]?[0-9]+")
-_DOUBLE = re.compile(r"[+-]?(?:NaN|Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)[fFdD]?")
-_COMMA = re.compile(r"\s*,\s*")
-
-
-def _boolean(text: str) -> bool:
-    match text.strip().lower():
-        case "true":
-            return True
-        case "false":
-            return False
-    raise ValueError("Expected value to be either true or false")
-
-
-def _whole(kind: Kind, bits: int) -> Callable[[str], int]:
-    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-
-    def number(text: str) -> int:
-        digits = text.strip()
-        # 20 characters hold every 64-bit number; more digits than that are not worth converting.
-        if _WHOLE.fullmatch(digits) and len(digits.lstrip("+-0")) <= 20 and low <= (value := int(digits)) <= high:
-            return value
-        raise ValueError(f"Not a number of type {kind.name}; it must be a whole number between {low} and {high}")
-
-    return number
-
-
-def _double(text: str) -> float:
-    if _DOUBLE.fullmatch(text.strip()):
-        return float(text.strip().rstrip("fFdD"))
-    raise ValueError("Not a number of type DOUBLE")
-
-
-def _list(text: str) -> tuple[str, ...]:
-    stripped = text.strip()
-    return tuple(_COMMA.split(stripped)) if stripped else ()
-
-
-_PARSERS: dict[Kind, Callable[[str], Any]] = {
-    BOOLEAN: _boolean,
-    STRING: str.strip,
-    INT: _whole(INT, 32),
-    SHORT: _whole(SHORT, 16),
-    LONG: _whole(LONG, 64),
-    DOUBLE: _double,
-    LIST: _list,
-    CLASS: str.strip,
-    PASSWORD: lambda text: Password(text.strip()),
-}

@@ -8,7 +8,8 @@ resource changes as a whole or not at all; several resources of a request are in
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from riverport.base.settings import ConfigError, Kind
+from riverport.base.kinds import Kind
+from riverport.base.settings import ConfigError
 from riverport.kafka.admin import loggers
 from riverport.kafka.admin.broker_settings import BrokerSettings
 from riverport.kafka.admin.resources import Operation, Resource, ResourceType, whole_number
@@ -301,9 +302,7 @@ def legacy_response(altered: Sequence[Altered], errors: Sequence[ApiError | None
     return response(responses=[response.AlterConfigsResourceResponse(*line) for line in _lines(altered, errors)])
 
 
-def _lines(
-    altered: Sequence[Altered], errors: Sequence[ApiError | None]
-) -> Iterable[tuple[int, str | None, int, str]]:
+def _lines(altered: Sequence[Altered], errors: Sequence[ApiError | None]) -> Iterable[tuple[int, str | None, int, str]]:
     for one, error in zip(altered, errors, strict=True):
         code, message = (ErrorCode.NONE, None) if error is None else (error.code, error.message)
         yield code, message, one.number, one.name

@@ -9,7 +9,8 @@ holds but that cannot be used (written by another release, or around the checks)
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from riverport.base.settings import PER_BROKER, READ_ONLY, ConfigError, Kind, Setting, Table, Values
+from riverport.base.kinds import Kind
+from riverport.base.settings import PER_BROKER, READ_ONLY, ConfigError, Setting, Table, Values
 from riverport.kafka.admin import topic_settings
 from riverport.kafka.admin.broker_keys import base_key, listener_part, overridden, synonyms_and_base
 from riverport.kafka.admin.resources import ConfigSource
@@ -237,5 +238,3 @@ def _ensure_local(local: str, values: Mapping[str, Any], whole: str, most: int) 
     if value > most:
         words = f"Value must not be more than {whole} property value: {most}"
         raise ConfigError(f"Invalid value {value} for configuration {local}: {words}")
-
-

@@ -7,7 +7,8 @@ settings are answered by the broker that is asked about; which one that is, is t
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from riverport.base.settings import ConfigError, Kind, Setting, Table, text_of
+from riverport.base.kinds import Kind, text_of
+from riverport.base.settings import ConfigError, Setting, Table
 from riverport.kafka.admin import client_metrics_settings, group_settings, topic_settings
 from riverport.kafka.admin.broker_settings import BrokerSettings, Synonym
 from riverport.kafka.admin.resources import ConfigSource, Resource, ResourceType, topic_name_problem, whole_number

@@ -6,7 +6,7 @@ The rules read the controller's own settings as they are now: a topic is judged 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from riverport.base.settings import Kind
+from riverport.base.kinds import Kind
 from riverport.kafka.admin import client_metrics_settings, group_settings, topic_settings
 from riverport.kafka.admin.broker_settings import BrokerSettings
 from riverport.kafka.admin.resources import ConfigSource, Resource, ResourceType, topic_name_problem, whole_number
