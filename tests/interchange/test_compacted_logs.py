@@ -20,7 +20,8 @@ from tests.kafka.log.kit import TOPIC_ID
 
 from riverport.base.files import Buffer, File, OsFiles
 from riverport.kafka.log import Log, Origin
-from riverport.kafka.log.manager import CLEAN_SHUTDOWN, CLEANED, LogManager
+from riverport.kafka.log.directory import CLEAN_SHUTDOWN, CLEANED
+from riverport.kafka.log.manager import LogManager
 from riverport.kafka.records.batch import iter_headers
 from riverport.kafka.records.builder import NewRecord
 from riverport.kafka.records.codecs import Codec

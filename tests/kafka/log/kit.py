@@ -8,7 +8,8 @@ from typing import Any
 from riverport.base.files import Files
 from riverport.base.ids import uuid_text
 from riverport.kafka.log import Isolation, Log, LogConfig, Origin
-from riverport.kafka.log.manager import CHECKPOINTS, CLEAN_SHUTDOWN, LogManager
+from riverport.kafka.log.directory import CHECKPOINTS, CLEAN_SHUTDOWN
+from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.recovery import open_log
 from riverport.kafka.log.segment import file_name
 from riverport.kafka.records.batch import iter_headers

@@ -27,7 +27,8 @@ from tests.kafka.log.kit import (
 from riverport.base.files import StorageError
 from riverport.kafka.log import Isolation, Log
 from riverport.kafka.log.cleaner import Step
-from riverport.kafka.log.manager import RECOVERY_POINTS, LogManager
+from riverport.kafka.log.directory import RECOVERY_POINTS
+from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.swap import finish_swaps
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.records.batch import iter_headers

@@ -7,7 +7,7 @@ from tests.kafka.log.kit import ROOT, SMALL, TOPIC_ID, append, disk_with, manage
 
 from riverport.base.files import StorageError
 from riverport.kafka.log.checkpoints import PARSE, read_offsets, write_offsets
-from riverport.kafka.log.manager import CHECKPOINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS
+from riverport.kafka.log.directory import CHECKPOINTS, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.sim.disk import SimDisk
 

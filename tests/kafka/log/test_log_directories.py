@@ -9,15 +9,9 @@ from tests.kafka.log.kit import NOW_MS, SMALL, TOPIC_ID, append, disk_with, mana
 from riverport.base.files import Files, StorageError
 from riverport.kafka.log import Log
 from riverport.kafka.log.checkpoints import read_offsets
+from riverport.kafka.log.directory import CHECKPOINTS, CLEAN_SHUTDOWN, LOG_STARTS, RECOVERY_POINTS
 from riverport.kafka.log.flush import PARTITION_METADATA
-from riverport.kafka.log.manager import (
-    CHECKPOINTS,
-    CLEAN_SHUTDOWN,
-    LOG_STARTS,
-    RECOVERY_POINTS,
-    DuplicateLog,
-    LogManager,
-)
+from riverport.kafka.log.manager import DuplicateLog, LogManager
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.sim.disk import SimDisk
 

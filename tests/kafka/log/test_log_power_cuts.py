@@ -25,7 +25,8 @@ from tests.kafka.log.kit import (
 
 from riverport.base.files import StorageError
 from riverport.kafka.log import Log
-from riverport.kafka.log.manager import CHECKPOINTS, RECOVERY_POINTS, LogManager
+from riverport.kafka.log.directory import CHECKPOINTS, RECOVERY_POINTS
+from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.retention import drop_old_segments
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.records.batch import BatchHeader

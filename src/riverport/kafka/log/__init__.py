@@ -18,6 +18,8 @@
     cleaner.py       compaction: when and of what; cleaning.py how, swap.py how the result takes its place
     move.py          a log on its way to another directory (KIP-113)
     upkeep.py        what all logs need by the clock
+    partition_directory.py  what the directory of a log is called, and whose it is
+    directory.py     one log directory: how the last run left it, its checkpoints
     manager.py       LogManager: all logs of one node, in one or several directories
 
 A log is used by the event loop only. What blocks is a job: an object whose `run()` is safe on a thread and whose

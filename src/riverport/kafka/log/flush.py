@@ -11,11 +11,10 @@ from errno import ENOENT
 from typing import TYPE_CHECKING
 
 from riverport.base.files import Files, StorageError
+from riverport.kafka.log.partition_directory import PARTITION_METADATA
 
 if TYPE_CHECKING:
     from riverport.kafka.log.log import Log
-
-PARTITION_METADATA = "partition.metadata"
 
 
 class FlushJob:

@@ -1,41 +1,36 @@
 """All logs of one node, in one or several directories (KIP-112: one directory may fail, the others go on).
 
-A directory is locked, has its `meta.properties`, and four checkpoints: recovery points, log starts, high watermarks,
-and up to where the cleaner has been. `.kafka_cleanshutdown` is removed at the start and written at the end of a clean
-stop: while it is missing, every log of the directory is recovered. What is done by the clock is in `upkeep`.
+Which logs there are and where each lies is decided here; `directory` has what one directory remembers of its logs,
+`partition_directory` what theirs are called. What is done by the clock is in `upkeep`.
 """
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from errno import ENOENT
 from functools import cache
-from typing import Any
+from typing import Literal
 
 from riverport.base.files import Files, StorageError
-from riverport.base.ids import ZERO_UUID, uuid_bytes, uuid_text
+from riverport.base.ids import ZERO_UUID
 from riverport.base.logging import get_logger
 from riverport.kafka.log import checkpoints
 from riverport.kafka.log.config import LogConfig
-from riverport.kafka.log.flush import PARTITION_METADATA
+from riverport.kafka.log.directory import CLEANED, HIGH_WATERMARKS, LOG_STARTS, RECOVERY_POINTS, Directory, offsets_of
 from riverport.kafka.log.log import Log
+from riverport.kafka.log.partition_directory import (
+    future_index,
+    is_leftover,
+    name_aside,
+    partition_of,
+    read_topic_id,
+    write_topic_id,
+)
 from riverport.kafka.log.recovery import open_log
 from riverport.kafka.log.segment import Segment
 
 log = get_logger(__name__)
 
-CLEAN_SHUTDOWN = ".kafka_cleanshutdown"
-RECOVERY_POINTS = "recovery-point-offset-checkpoint"
-LOG_STARTS = "log-start-offset-checkpoint"
-HIGH_WATERMARKS = "replication-offset-checkpoint"
-CLEANED = "cleaner-offset-checkpoint"
-CHECKPOINTS = (RECOVERY_POINTS, LOG_STARTS, HIGH_WATERMARKS, CLEANED)
 METADATA_DIR = "__cluster_metadata-0"
 CallEach = Callable[[Callable[[Log], None], Iterable[Log]], Iterable[None]]
 """`map`, or one that does the same on threads."""
-_FUTURE_INDEX = re.compile(r"-(0|[1-9][0-9]{0,9})\.[^.]+-future$", re.ASCII)
-_PARTITION_DIR = re.compile(r"([a-zA-Z0-9._-]+)-(0|[1-9][0-9]{0,9})", re.ASCII)
 
 
 class DuplicateLog(StorageError):
@@ -48,19 +43,6 @@ class DuplicateLog(StorageError):
             "Recover broker from this failure by manually deleting one of the two directories for this partition. It "
             "is recommended to delete the partition in the log directory that is known to have failed recently."
         )
-
-
-@dataclass(slots=True)
-class Directory:
-    """One log directory."""
-
-    path: str
-    id: bytes
-    lock: Any = None
-    clean: bool = False  # how the last run ended
-    loaded: bool = False  # a stop before that has nothing to add to what the last run left
-    failed: Exception | None = None
-    logs: int = 0  # how many lie in it
 
 
 class LogManager:
@@ -84,8 +66,6 @@ class LogManager:
         self._logs: dict[tuple[str, int], Log] = {}
         self.doomed: list[tuple[float, str | Segment]] = []  # when to remove what: directories, and segments' files
         self._unfinished: dict[tuple[bytes, int], str] = {}  # moves that the last run has begun
-        self._points: dict[str, dict[str, checkpoints.OffsetsByPartition]] = {}  # as they were found at the start
-        self._named: dict[str, set[tuple[str, int]]] = {}  # by directory: the partitions that its checkpoints may name
         self._outdated: set[str] = set()  # directories whose checkpoints name logs that are gone
         self._being_written = 0  # checkpoints, by jobs
 
@@ -107,42 +87,14 @@ class LogManager:
             try:
                 if unusable and path in unusable:
                     raise unusable[path]
-                self._take(directory)
+                directory.take(self.files)
+                if directory.clean:
+                    self.broker_epoch = directory.broker_epoch
             except StorageError as error:
                 if error.operation == "lock":
                     raise
                 self.fail(path, error)
         self._check_one_is_online()
-
-    def _take(self, directory: Directory) -> None:
-        path = directory.path
-        self.files.mkdir(path)
-        directory.lock = self.files.lock(f"{path}/.lock")
-        self._points[path] = {name: self._read_checkpoint(f"{path}/{name}") for name in CHECKPOINTS}
-        self._named[path] = {partition for offsets in self._points[path].values() for partition in offsets}
-        mark = f"{path}/{CLEAN_SHUTDOWN}"
-        directory.clean = self.files.exists(mark)
-        if directory.clean:
-            self._read_clean_shutdown(mark)
-            # From now on a stop is unclean until `close` says otherwise, and a power cut must not undo that.
-            self.files.remove(mark)
-            self.files.sync_dir(path)
-
-    def _read_checkpoint(self, path: str) -> checkpoints.OffsetsByPartition:
-        try:
-            return checkpoints.read_offsets(self.files, path)
-        except StorageError as error:
-            if error.operation != checkpoints.PARSE:
-                raise
-            log.warning("a damaged checkpoint is taken for an empty one", path=path, error=error)
-            return {}
-
-    def _read_clean_shutdown(self, mark: str) -> None:
-        try:
-            found = json.loads(self.files.read(mark) or b"{}")
-            self.broker_epoch = int(found.get("brokerEpoch", -1))
-        except (ValueError, AttributeError, TypeError):
-            self.broker_epoch = -1
 
     def _check_one_is_online(self) -> None:
         failed = [directory.failed for directory in self.directories.values()]
@@ -168,52 +120,38 @@ class LogManager:
 
     def _lower_recovery_points(self, directory: Directory) -> None:
         """A log that was cut has less on the disk than its checkpoint says, and the cut itself is not there either."""
-        known, now = self._points[directory.path][RECOVERY_POINTS], self.offsets(directory, RECOVERY_POINTS)
+        known, now = directory.found[RECOVERY_POINTS], self.offsets(directory, RECOVERY_POINTS)
         if any(point < known.get(partition, 0) for partition, point in now.items()):
             checkpoints.write_offsets(self.files, f"{directory.path}/{RECOVERY_POINTS}", now)
 
     def _load_one(self, directory: Directory, name: str, config_of: Callable[[str], LogConfig], now_ms: int) -> None:
         path = f"{directory.path}/{name}"
-        if name.endswith(("-delete", "-future")):
+        if is_leftover(name):
             self.doomed.append((0, path))
-            index = _FUTURE_INDEX.search(name)
-            if index is not None and (topic_id := self._read_topic_id(path)) is not None:
-                self._unfinished[topic_id, int(index[1])] = directory.path
+            index = future_index(name)
+            if index is not None and (topic_id := read_topic_id(self.files, path)) is not None:
+                self._unfinished[topic_id, index] = directory.path
             return
-        match = _PARTITION_DIR.fullmatch(name)
-        if match is None or name == METADATA_DIR or not self.files.is_dir(path):
+        found = partition_of(name)
+        if found is None or name == METADATA_DIR or not self.files.is_dir(path):
             return
-        topic, partition = match[1], int(match[2])
-        known = self._logs.get((topic, partition))
+        known = self._logs.get(found)
         if known is not None:
-            raise DuplicateLog(topic, partition, known.dir, path)
-        topic_id = self._read_topic_id(path)
+            raise DuplicateLog(*found, known.dir, path)
+        topic, partition = found
+        topic_id = read_topic_id(self.files, path)
         if topic_id is None:
-            self._set_aside(path, f"{topic}-{partition}")
+            self._set_aside(path, topic, partition)
             return
         self._keep(self._open(directory, path, topic, partition, topic_id, config_of(topic), now_ms))
 
-    def _read_topic_id(self, path: str) -> bytes | None:
-        """None where a log was made and its first flush never came: the process or the machine died right then."""
-        try:
-            for line in self.files.read(f"{path}/{PARTITION_METADATA}").decode().splitlines():
-                key, _, value = line.partition(":")
-                if key.strip() == "topic_id":
-                    return uuid_bytes(value.strip())
-        except ValueError:
-            return None
-        except StorageError as error:
-            if error.errno != ENOENT:
-                raise
-        return None
-
-    def _set_aside(self, path: str, name: str) -> None:
+    def _set_aside(self, path: str, topic: str, partition: int) -> None:
         """Whose log it is cannot be known: what is in it is kept under another name, as Kafka keeps stray logs."""
         segments = [entry for entry in self.files.listdir(path) if entry.endswith(".log")]
         if not any(self.files.size(f"{path}/{entry}") for entry in segments):
             self.files.rmtree(path)
             return
-        stray = f"{path.rpartition('/')[0]}/{self._unique_name(name, 'stray')}"
+        stray = f"{path.rpartition('/')[0]}/{name_aside(topic, partition, self._new_id(), 'stray')}"
         log.warning("a log without its topic's id is set aside", path=path, to=stray)
         self.files.rename(path, stray)
 
@@ -227,8 +165,7 @@ class LogManager:
         config: LogConfig,
         now_ms: int,
     ) -> Log:
-        points = self._points[directory.path]
-        key = (topic, partition)
+        points, key = directory.found, (topic, partition)
         opened = open_log(
             self.files,
             path,
@@ -258,10 +195,7 @@ class LogManager:
                 if directory.loaded:
                     self._close_logs(directory, each)
                 if directory.loaded or directory.clean:
-                    epoch = broker_epoch if directory.loaded else self.broker_epoch
-                    mark = json.dumps({"version": 0, "brokerEpoch": epoch}, separators=(",", ":"))
-                    self.files.write(f"{directory.path}/{CLEAN_SHUTDOWN}", mark.encode())
-                    self.files.sync_dir(directory.path)
+                    directory.mark_clean(self.files, broker_epoch if directory.loaded else self.broker_epoch)
             except StorageError as error:
                 self.fail(directory.path, error)
         for directory in self.directories.values():
@@ -271,8 +205,7 @@ class LogManager:
     def _close_logs(self, directory: Directory, each: CallEach) -> None:
         for _ in each(Log.close, self.logs_in(directory.path)):
             pass  # raises what a close has raised
-        for name in CHECKPOINTS:
-            checkpoints.write_offsets(self.files, f"{directory.path}/{name}", self.offsets(directory, name))
+        directory.write_checkpoints(self.files, self.logs_in(directory.path))
 
     # --- logs
 
@@ -328,7 +261,7 @@ class LogManager:
 
     def _forget_former(self, directory: Directory, topic: str, partition: int) -> None:
         """Let no checkpoint say something of a log that is to be made: a start would take it for this log's."""
-        if (topic, partition) in self._named[directory.path]:
+        if (topic, partition) in directory.named:
             self._outdated.add(directory.path)
             self._write_outdated()
 
@@ -343,24 +276,20 @@ class LogManager:
         if self._being_written:
             return  # `checkpoint_written` comes back to it
         for path in sorted(self._outdated):
-            directory = self.directories[path]
             try:
-                for name in CHECKPOINTS:
-                    checkpoints.write_offsets(self.files, f"{path}/{name}", self.offsets(directory, name))
+                self.directories[path].write_checkpoints(self.files, self.logs_in(path))
             except StorageError as error:
                 self.fail(path, error)
-            self._named[path] = {(found.topic, found.partition) for found in self.logs_in(path)}
         self._outdated.clear()
 
     def _create(self, path: str, topic: str, partition: int, topic_id: bytes, config: LogConfig, now_ms: int) -> Log:
         self.files.mkdir(path)
-        text = f"version: 0\ntopic_id: {uuid_text(topic_id)}"
-        self.files.write(f"{path}/{PARTITION_METADATA}", text.encode(), sync=False)
+        write_topic_id(self.files, path, topic_id)
         return open_log(self.files, path, topic, partition, topic_id, config, now_ms, clean=True)
 
     def open_future(self, found: Log, target: str, now_ms: int) -> Log:
         """An empty copy of a log in another directory; nothing here knows of it until `replace`."""
-        name = self._unique_name(f"{found.topic}-{found.partition}", "future")
+        name = name_aside(found.topic, found.partition, self._new_id(), "future")
         made = self._create(f"{target}/{name}", found.topic, found.partition, found.topic_id, found.config, now_ms)
         made.is_future = True
         return made
@@ -396,7 +325,7 @@ class LogManager:
         if path is not None:
             log.warning("a log that should not be here is set aside", path=stray.dir, to=path)
 
-    def _take_away(self, found: Log, suffix: str) -> str | None:
+    def _take_away(self, found: Log, kind: Literal["delete", "stray"]) -> str | None:
         """The new name of the log's directory, None where it could not be renamed."""
         del self._logs[(found.topic, found.partition)]
         self.directory_of(found).logs -= 1
@@ -404,19 +333,13 @@ class LogManager:
         for segment in (*found.segments, *found.take_dropped()):
             segment.release()
         parent = found.dir.rpartition("/")[0]
-        path = f"{parent}/{self._unique_name(f'{found.topic}-{found.partition}', suffix)}"
+        path = f"{parent}/{name_aside(found.topic, found.partition, self._new_id(), kind)}"
         try:
             self.files.rename(found.dir, path)
         except StorageError as error:
             self.fail(parent, error)
             return None
         return path
-
-    def _unique_name(self, name: str, suffix: str) -> str:
-        """What a partition's directory is called once it is none any more, at most 255 characters."""
-        end = f".{uuid_text(self._new_id()).replace('-', '_')}-{suffix}"
-        topic, _, partition = name.rpartition("-")
-        return f"{topic[: 254 - len(partition) - len(end)]}-{partition}{end}"
 
     def update_config(self, topic: str, config: LogConfig) -> None:
         for (name, _), found in self._logs.items():
@@ -455,7 +378,7 @@ class LogManager:
 
     def checkpoint_begun(self, directory: Directory, offsets: checkpoints.OffsetsByPartition) -> None:
         """A job is going to write a checkpoint; it says `checkpoint_written` when it has, or could not."""
-        self._named[directory.path].update(offsets)
+        directory.named.update(offsets)
         self._being_written += 1
 
     def checkpoint_written(self) -> None:
@@ -464,14 +387,4 @@ class LogManager:
 
     def offsets(self, directory: Directory, checkpoint: str) -> checkpoints.OffsetsByPartition:
         """What one of a directory's checkpoints says now."""
-        logs = self.logs_in(directory.path)
-        if checkpoint == RECOVERY_POINTS:
-            return {(item.topic, item.partition): item.recovery_point for item in logs}
-        if checkpoint == HIGH_WATERMARKS:
-            return {(item.topic, item.partition): item.high_watermark for item in logs}
-        if checkpoint == CLEANED:
-            return {(item.topic, item.partition): item.cleaned_to for item in logs if item.cleaned_to >= 0}
-        assert checkpoint == LOG_STARTS, checkpoint
-        # A log that starts with its first segment needs no line.
-        moved = (item for item in logs if item.log_start_offset > item.segments[0].base_offset)
-        return {(item.topic, item.partition): item.log_start_offset for item in moved}
+        return offsets_of(self.logs_in(directory.path), checkpoint)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from riverport.base.files import Files, StorageError
 from riverport.base.logging import get_logger
 from riverport.kafka.log import checkpoints
+from riverport.kafka.log.directory import Directory
 from riverport.kafka.log.flush import FlushJob
 from riverport.kafka.log.log import Log
-from riverport.kafka.log.manager import Directory, LogManager
+from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.retention import drop_old_segments
 from riverport.kafka.log.segment import Segment
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from riverport.base.clock import Clock
 from riverport.base.logging import get_logger
 from riverport.kafka.log.cleaner import CleanerLimits, LogCleaner
-from riverport.kafka.log.manager import CLEANED
+from riverport.kafka.log.directory import CLEANED
 from riverport.kafka.server.housekeeping import run_job
 
 if TYPE_CHECKING:

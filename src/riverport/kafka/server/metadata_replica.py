@@ -10,11 +10,12 @@ from typing import Any
 
 from riverport.base.clock import Clock
 from riverport.base.files import Files, StorageError
-from riverport.base.ids import METADATA_TOPIC_ID, ZERO_UUID, uuid_text
+from riverport.base.ids import METADATA_TOPIC_ID, ZERO_UUID
 from riverport.base.logging import get_logger
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.replay import Replayer
 from riverport.kafka.log import Log, LogConfig
+from riverport.kafka.log.partition_directory import PARTITION_METADATA, write_topic_id
 from riverport.kafka.log.recovery import open_log
 from riverport.kafka.raft.snapshots import Snapshot, SnapshotId, read_snapshot, remove_leftovers, snapshots_in
 from riverport.kafka.records.batch import BatchHeader, check_crc, iter_headers, read_header
@@ -68,9 +69,8 @@ class MetadataReplica:
         """Raises StorageError. The image is at the checkpoint afterwards, the log not replayed yet."""
         if not self.files.exists(self._dir):
             self.files.mkdir(self._dir)
-        if not self.files.exists(f"{self._dir}/partition.metadata"):
-            text = f"version: 0\ntopic_id: {uuid_text(METADATA_TOPIC_ID)}"
-            self.files.write(f"{self._dir}/partition.metadata", text.encode(), sync=False)
+        if not self.files.exists(f"{self._dir}/{PARTITION_METADATA}"):
+            write_topic_id(self.files, self._dir, METADATA_TOPIC_ID)
         remove_leftovers(self.files, self._dir)
         now_ms = self.clock.wall_ms()
         self.log = open_log(self.files, self._dir, TOPIC, 0, METADATA_TOPIC_ID, self._config, now_ms, clean=clean)
