@@ -83,6 +83,32 @@ def test_a_mark_of_a_clean_stop_that_says_nothing_is_one_nevertheless(content: b
     assert (again.directories["/data"].clean, again.broker_epoch) == (True, -1)
 
 
+def test_a_stop_was_clean_where_every_directory_says_so_in_the_same_epoch() -> None:
+    """Else the broker may have lost what it had acknowledged, and must not be taken for one that has it (KIP-966)."""
+    for marks, epoch in (([5, 5], 5), ([5, None], -1), ([None, 5], -1), ([5, 4], -1)):
+        disk = disk_with(*ROOTS)
+        manager_of(disk, ROOTS).close(0)
+        for root, mark in zip(ROOTS, marks, strict=True):
+            if mark is None:
+                disk.remove(f"{root}/{CLEAN_SHUTDOWN}")
+            else:
+                disk.write(f"{root}/{CLEAN_SHUTDOWN}", b'{"version":0,"brokerEpoch":%d}' % mark)
+        disk.kill()
+        again = manager_of(disk, ROOTS)
+        assert again.broker_epoch == epoch, marks
+        assert [directory.clean for directory in again.directories.values()] == [mark is not None for mark in marks]
+
+
+def test_a_directory_that_is_offline_may_have_lost_something() -> None:
+    disk = disk_with(*ROOTS)
+    manager_of(disk, ROOTS).close(5)
+    disk.kill()
+    disk.fail("open", f"{ROOTS[0]}/*")
+    again = manager_of(disk, ROOTS)
+    assert (again.is_online(ROOTS[0]), again.is_online(ROOTS[1])) == (False, True)
+    assert again.broker_epoch == -1
+
+
 def test_a_start_that_fails_does_not_make_a_clean_stop_of_an_unclean_one() -> None:
     """Locked, not loaded, closed: the directory is what it was."""
     for clean in (False, True):

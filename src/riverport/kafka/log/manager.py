@@ -57,7 +57,7 @@ class LogManager:
     ) -> None:
         self.files = files
         self.directories: dict[str, Directory] = {}
-        self.broker_epoch = -1  # of the previous run, where it ended cleanly
+        self.broker_epoch = -1  # of the previous run, where it ended cleanly everywhere
         self._paths = dirs
         self._new_id = new_id
         self._failed_dir = failed_dir
@@ -88,13 +88,14 @@ class LogManager:
                 if unusable and path in unusable:
                     raise unusable[path]
                 directory.take(self.files)
-                if directory.clean:
-                    self.broker_epoch = directory.broker_epoch
             except StorageError as error:
                 if error.operation == "lock":
                     raise
                 self.fail(path, error)
         self._check_one_is_online()
+        # One that is offline, or was when the others were closed, may have lost what was acknowledged (KIP-966).
+        epochs = {-1 if found.failed is not None else found.broker_epoch for found in self.directories.values()}
+        self.broker_epoch = epochs.pop() if len(epochs) == 1 else -1
 
     def _check_one_is_online(self) -> None:
         failed = [directory.failed for directory in self.directories.values()]
@@ -195,7 +196,7 @@ class LogManager:
                 if directory.loaded:
                     self._close_logs(directory, each)
                 if directory.loaded or directory.clean:
-                    directory.mark_clean(self.files, broker_epoch if directory.loaded else self.broker_epoch)
+                    directory.mark_clean(self.files, broker_epoch if directory.loaded else directory.broker_epoch)
             except StorageError as error:
                 self.fail(directory.path, error)
         for directory in self.directories.values():
