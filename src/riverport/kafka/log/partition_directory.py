@@ -18,7 +18,7 @@ from riverport.base.ids import uuid_bytes, uuid_text
 PARTITION_METADATA = "partition.metadata"
 MAX_NAME = 255
 _LOG = re.compile(r"([a-zA-Z0-9._-]+)-(0|[1-9][0-9]{0,9})", re.ASCII)
-_FUTURE_INDEX = re.compile(r"-(0|[1-9][0-9]{0,9})\.[^.]+-future$", re.ASCII)
+_LEFTOVER = re.compile(r".+-(0|[1-9][0-9]{0,9})\.[^.]+-(delete|future)", re.ASCII | re.DOTALL)
 
 
 def partition_of(name: str) -> tuple[str, int] | None:
@@ -28,14 +28,14 @@ def partition_of(name: str) -> tuple[str, int] | None:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a start has to remove what is called so."""
-    return name.endswith(("-delete", "-future"))
+    """Whether a start has to remove what is called so. What only ends alike is somebody else's, and stays."""
+    return _LEFTOVER.fullmatch(name) is not None
 
 
 def future_index(name: str) -> int | None:
     """The partition of a copy that was on its way; None for any other."""
-    match = _FUTURE_INDEX.search(name)
-    return None if match is None else int(match[1])
+    match = _LEFTOVER.fullmatch(name)
+    return int(match[1]) if match is not None and match[2] == "future" else None
 
 
 def name_aside(topic: str, partition: int, unique: bytes, kind: Literal["delete", "future", "stray"]) -> str:
