@@ -37,3 +37,18 @@ def test_a_level_before_directories_drops_them_and_keeps_the_rest() -> None:
     fitted = features.fit_to_level(RECORDS["a partition"](), 16)
     assert (fitted.directories, fitted.eligible_leader_replicas) == ([], None)
     assert fitted.isr == [1]
+
+
+@pytest.mark.parametrize(
+    ("levels", "reason"),
+    [
+        ({}, None),
+        ({name: high for name, (_, high) in features.SUPPORTED.items()}, None),
+        ({features.METADATA_VERSION: 6}, "metadata.version is at level 6, this release has levels 7 to 33"),
+        ({features.METADATA_VERSION: 99}, "metadata.version is at level 99, this release has levels 7 to 33"),
+        ({"time.travel.version": 1}, "time.travel.version is at level 1, this release has no such feature"),
+        ({"time.travel.version": 0}, None),
+    ],
+)
+def test_levels_of_a_newer_release_are_not_understood(levels: dict[str, int], reason: str | None) -> None:
+    assert features.not_understood(levels) == reason

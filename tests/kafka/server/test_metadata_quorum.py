@@ -8,7 +8,7 @@ import pytest
 
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.controller.outcome import Outcome
-from riverport.kafka.server import metadata_shell
+from riverport.kafka.server import metadata_replica, metadata_shell
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode
@@ -104,7 +104,7 @@ def test_what_a_start_finds_gets_into_the_image_in_slices(
         seen[shell._node_id].append(shell.image.offset)
         published(shell, delta)
 
-    monkeypatch.setattr(metadata_shell, "SLICE_RECORDS", 2)
+    monkeypatch.setattr(metadata_replica, "SLICE_RECORDS", 2)
     monkeypatch.setattr(metadata_shell.MetadataShell, "_published", note)
     controllers.start(*everybody)
     wait_for_leader(controllers)

@@ -1,5 +1,6 @@
 """Feature levels: what this code knows, what a release means, and which records a level writes (KIP-584, KIP-1022)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 METADATA_VERSION = "metadata.version"
@@ -69,6 +70,16 @@ def default_levels(metadata_version: int) -> dict[str, int]:
         if level:
             levels[name] = level
     return levels
+
+
+def not_understood(levels: Mapping[str, int]) -> str | None:
+    """What this code does not understand of a cluster at these levels; None where it understands everything."""
+    for name, level in levels.items():
+        low, high = SUPPORTED.get(name, (0, 0))
+        if level and not low <= level <= high:
+            has = f"levels {low} to {high}" if high else "no such feature"
+            return f"{name} is at level {level}, this release has {has}"
+    return None
 
 
 def record_version(name: str, metadata_version: int) -> int:

@@ -13,6 +13,7 @@
     fetch_session.py   incremental fetch sessions (KIP-227)
     metadata_shell.py, group_shell.py    the metadata quorum and the group coordinator on the broker's event loop
     metadata_copy.py, metadata_writer.py    what becomes of a leader's answers; what the active controller writes
+    metadata_lead.py   this node as the quorum's leader, from its election to its end
     quorum_network.py    how the replicas of the metadata log meet
     metadata_snapshots.py    when the metadata log gets a snapshot, and what of it is kept
     client_quotas.py   what clients may write, read and take of the broker's time

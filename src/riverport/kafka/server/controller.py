@@ -72,7 +72,7 @@ class Controller:
         self._registering: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._metadata.on_active(self._begin)
+        self._metadata.lead.on_active(self._begin)
         self._metadata.subscribe(self._followed)
 
     def _begin(self, epoch: int) -> None:

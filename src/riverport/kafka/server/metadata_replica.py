@@ -29,6 +29,8 @@ from riverport.kafka.wire.metadata_records import decode_record
 log = get_logger(__name__)
 
 TOPIC = "__cluster_metadata"
+SLICE_RECORDS = 2_000
+"""Taken into the image at a stretch: about 50 ms."""
 
 Listener = Callable[[MetadataImage, MetadataDelta], None]
 
@@ -102,6 +104,19 @@ class MetadataReplica:
         self.image.epoch = id_.epoch
         self.last_timestamp = content.last_contained_timestamp
 
+    def slice_end(self, end: int) -> int:
+        """How far towards `end` the image may go at a stretch: whole batches, one at least."""
+        if end - self.image.offset > SLICE_RECORDS:
+            for _, header in self.log.headers(self.image.offset + 1):
+                if header.next_offset - self.image.offset > SLICE_RECORDS:
+                    return min(header.next_offset, end)
+        return end
+
+    def replay(self, end: int, delta: MetadataDelta) -> None:
+        """Take what the log has below `end` and the image has not; that it is there now is for the caller to say."""
+        for record, offset in self._records(self.image.offset + 1, end):
+            self.replayer.apply(record, delta, offset)
+
     def _records(self, start: int, end: int) -> Iterator[tuple[Any, int]]:
         """(record, offset) of the log from `start` up to `end`; control records are taken note of on the way."""
         for segment, header in self.log.headers(start):
@@ -169,13 +184,13 @@ class MetadataReplica:
 
     def _published(self, delta: MetadataDelta) -> None:
         for listener in self._listeners:
-            self._tell(listener, self.image, delta)
+            self.tell(listener, self.image, delta)
         for waiter in [waiter for waiter in self._waiters if waiter[0](self.image)]:
             self._waiters.remove(waiter)
             if not waiter[1].done():
                 waiter[1].set_result(None)
 
-    def _tell(self, listener: Callable[..., None], *what: Any) -> None:
+    def tell(self, listener: Callable[..., None], *what: Any) -> None:
         """What goes wrong with a listener is its own: the log and the other listeners go on."""
         try:
             listener(*what)

@@ -1,8 +1,8 @@
 """The metadata log of one node, in whatever role its quorum has for it: voter, leader or observer.
 
 One `Quorum` decides; this does what it says to the log, the files and the other replicas, in the order that it says it,
-and tells it what has come of that. What is committed goes into the image of every node; the active controller, which is
-the leader once everything of earlier epochs is committed, writes through `MetadataWriter`.
+and tells it what has come of that. What is committed goes into the image of every node; `MetadataLead` is the leader's
+part, and the active controller writes through `MetadataWriter`.
 """
 
 import asyncio
@@ -17,26 +17,22 @@ from riverport.base.rng import Rng, system_rng
 from riverport.kafka.controller import features
 from riverport.kafka.controller.image import MetadataDelta, MetadataImage
 from riverport.kafka.controller.outcome import Outcome
-from riverport.kafka.log import LogConfig, Origin
+from riverport.kafka.log import LogConfig
 from riverport.kafka.raft import events
-from riverport.kafka.raft.outbox import FOREVER
 from riverport.kafka.raft.quorum import Quorum
 from riverport.kafka.raft.requests import LogEnd
 from riverport.kafka.raft.state import read_state, write_state
 from riverport.kafka.raft.voters import Address, Endpoint, ReplicaKey, VoterSet
-from riverport.kafka.records.control import raft_control_batch
+from riverport.kafka.server.deadline_timer import DeadlineTimer
 from riverport.kafka.server.flusher import Flusher
 from riverport.kafka.server.metadata_copy import MetadataCopy
+from riverport.kafka.server.metadata_lead import MetadataLead
 from riverport.kafka.server.metadata_writer import MetadataWriter, bounded, not_controller
 from riverport.kafka.server.quorum_member import Member
 from riverport.kafka.server.quorum_network import QuorumNetwork
-from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.errors import ApiError, ErrorCode, WireError
 
 log = get_logger(__name__)
-
-SLICE_RECORDS = 2_000
-"""Taken into the image at a stretch: about 50 ms."""
 
 
 class MetadataShell(MetadataCopy):
@@ -62,6 +58,7 @@ class MetadataShell(MetadataCopy):
         self._failed = failed
         self._rng = rng or system_rng()
         self._writer = MetadataWriter(self, min_insync)
+        self.lead = MetadataLead(self, self._writer, member.key.id)
         self._network = QuorumNetwork(
             loop,
             member.key.id,
@@ -74,12 +71,8 @@ class MetadataShell(MetadataCopy):
         self._asked = 0
         self._is_stepping = self._is_flushing = self._is_closed = self._is_starting = False
         self._all_told: asyncio.Future[None] | None = None  # once every voter knows that this node leads no more
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_ms = FOREVER
+        self._timer = DeadlineTimer(loop, clock, lambda: self._step(events.Tick()))
         self._replaying: asyncio.Handle | None = None  # while more is committed than is in the image
-        self._led_from = -1  # the offset with which the present lead began
-        self._active_listeners: list[Callable[[int], None]] = []
-        self._resigned_listeners: list[Callable[[], None]] = []
         self._progress_listeners: list[Callable[[], None]] = []
         self.quorum: Quorum
 
@@ -112,8 +105,8 @@ class MetadataShell(MetadataCopy):
 
     @property
     def is_active(self) -> bool:
-        """Whether this node leads, and everything of earlier epochs is committed and in both images."""
-        return self._writer.epoch >= 0
+        """Whether this node is the active controller; see `MetadataLead`."""
+        return self.lead.is_active
 
     @property
     def is_sole_voter(self) -> bool:
@@ -123,16 +116,6 @@ class MetadataShell(MetadataCopy):
     def controller_address(self) -> Address | None:
         """Where the leader is; None while it is not known, or is this node."""
         return None if self.quorum.is_leader else self.quorum.leader_address
-
-    def on_active(self, callback: Callable[[int], None]) -> None:
-        """`callback(epoch)` whenever this node becomes active; at once where it is."""
-        self._active_listeners.append(callback)
-        if self.is_active:
-            callback(self._writer.epoch)
-
-    def on_resigned(self, callback: Callable[[], None]) -> None:
-        """`callback()` whenever this node is not active any more."""
-        self._resigned_listeners.append(callback)
 
     def on_progress(self, callback: Callable[[], None]) -> None:
         """`callback()` whenever the log has grown or more of it is committed, and when the lead is lost."""
@@ -164,9 +147,7 @@ class MetadataShell(MetadataCopy):
 
     def _lead_alone(self) -> None:
         """What a sole voter has, a majority has. Everything is done on the spot: nobody is served yet."""
-        delta = MetadataDelta(everything=True)
-        for record, offset in self._records(self.image.offset + 1, self.log.log_end_offset):
-            self.replayer.apply(record, delta, offset)
+        self.replay(self.log.log_end_offset, MetadataDelta(everything=True))
         self.image.offset = self.log.log_end_offset - 1
         self._is_starting = True
         self._step(events.Started())
@@ -177,12 +158,10 @@ class MetadataShell(MetadataCopy):
 
     def _check_features(self) -> None:
         """Raises StorageError for a cluster that newer brokers have written for: its records may say what we miss."""
-        for name, level in self.image.features.items():
-            low, high = features.SUPPORTED.get(name, (0, 0))
-            if level and not low <= level <= high:
-                has = f"levels {low} to {high}" if high else "no such feature"
-                reason = f"{name} is at level {level}, this release has {has}: a newer one has used the directory"
-                raise StorageError("read", self._dir, 0, reason)
+        reason = features.not_understood(self.image.features)
+        if reason is not None:
+            reason = f"{reason}: a newer one has used the directory"
+            raise StorageError("read", self._dir, 0, reason)
 
     def start(self, endpoints: tuple[Endpoint, ...] = ()) -> None:
         """Take part in the quorum. `endpoints` is where other replicas reach this one by now."""
@@ -190,15 +169,9 @@ class MetadataShell(MetadataCopy):
         if not self.quorum.is_leader:
             self._step(events.Started())
             self._store()
-        elif self._is_misplaced():
-            self._writer.append_control([self.history.voters.with_voter(self.quorum.own_voter).record()])
+        else:
+            self.lead.maybe_tell_place()
         self._arm()
-
-    def _is_misplaced(self) -> bool:
-        """Whether the voters in the log name other addresses of this one than it has now."""
-        known = self.history.voters.get(self._node_id)
-        has_place = self.history.kraft_version > 0 and known is not None and bool(self.quorum.endpoints)
-        return has_place and known != self.quorum.own_voter
 
     async def close(self, *, tell: bool = True) -> None:
         """Leave the quorum; where this node led it, the others are told, so that one of them leads at once."""
@@ -207,8 +180,7 @@ class MetadataShell(MetadataCopy):
             self._step(events.Resign())
             await asyncio.wait([self._all_told], timeout=self._member.timing.election_timeout_ms / 1000)
         self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.stop()
         await self._network.close()
         self._writer.end()
         self._close_log()
@@ -323,9 +295,10 @@ class MetadataShell(MetadataCopy):
             case events.Answer(token, response):
                 self._answers[token] = response
             case events.AppendLeaderChange(epoch, voters, granting):
-                self._append_leader_change(epoch, voters, granting)
+                self.lead.begin(epoch, voters, granting)
             case events.LostLead():
-                self._lost_lead()
+                self.lead.end()
+                self._progressed()
             case events.Committed(offset):
                 self._commit(min(offset, self.log.log_end_offset))
             case events.Append(records):
@@ -345,29 +318,12 @@ class MetadataShell(MetadataCopy):
                 assert_never(effect)
 
     def _arm(self) -> None:
-        """One timer. It may ring too early, when its deadline has moved on: then it is set anew."""
-        deadline_ms = self.quorum.deadline_ms
-        if self._is_closed or self._is_starting or deadline_ms == FOREVER:
-            return
-        if self._timer is not None:
-            if self._timer_ms <= deadline_ms:
-                return
-            self._timer.cancel()
-        self._timer_ms = deadline_ms
-        # A hundredth later than asked, so that the clock has got there in spite of rounding.
-        delay_ms = max(deadline_ms - self.clock.mono_ms(), 0) + 0.01
-        self._timer = self.loop.call_later(delay_ms / 1000, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self.clock.mono_ms() >= self.quorum.deadline_ms:
-            self._step(events.Tick())
-        else:
-            self._arm()
+        if not self._is_closed and not self._is_starting:
+            self._timer.set(self.quorum.deadline_ms)
 
     def _progressed(self) -> None:
         for listener in self._progress_listeners:
-            self._tell(listener)
+            self.tell(listener)
 
     # --- the disk
 
@@ -398,45 +354,6 @@ class MetadataShell(MetadataCopy):
         else:
             self._step(events.Stored(self.log.log_end_offset))
 
-    # --- the lead
-
-    def _append_leader_change(self, epoch: int, voters: tuple[int, ...], granting: tuple[int, ...]) -> None:
-        now_ms = self.clock.wall_ms()
-        voter = m.LeaderChangeMessage.Voter
-        messages: list[Any] = [
-            m.LeaderChangeMessage(0, self._node_id, [voter(id_) for id_ in voters], [voter(id_) for id_ in granting])
-        ]
-        if self.history.kraft_version > 0 and (self.log.log_end_offset == 0 or self._is_misplaced()):
-            # The log of a dynamic quorum begins with what its directory was formatted with (KIP-853).
-            known = self.history.voters
-            named = known.with_voter(self.quorum.own_voter) if self._is_misplaced() else known
-            messages += [m.KRaftVersionRecord(0, self.history.kraft_version), named.record()]
-        self._led_from = offset = self.log.log_end_offset
-        batch = raft_control_batch(messages, timestamp=now_ms)
-        self.log.append_as_leader(batch, epoch, now_ms, origin=Origin.RAFT_LEADER)
-        for at, message in enumerate(messages):
-            self.history.note(offset + at, message)
-        if len(messages) > 1:
-            self._step(events.VotersChanged())
-        log.info("this node leads the metadata quorum", epoch=epoch, node=self._node_id, voters=voters)
-        self.appended()
-
-    def _activate(self) -> None:
-        """All that earlier leaders left is committed, and in the image: decisions can begin."""
-        epoch = self.quorum.epoch
-        self._writer.begin(epoch, self.image, in_transaction=self.replayer.transaction_offset >= 0)
-        for listener in self._active_listeners:
-            self._tell(listener, epoch)
-
-    def _lost_lead(self) -> None:
-        was_active, self._led_from = self.is_active, -1
-        log.info("this node does not lead the metadata quorum any more", epoch=self.quorum.epoch, node=self._node_id)
-        self._writer.end()
-        self._progressed()
-        if was_active:
-            for listener in self._resigned_listeners:
-                self._tell(listener)
-
     # --- commits
 
     def _commit(self, offset: int) -> None:
@@ -458,7 +375,9 @@ class MetadataShell(MetadataCopy):
         What a start finds may be all that there ever was. At a stretch it took seconds, voters that waited for an
         answer meanwhile elected one another in turn, and each began anew.
         """
-        start, offset = self.image.offset + 1, self._slice_end(self.log.high_watermark)
+        start, offset = self.image.offset + 1, self.log.high_watermark
+        if not self._writer.has_from(start):
+            offset = self.slice_end(offset)
         delta = MetadataDelta()
         done = self._writer.take_committed(offset)
         if done and done[0].base_offset == start:
@@ -470,22 +389,12 @@ class MetadataShell(MetadataCopy):
                 self._count(entry.size, entry.timestamp)
             offset = done[-1].end_offset
         else:
-            for record, at in self._records(start, offset):
-                self.replayer.apply(record, delta, at)
+            self.replay(offset, delta)
         self.image.offset, self.image.epoch = offset - 1, self.quorum.epoch
         self._published(delta)
         for entry in done:
             entry.finish()
-        if self._led_from >= 0 and not self.is_active and offset > self._led_from:
-            self._activate()
+        self.lead.reached(offset)
         self._progressed()
         if offset < self.log.high_watermark:
             self._replaying = self.loop.call_soon(self._replay_on)
-
-    def _slice_end(self, committed: int) -> int:
-        """Up to where to go at a stretch: whole batches, one at least; all of what this node has written itself."""
-        if committed - self.image.offset > SLICE_RECORDS and not self._writer.has_from(self.image.offset + 1):
-            for _, header in self.log.headers(self.image.offset + 1):
-                if header.next_offset - self.image.offset > SLICE_RECORDS:
-                    return min(header.next_offset, committed)
-        return committed
