@@ -262,6 +262,18 @@ def test_a_deleted_log_is_renamed_at_once_and_removed_later() -> None:
     assert doomed not in names(disk, "/data")
 
 
+def test_what_cannot_be_removed_does_not_keep_the_rest() -> None:
+    disk = disk_with(*ROOTS)
+    manager, first, second = two_logs(disk)
+    for log in (first, second):
+        manager.delete(log.topic, 0, 0)
+    disk.fail("remove", "/one/*")
+    (job,) = Upkeep(manager).remove_dropped(1e9)
+    job.run()
+    job.finish()
+    assert [len([name for name in names(disk, root) if name.endswith("-delete")]) for root in ROOTS] == [1, 0]
+
+
 def test_a_stray_log_is_kept_under_another_name() -> None:
     disk = disk_with()
     manager = manager_of(disk)

@@ -42,24 +42,34 @@ class CheckpointJob:
 
 @dataclass(slots=True)
 class RemovalJob:
-    """The files of deleted logs and dropped segments."""
+    """The files of deleted logs and dropped segments; what cannot be removed does not keep the rest."""
 
     files: Files
     directories: list[str] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
 
     def run(self) -> None:
         for path in self.directories:
-            self.files.rmtree(path)
+            self._try(self.files.rmtree, path)
         for segment in self.segments:
-            segment.remove_files()
+            self._try(segment.remove_files)
+
+    def _try(self, remove: Callable[..., None], *arguments: str) -> None:
+        try:
+            remove(*arguments)
+        except StorageError as error:
+            self.failures.append(error)  # one directory of several may have failed
 
     def finish(self) -> None:
         for segment in self.segments:
             segment.release()
+        for error in self.failures:
+            log.warning("deleted files could not be removed, the next start tries again", error=error)
 
     def fail(self, error: Exception) -> None:
-        log.warning("deleted files could not be removed, the next start tries again", error=error)
+        self.failures.append(error)
+        self.finish()
 
 
 @dataclass(slots=True)
