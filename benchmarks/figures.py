@@ -87,7 +87,7 @@ def start(stage: Stage, product: Product) -> Values:
     with stage.fresh_node(product) as node:
         # The topic is there: librdkafka looks for one that is being made once a second, whoever the broker is.
         node.start()
-        stage.client(node, "ready", partitions=0, seconds=120)
+        stage.client(node, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         stage.create(node, topic="first", topics=1, partitions=1)
         node.stop()
         started = stage.time_start(node, "first", topic="first", size=100, seconds=120)
@@ -104,7 +104,7 @@ def _partitions(stage: Stage, product: Product) -> Values:
     topics, each = stage.scale.topics, stage.scale.partitions
     with stage.fresh_node(product) as node:
         node.start()
-        stage.client(node, "ready", partitions=0, seconds=120)
+        stage.client(node, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         created = stage.create(node, topic="many", topics=topics, partitions=each, seconds=240)
         listed = stage.client(node, "list", topic="many", times=20)
         memory = node.memory().rss

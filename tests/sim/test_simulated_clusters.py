@@ -1,12 +1,12 @@
 """Clusters in simulated time: plans of some seeds keep every promise, and bugs that are put in are found."""
 
-import os
 import re
 import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
+from tests.sim.other_process import printed
 
 from riverport.sim.checkers import Violation
 from riverport.sim.plan import Fault, Kind, Plan, Shape, plan_of
@@ -35,15 +35,7 @@ def test_a_plan_decides_everything_that_happens() -> None:
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_a_node_that_stops_lets_its_connections_go_in_the_same_order_in_every_process(hash_seed: str) -> None:
     code = "from riverport.sim.plan import plan_of; from riverport.sim.run import run; print(run(plan_of(6)).hash)"
-    printed = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
-    assert int(printed) == run(plan_of(6)).hash
+    assert printed(code, hash_seed) == run(plan_of(6)).hash
 
 
 def told(plan: Plan, promise: str | None) -> Outcome:

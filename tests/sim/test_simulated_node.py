@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 from random import Random
 
 import pytest
+from tests.sim.other_process import printed
 
 from riverport.base.ids import SeededIds, uuid_text
 from riverport.kafka.client.consumer import ConsumedRecord, Consumer
@@ -118,12 +117,4 @@ def test_a_seed_decides_everything() -> None:
 def test_a_seed_decides_everything_in_another_process_too(hash_seed: str) -> None:
     module = __name__.rpartition(".")[2]
     code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import {module} as t; print(t.hash_of(7))"
-    printed = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    ).stdout
-    assert int(printed) == hash_of(7)
+    assert printed(code, hash_seed) == hash_of(7)

@@ -48,8 +48,10 @@ def started(clients: Clients, count: int, **options: object) -> tuple[Producer, 
 
 def test_no_rebalance_when_brokers_are_restarted_in_turn(cluster: Cluster, clients: Clients) -> None:
     cluster.create_topic(TOPIC, partitions=1, replication_factor=2)
-    # The session outlives the restart of a coordinator.
-    producer, consumers = started(clients, 2, session_timeout_ms=30_000)
+    # The session outlives the restart of a coordinator. A Java client that knows one broker only, as the other was down
+    # when it last asked, forgets its topics when that one goes (KIP-899) and joins anew: no broker can help that.
+    patient = {"metadata.recovery.strategy": "none"}
+    producer, consumers = started(clients, 2, session_timeout_ms=30_000, properties=patient)
     wait_spread(consumers, 1)
     rebalances = [consumer.rebalances for consumer in consumers]
     for _ in range(2):

@@ -102,8 +102,12 @@ class Verifiable(ABC):
             if self._failure:
                 raise self._failure
             if time.monotonic() > deadline or not self.is_alive:
-                errors = [*self.errors[-3:], self.log.read_text()[-2000:]]
                 state = "waited in vain" if self.is_alive else "it ended"
+                if not self.is_alive and self._reader is not None:
+                    self._reader.join()  # what it said last may still be on its way
+                    if condition():
+                        return
+                errors = [*self.errors[-3:], self.log.read_text()[-2000:]]
                 raise AssertionError(f"{self.tool}: {state} for {what}: {self.progress}; {errors}")
             time.sleep(POLL_SECONDS)
 
