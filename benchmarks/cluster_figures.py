@@ -4,7 +4,7 @@ import time
 
 from benchmarks import load
 from benchmarks.clusters import Cluster
-from benchmarks.figures import Figure, Values, latency, loaded_memory, start, throughput
+from benchmarks.figures import Figure, Values, latency, loaded_memory, settle, start, throughput
 from benchmarks.nodes import Product
 from benchmarks.results import Measure
 from benchmarks.stage import Stage
@@ -16,9 +16,6 @@ GAP_MS = 100
 """No acknowledgement for as long, and then one: that was it."""
 AFTER_A_KILL = 20
 """Twice what Apache Kafka takes to notice."""
-SETTLE_S = 120
-IDLE_CPU_S = 0.3
-"""CPU time of three nodes in a second in which they have nothing to do any more."""
 
 
 def _kill_leader(stage: Stage, product: Product) -> Values:
@@ -66,22 +63,13 @@ def _restarted(stage: Stage, product: Product) -> Values:
         cluster.start()
         stage.client(cluster, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         stage.create(cluster, topic="many", topics=topics, partitions=each, seconds=280)
-        _settle(cluster)
+        settle(cluster)
         before = time.monotonic()
         cluster.stop()
         stopped = time.monotonic() - before
         wanted = {"partitions": topics * each, "in_sync": stage.replicas}
         started = stage.time_start(cluster, "ready", topic="many", seconds=280, **wanted)
     return {"stop": stopped, "restart": started}
-
-
-def _settle(cluster: Cluster) -> None:
-    """Replicas count as in sync before brokers have made them all: what a stop finds unmade is no part of a restart."""
-    for _ in range(SETTLE_S):
-        before = cluster.cpu_seconds()
-        time.sleep(1)
-        if cluster.cpu_seconds() - before < IDLE_CPU_S:
-            return
 
 
 CLUSTER_FIGURES = (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.nodes import Product
 from benchmarks.results import Measure
-from benchmarks.stage import Stage
+from benchmarks.stage import Stage, Subject
 
 Values = dict[str, float]
 
@@ -28,6 +28,9 @@ class Figure:
 
 
 PRODUCER = {"linger.ms": 5, "acks": "all"}
+SETTLE_S = 120
+IDLE_CPU_S = 0.3
+"""CPU time in a second in which a node, or three, have nothing to do any more."""
 SINGLE = {"linger.ms": 0, "batch.num.messages": 1, "acks": "all"}
 
 
@@ -100,6 +103,15 @@ def loaded_memory(stage: Stage, product: Product) -> Values:
     return {"loaded": memory.rss, "loaded_pss": memory.pss}
 
 
+def settle(node: Subject) -> None:
+    """Replicas count as in sync before brokers have made them all: what a stop finds unmade is no part of a restart."""
+    for _ in range(SETTLE_S):
+        before = node.cpu_seconds()
+        time.sleep(1)
+        if node.cpu_seconds() - before < IDLE_CPU_S:
+            return
+
+
 def _partitions(stage: Stage, product: Product) -> Values:
     topics, each = stage.scale.topics, stage.scale.partitions
     with stage.fresh_node(product) as node:
@@ -107,6 +119,7 @@ def _partitions(stage: Stage, product: Product) -> Values:
         stage.client(node, "ready", partitions=0, in_sync=stage.replicas, seconds=120)
         created = stage.create(node, topic="many", topics=topics, partitions=each, seconds=240)
         listed = stage.client(node, "list", topic="many", times=20)
+        settle(node)
         memory = node.memory().rss
         before = time.monotonic()
         node.stop()

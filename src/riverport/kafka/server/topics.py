@@ -29,8 +29,8 @@ log = get_logger(__name__)
 
 OFFSETS_TOPIC = "__consumer_offsets"
 """The topic of the group coordinators: who leads a partition of it coordinates."""
-SLICE_MS = 50
-"""How long logs are made at a stretch."""
+SLICE_MS = 5
+"""How long logs are made at a stretch: as long a request may have to wait while thousands of them are made."""
 
 
 class Topics:
