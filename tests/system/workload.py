@@ -85,7 +85,10 @@ class Verifiable(ABC):
         """Waits for its end, and takes in what it said until then."""
         assert self._process is not None
         assert self._reader is not None
-        self._process.wait(STOP_SECONDS)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.tool} does not end: {self.progress}; {self._last_words()}") from None
         self._reader.join()
         self._process = None
         self.on_end()
@@ -107,9 +110,11 @@ class Verifiable(ABC):
                     self._reader.join()  # what it said last may still be on its way
                     if condition():
                         return
-                errors = [*self.errors[-3:], self.log.read_text()[-2000:]]
-                raise AssertionError(f"{self.tool}: {state} for {what}: {self.progress}; {errors}")
+                raise AssertionError(f"{self.tool}: {state} for {what}: {self.progress}; {self._last_words()}")
             time.sleep(POLL_SECONDS)
+
+    def _last_words(self) -> list[object]:
+        return [*self.errors[-3:], self.log.read_text()[-2000:]]
 
     @property
     @abstractmethod

@@ -16,7 +16,7 @@ from tests.kafka.log.kit import (
     segments,
 )
 
-from riverport.kafka.log import Log
+from riverport.kafka.log import Isolation, Log
 from riverport.kafka.log.producers import CorruptSnapshot, Producers
 from riverport.kafka.log.segment import file_name
 from riverport.kafka.records.batch import read_header
@@ -72,6 +72,41 @@ def test_a_batch_sent_again_after_a_start_is_known(clean: bool) -> None:
     with pytest.raises(ApiError) as raised:
         append(again, producer=(1, 2, 13))
     assert raised.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
+LED_BEFORE, LED_NOW = 7, 9  # leader epochs
+
+
+@pytest.mark.parametrize("led_before", [True, False], ids=["itself", "another"])
+def test_what_was_in_flight_to_the_leader_before_is_known_however_much_follows(led_before: bool) -> None:
+    """A client that learns of the new leader sends it new batches; those to the old one fail later, and come again."""
+    log = open_at(disk_with(), DIR, clean=True)
+    before = {n: append(log, b"v", b"w", epoch=LED_BEFORE, producer=(1, 2, 2 * n)) for n in range(9)}
+    if not led_before:
+        other, log = log, open_at(disk_with(), DIR, clean=True)
+        log.append_as_follower(other.read(0, 10_000, isolation=Isolation.LOG_END, min_one=True).records, NOW_MS)
+    after = {n: append(log, b"v", b"w", epoch=LED_NOW, producer=(1, 2, 2 * n)) for n in range(9, 29)}
+    end = log.log_end_offset
+    for n in [*range(4, 9), *range(24, 29)]:
+        info = log.append_as_leader(batch(b"v", b"w", producer=(1, 2, 2 * n)), LED_NOW, NOW_MS)
+        assert (info.duplicate, info.first_offset) == (True, {**before, **after}[n])
+    for n in [3, 9, 23]:  # what is no longer known is refused, as Kafka does
+        with pytest.raises(ApiError) as raised:
+            append(log, b"v", b"w", epoch=LED_NOW, producer=(1, 2, 2 * n))
+        assert raised.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert log.log_end_offset == end
+
+
+def test_a_new_epoch_of_a_producer_knows_none_of_its_earlier_batches() -> None:
+    log = open_at(disk_with(), DIR, clean=True)
+    for leader_epoch in (LED_BEFORE, LED_NOW):
+        for n in range(6):
+            append(log, epoch=leader_epoch, producer=(1, 2, n + 6 * (leader_epoch == LED_NOW)))
+    append(log, epoch=LED_NOW, producer=(1, 3, 0))
+    assert append(log, epoch=LED_NOW, producer=(1, 3, 1)) == 13, "not the batch of the epoch before"
+    with pytest.raises(ApiError) as raised:
+        append(log, epoch=LED_NOW, producer=(1, 2, 5))
+    assert raised.value.code is ErrorCode.INVALID_PRODUCER_EPOCH
 
 
 def test_a_snapshot_is_taken_at_each_roll_and_at_a_clean_stop() -> None:

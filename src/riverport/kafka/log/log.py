@@ -139,7 +139,7 @@ class Log:
                 )
             self.producers.check(header, repr(self))
         offset = self.log_end_offset
-        header.base_offset = offset
+        header.base_offset, header.leader_epoch = offset, leader_epoch
         if self.leader_epochs.latest != leader_epoch:
             self.leader_epochs.assign(leader_epoch, offset)
         patch(buffer, 0, offset, leader_epoch)
@@ -155,7 +155,7 @@ class Log:
         assert headers, "an append without a batch"
         for header in headers:
             patch(buffer, header.position, offset, leader_epoch)
-            header.base_offset = offset
+            header.base_offset, header.leader_epoch = offset, leader_epoch
             offset = header.next_offset
         if self.leader_epochs.latest != leader_epoch:
             self.leader_epochs.assign(leader_epoch, first)

@@ -2,15 +2,21 @@
 
 Of each producer the last five batches are kept, so that any of five requests in flight may be sent again without being
 written again. A producer that is not known may start with any sequence: its state may have expired.
+
+Five requests are in flight to each broker. A client that hears of a partition's new leader sends it what is new, while
+five requests to the leader before are unanswered; as those fail, it sends them again. By then they may be followed by
+more than five, and Apache Kafka, which keeps no more, refuses them with OUT_OF_ORDER_SEQUENCE_NUMBER until the producer
+gives up. So the last five of the leader epochs before are kept, too.
 """
 
 import struct
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import chain
 
 from riverport.base.checksum import crc32c
 from riverport.base.files import Buffer
-from riverport.kafka.records.batch import BatchHeader
+from riverport.kafka.records.batch import NO_LEADER_EPOCH, BatchHeader
 from riverport.kafka.wire.errors import ApiError, ErrorCode
 
 KEPT_BATCHES = 5
@@ -31,6 +37,7 @@ class BatchMetadata:
     last_offset: int
     offset_delta: int
     timestamp: int
+    leader_epoch: int = NO_LEADER_EPOCH  # of a snapshot's batch it is not known
 
     @property
     def first_offset(self) -> int:
@@ -42,6 +49,7 @@ class ProducerState:
     producer_id: int
     producer_epoch: int
     batches: deque[BatchMetadata] = field(default_factory=lambda: deque(maxlen=KEPT_BATCHES))
+    earlier: deque[BatchMetadata] = field(default_factory=lambda: deque(maxlen=KEPT_BATCHES))  # of other leader epochs
     coordinator_epoch: int = -1
     last_timestamp: int = -1
     current_txn_first_offset: int = -1
@@ -49,6 +57,16 @@ class ProducerState:
     @property
     def last_sequence(self) -> int:
         return self.batches[-1].last_sequence if self.batches else -1
+
+    def remember(self, batch: BatchMetadata) -> None:
+        batches = self.batches
+        if len(batches) == KEPT_BATCHES and batches[0].leader_epoch != batch.leader_epoch:
+            self.earlier.append(batches[0])
+        batches.append(batch)
+
+    def forget_batches(self) -> None:
+        self.batches.clear()
+        self.earlier.clear()
 
 
 @dataclass(slots=True)
@@ -72,11 +90,13 @@ class Producers:
         return min(self.ongoing) if self.ongoing else None
 
     def duplicate_of(self, header: BatchHeader) -> BatchMetadata | None:
-        """The batch that this one repeats, if it is among the last five of its producer."""
+        """The batch that this one repeats, if it is among those that are kept of its producer."""
         state = self.states.get(header.producer_id)
         if state is None or state.producer_epoch != header.producer_epoch:
             return None
-        for known in state.batches:
+        if header.base_sequence == state.last_sequence + 1:
+            return None  # as a rule
+        for known in chain(state.batches, state.earlier):
             if known.first_sequence == header.base_sequence and known.last_sequence == header.last_sequence:
                 return known
         return None
@@ -150,13 +170,14 @@ class Producers:
             state.current_txn_first_offset = first
             self.states[header.producer_id] = state
         state.last_timestamp = header.max_timestamp
-        state.batches.append(
+        state.remember(
             BatchMetadata(
                 header.base_sequence,
                 header.last_sequence,
                 header.last_offset,
                 header.last_offset_delta,
                 header.max_timestamp,
+                header.leader_epoch,
             )
         )
         if header.is_transactional and state.current_txn_first_offset < 0:
@@ -169,7 +190,7 @@ class Producers:
         first = state.current_txn_first_offset
         if header.producer_epoch != state.producer_epoch:
             state.producer_epoch = header.producer_epoch
-            state.batches.clear()
+            state.forget_batches()
         state.coordinator_epoch = coordinator_epoch
         state.last_timestamp = header.max_timestamp
         state.current_txn_first_offset = -1
