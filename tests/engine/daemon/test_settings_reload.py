@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -79,6 +80,7 @@ def test_a_running_daemon_takes_over_its_file_and_says_so(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nft") is None, reason="needs nft")
 def test_a_table_that_the_machine_s_firewall_has_flushed_is_built_anew(
     make_engine: Callable[..., harness.Engine],
 ) -> None:
@@ -86,7 +88,8 @@ def test_a_table_that_the_machine_s_firewall_has_flushed_is_built_anew(
     serve = "mkdir /www && echo one >/www/index.html && exec httpd -f -h /www"
     engine.cli("run", "-d", "--name", "one", "-p", "18080:80", "busybox", "sh", "-c", serve)
     fetch = ("run", "--rm", "--network", "host", "busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:18080/")
-    engine.isolation.run(["nft", "flush", "ruleset"])
+    flushed = engine.isolation.run(["nft", "flush", "ruleset"])
+    assert flushed.returncode == 0, flushed.stderr
     assert engine.cli(*fetch, check=False).returncode != 0
     os.kill(engine.pid, signal.SIGHUP)
     _until(engine, lambda: "settings are reloaded" in engine.log_end())

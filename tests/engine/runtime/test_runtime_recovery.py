@@ -6,6 +6,7 @@ The daemon is a process of its own here; it says what it has reached, a line eac
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,9 @@ def test_the_zygote_comes_with_the_first_container_and_stays() -> None:
 
 @pytest.mark.parametrize("driver", ["crun", "runc"])
 def test_a_killed_shim_takes_its_container_with_it(driver: str) -> None:
+    if shutil.which(driver) is None:
+        pytest.skip(f"needs {driver}")
+
     async def scenario() -> None:
         async with Bench(driver) as bench:
             shim = await bench.run("a", "sh", "-c", "sleep 1000 & sleep 1001; true")
