@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -52,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: list[str] | None = None) -> int:
     given = parser().parse_args(words)
+    # What is started would compile every module again: an installation has them compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         if given.verb == "report":
             return _report(given)

@@ -119,6 +119,7 @@ def test_a_step_that_fails_stays_as_a_container(engine: Engine) -> None:
     assert row["Status"].startswith("Exited (3)")
     shown = engine.api("GET", f"/containers/{row['Id']}/json")[1]
     assert shown["Config"]["Env"][-1] == "A=1"
+    assert shown["Config"]["Entrypoint"] is None
     assert shown["HostConfig"]["Memory"] == 64 << 20
     assert shown["HostConfig"]["NetworkMode"] == "none"
     assert shown["HostConfig"]["LogConfig"]["Type"] == "none"
@@ -134,6 +135,32 @@ def test_a_step_that_fails_is_removed_for_a_client_that_wants_it_so(engine: Engi
     built = build(engine, FAILING, forcerm="1")
     assert built.code == 3
     assert built.masked.endswith(" ---> Running in <id>\n ---> Removed intermediate container <id>\n")
+    assert not engine.api("GET", "/containers/json?all=1")[1]
+
+
+def test_steps_stay_as_containers_for_a_client_that_wants_it_so(engine: Engine) -> None:
+    dockerfile = "FROM busybox\nENV KEPT=1\nWORKDIR /w\nRUN echo made > made\nRUN true\nCOPY --from=busybox /bin/sh /s\n"
+    built = build(engine, dockerfile, t="kept", rm="0")
+    assert not built.error
+    assert "Removed intermediate container" not in built.text
+    rows = engine.api("GET", "/containers/json?all=1")[1]
+    assert [row["Command"] for row in reversed(rows)] == [
+        "/bin/sh -c '#(nop) ' 'ENV KEPT=1'",
+        "/bin/sh -c '#(nop) WORKDIR /w'",
+        "/bin/sh -c 'echo made > made'",
+        "/bin/sh -c true",
+    ]
+    assert [row["State"] for row in reversed(rows)] == ["created", "created", "exited", "exited"]
+    assert all(f"Running in {row['Id'][:12]}\n" in built.text for row in rows)
+    second = rows[1]["Id"]
+    assert engine.cli("diff", second).stdout == "C /w\nA /w/made\n"
+    assert run(engine, "kept", "cat", "made") == "made\n"
+    again = build(engine, dockerfile, rm="0")
+    assert again.id == built.id, "all of it is in the cache, and leaves no containers"
+    assert len(engine.api("GET", "/containers/json?all=1")[1]) == len(rows)
+    engine.cli("rm", *[row["Id"] for row in rows])
+    engine.cli("rmi", "kept")
+    build(engine, "FROM busybox\nRUN true\n", rm="0", forcerm="1")
     assert not engine.api("GET", "/containers/json?all=1")[1]
 
 

@@ -10,7 +10,7 @@ from riverport.engine.errors import InvalidParameter
 
 def options(**query: Any) -> BuildOptions:
     lists = {key: value if isinstance(value, list) else [value] for key, value in query.items()}
-    return parse_options(lists, lambda name: lists.get(name, [""])[0] in ("1", "true"))
+    return parse_options(lists, lambda name, default: lists[name][0] in ("1", "true") if name in lists else default)
 
 
 def test_nothing_asked_for_is_the_default() -> None:

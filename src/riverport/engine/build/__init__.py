@@ -24,7 +24,7 @@ secrets and SSH agents do not, as only BuildKit's session brings them.
 
 What must hold: a build that is stuck keeps no other waiting (no thread waits for a client or a container, each build
 has its own turns); whatever ends a build (the client, a failure, a kill of the daemon) leaves no process, mount, layer
-or volume (`Runs.recover`), but for the container of a RUN that failed (`step_containers.py`); no name or link in a
+or volume (`Runs.recover`), but for the containers that steps are to become (`step_containers.py`); no name or link in a
 context, archive or image leads out of its root (`linux/inroot.py`).
 
 Sources: the Dockerfile reference; the OpenAPI description of version 1.50, ImageBuild; outcomes of dockerd.

@@ -32,19 +32,24 @@ class BuildOptions:
     no_cache: bool = False
     pull: bool = False
     quiet: bool = False
+    remove: bool = True  # the containers of steps that succeed
     force_remove: bool = False  # also the container of a RUN that failed
     host_config: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def keeps_done(self) -> bool:
+        return not (self.remove or self.force_remove)
 
-def parse_options(query: Mapping[str, list[str]], flag: Callable[[str], bool]) -> BuildOptions:
-    """`flag` reads a Docker boolean of the query. Raises InvalidParameter with Docker's text."""
+
+def parse_options(query: Mapping[str, list[str]], flag: Callable[[str, bool], bool]) -> BuildOptions:
+    """`flag(name, default)` reads a Docker boolean of the query. Raises InvalidParameter with Docker's text."""
 
     def text(name: str) -> str:
         return (query.get(name) or [""])[0]
 
     if query.get("securityopt"):
         raise InvalidParameter("security options are not supported on linux")
-    if flag("squash"):
+    if flag("squash", False):
         raise InvalidParameter("squash is only supported with experimental mode")
     if text("isolation") not in _ISOLATIONS:
         raise InvalidParameter(f'unsupported isolation: "{text("isolation")}"')
@@ -63,10 +68,11 @@ def parse_options(query: Mapping[str, list[str]], flag: Callable[[str], bool]) -
         arguments=_map(text("buildargs"), "error reading build args", optional=True),
         labels={key: value or "" for key, value in _map(text("labels"), "error reading labels").items()},
         cache_from=_list(text("cachefrom"), "error reading cache-from"),
-        no_cache=flag("nocache"),
-        pull=flag("pull"),
-        quiet=flag("q"),
-        force_remove=flag("forcerm"),
+        no_cache=flag("nocache", False),
+        pull=flag("pull", False),
+        quiet=flag("q", False),
+        remove=flag("rm", True),
+        force_remove=flag("forcerm", False),
         host_config=_host_config(query, text),
     )
 

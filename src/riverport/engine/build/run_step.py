@@ -45,11 +45,18 @@ async def perform(workshop: "Workshop", run: "StageRun", instruction: Run, varia
         if program is not None:
             name, content = program
             ready.entries.append(script(content, name, scratch / "program"))
-        removes = workshop.options.force_remove
+        options = workshop.options
         try:
-            layer = await workshop.runs.run(command, run.image_id, ready, run.tell, keeps_failed=not removes)
+            layer = await workshop.runs.run(
+                command,
+                run.image_id,
+                ready,
+                run.tell,
+                keeps_done=options.keeps_done,
+                keeps_failed=not options.force_remove,
+            )
         except StepFailed:
-            if removes:
+            if options.force_remove:
                 run.part.say(f" ---> Removed intermediate container {command.short_id}\n")
             raise
     await workshop.finish(run, step, layer, command.container_id)

@@ -1,7 +1,7 @@
 """RUN: one command in a container of its own, whose changes become a layer.
 
 No document is kept of such a container: it lives as long as its step, and everything the kernel holds for it hangs on
-its shim, which goes with the step whatever happens. One that fails may become a container like others
+its shim, which goes with the step whatever happens. It may become a container like others then
 (`step_containers.py`).
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from riverport.base.logging import get_logger
 from riverport.engine.build.run_mounts import Prepared
-from riverport.engine.build.step_containers import FailedStep, StepContainers
+from riverport.engine.build.step_containers import StepContainer, StepContainers
 from riverport.engine.containers.container import ContainerState
 from riverport.engine.errors import EngineError
 from riverport.engine.linux.inroot import Root
@@ -125,11 +125,19 @@ class Runs:
             await self.storage.remove_rootfs(container_id)
 
     async def run(
-        self, command: Command, image_id: str | None, mounts: Prepared, say: Say, *, keeps_failed: bool
+        self,
+        command: Command,
+        image_id: str | None,
+        mounts: Prepared,
+        say: Say,
+        *,
+        keeps_done: bool,
+        keeps_failed: bool,
     ) -> "Layer | None":
         """The layer, of which the caller has one use; None if the command changed nothing.
 
-        Raises StepFailed (with `keeps_failed` it is a container then), or what keeps the command from starting.
+        With `keeps_done` it is a container afterwards. Raises StepFailed (with `keeps_failed` it is a container then),
+        or what keeps the command from starting.
         """
         kept: list[BaseException] = []
         async with self.root(command.container_id, image_id, kept) as rootfs:
@@ -138,12 +146,28 @@ class Runs:
                 places = await self._run_in(command, mounts, say, kept)
             except StepFailed as failed:
                 if keeps_failed:
-                    await self.containers.keep(_failed_step(command, image_id, failed.code, started_at_ns))
+                    await self.containers.keep(_ended_step(command, image_id, failed.code, started_at_ns))
                 raise
             await asyncio.to_thread(_remove_places, rootfs.upper, places)
-            if not await asyncio.to_thread(_is_changed, rootfs.upper):
-                return None
-            return await self.storage.commit(command.container_id, consume=True)
+            layer = None
+            if await asyncio.to_thread(_is_changed, rootfs.upper):
+                layer = await self.storage.commit(command.container_id, consume=not keeps_done)
+            if keeps_done:
+                # Last, as from then on others may remove it.
+                try:
+                    await self.containers.keep(_ended_step(command, image_id, 0, started_at_ns))
+                except BaseException:
+                    if layer is not None:
+                        await asyncio.shield(self.storage.layers.release(layer.chain))
+                    raise
+            return layer
+
+    async def keep_unstarted(
+        self, container_id: str, image_id: str | None, words: tuple[str, ...], config: Json
+    ) -> None:
+        """A step that ran no command as a container: `words` say what it did."""
+        async with self.root(container_id, image_id, []):
+            await self.containers.keep(StepContainer(container_id, image_id, words, config, {}, ContainerState()))
 
     async def _run_in(self, command: Command, mounts: Prepared, say: Say, kept: list[BaseException]) -> list[str]:
         """Run it to its end; what was made in the root only to mount something there."""
@@ -220,9 +244,9 @@ class Runs:
             stream.close()
 
 
-def _failed_step(command: Command, image_id: str | None, code: int, started_at_ns: int) -> FailedStep:
+def _ended_step(command: Command, image_id: str | None, code: int, started_at_ns: int) -> StepContainer:
     state = ContainerState(exit_code=code, started_at_ns=started_at_ns, finished_at_ns=time.time_ns())
-    return FailedStep(command.container_id, image_id, command.words, command.config, command.host_config, state)
+    return StepContainer(command.container_id, image_id, command.words, command.config, command.host_config, state)
 
 
 def _file_mounts(directory: Path) -> list[Json]:

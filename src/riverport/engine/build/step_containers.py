@@ -1,7 +1,9 @@
-"""What steps have to do with containers: whose network one may share, and the one that it becomes when it fails.
+"""What steps have to do with containers: whose network one may share, and the one that it may become.
 
 A RUN that fails stays as a stopped container, so that its files can be looked at (`docker ps -a`, `docker commit`),
-unless the client wants it removed (`--force-rm`). Of all other steps nothing is ever seen.
+unless the client wants it removed (`--force-rm`). Steps that succeed stay where the client wants that (`--rm=false`): a
+RUN as it ended, and what only says something of the image as a container that has never run, as Docker's builder makes
+one for each. COPY and ADD have none.
 """
 
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedStep:
+class StepContainer:
     """`config` and `host_config` are Docker's; its root file system is there under its id."""
 
     container_id: str
@@ -42,12 +44,13 @@ class FailedStep:
 
     def request(self) -> Json:
         """As of a create request: its command, and nothing of what the image would do by itself."""
+        has_run = self.state.started_at_ns > 0
         return {
             **self.config,
             "Image": self.image_id or "",
-            "Entrypoint": [""],
+            "Entrypoint": None,
             "Cmd": list(self.words),
-            "Healthcheck": {"Test": ["NONE"]},
+            "Healthcheck": {"Test": ["NONE"]} if has_run else self.config.get("Healthcheck"),
             "HostConfig": {**self.host_config, "LogConfig": {"Type": "none", "Config": {}}},
         }
 
@@ -71,9 +74,9 @@ class StepContainers:
         """Whether a step has become a container: then its files are that one's."""
         return self.containers.catalogue.has(container_id)
 
-    async def keep(self, step: FailedStep) -> None:
+    async def keep(self, step: StepContainer) -> None:
         """The build's own error is what counts: where the container cannot be made, the step goes."""
         try:
             await self.containers.creator.adopt(step.container_id, step.image_id or "", step.request(), step.state)
         except EngineError as error:
-            log.warning("a failed step is not kept", container=step.container_id[:12], error=error)
+            log.warning("a step is not kept", container=step.container_id[:12], error=error)

@@ -116,12 +116,15 @@ class Workshop:
         layer = None
         if is_workdir:
             directory = step.draft.config["WorkingDir"]
-            layer = await self.changed(run, container_id, lambda root: _make_directory(root, directory))
+            layer = await self.changed(run, os.urandom(32).hex(), lambda root: _make_directory(root, directory))
+        if self.options.keeps_done:
+            await self.runs.keep_unstarted(container_id, run.image_id, step.command, step.draft.config)
         await self.finish(run, step, layer, container_id)
 
     async def finish(self, run: "StageRun", step: Step, layer: "Layer | None", container_id: str) -> None:
         await run.take(step, layer)
-        run.part.say(f" ---> Removed intermediate container {container_id[:12]}\n")
+        if not self.options.keeps_done:
+            run.part.say(f" ---> Removed intermediate container {container_id[:12]}\n")
 
     async def changed(self, run: "StageRun", container_id: str, change: Callable[[Root], None]) -> "Layer | None":
         """The layer that `change` makes of the stage's files (on a thread); None if it changed none.

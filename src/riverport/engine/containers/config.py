@@ -168,6 +168,8 @@ def merge_image(config: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str
             merged["Cmd"] = image.get("Cmd")
         if config["Entrypoint"] is None:
             merged["Entrypoint"] = image.get("Entrypoint")
+    elif config["Entrypoint"] == [""]:
+        merged["Entrypoint"] = None  # it has kept the image's from being used, and is not seen
     merged["Healthcheck"] = _merge_healthcheck(config["Healthcheck"], image.get("Healthcheck"))
     merged["Shell"] = config["Shell"] or image.get("Shell")
     merged["OnBuild"] = None
@@ -186,12 +188,8 @@ def _merge_healthcheck(own: dict[str, Any] | None, inherited: dict[str, Any] | N
 
 
 def command(config: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Path and arguments of the first process; raises InvalidParameter if there is none.
-
-    An entrypoint of one empty word means none, and keeps the image's from being used.
-    """
-    entrypoint = config["Entrypoint"] or []
-    words = (entrypoint if entrypoint != [""] else []) + (config["Cmd"] or [])
+    """Path and arguments of the first process; raises InvalidParameter if there is none."""
+    words = (config["Entrypoint"] or []) + (config["Cmd"] or [])
     if not words or (not words[0] and len(words) == 1):
         raise InvalidParameter("no command specified")
     return words[0], words[1:]
