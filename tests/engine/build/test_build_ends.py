@@ -139,7 +139,7 @@ def test_a_step_that_fails_is_removed_for_a_client_that_wants_it_so(engine: Engi
 
 
 def test_steps_stay_as_containers_for_a_client_that_wants_it_so(engine: Engine) -> None:
-    dockerfile = "FROM busybox\nENV KEPT=1\nWORKDIR /w\nRUN echo made > made\nRUN true\nCOPY --from=busybox /bin/sh /s\n"
+    dockerfile = "FROM busybox\nENV KEPT=1\nWORKDIR /w\nRUN echo made > made\nRUN true\nCOPY --from=busybox /bin/sh /\n"
     built = build(engine, dockerfile, t="kept", rm="0")
     assert not built.error
     assert "Removed intermediate container" not in built.text
