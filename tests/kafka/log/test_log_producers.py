@@ -97,6 +97,16 @@ def test_what_was_in_flight_to_the_leader_before_is_known_however_much_follows(l
     assert log.log_end_offset == end
 
 
+def test_numbers_that_begin_anew_are_no_repetition_of_an_earlier_leaders_batch() -> None:
+    log = open_at(disk_with(), DIR, clean=True)
+    append(log, epoch=LED_BEFORE, producer=(1, 2, 0))
+    for n in range(1, 6):
+        append(log, epoch=LED_NOW, producer=(1, 2, n))
+    assert log.append_as_leader(batch(producer=(1, 2, 0)), LED_NOW, NOW_MS).duplicate
+    log.producers.states[1].batches[-1].last_sequence = 2**31 - 1
+    assert append(log, epoch=LED_NOW, producer=(1, 2, 0)) == 6
+
+
 def test_a_new_epoch_of_a_producer_knows_none_of_its_earlier_batches() -> None:
     log = open_at(disk_with(), DIR, clean=True)
     for leader_epoch in (LED_BEFORE, LED_NOW):

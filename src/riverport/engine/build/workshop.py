@@ -116,7 +116,7 @@ class Workshop:
         layer = None
         if is_workdir:
             directory = step.draft.config["WorkingDir"]
-            layer = await self.changed(run, os.urandom(32).hex(), lambda root: _make_directory(root, directory))
+            layer = await self.changed(run, container_id, lambda root: _make_directory(root, directory))
         if self.options.keeps_done:
             await self.runs.keep_unstarted(container_id, run.image_id, step.command, step.draft.config)
         await self.finish(run, step, layer, container_id)

@@ -94,8 +94,8 @@ class Producers:
         state = self.states.get(header.producer_id)
         if state is None or state.producer_epoch != header.producer_epoch:
             return None
-        if header.base_sequence == state.last_sequence + 1:
-            return None  # as a rule
+        if header.base_sequence == (state.last_sequence + 1) & _MAX_SEQUENCE:
+            return None  # it follows, as a rule; also where numbers begin anew that an earlier batch has had
         for known in chain(state.batches, state.earlier):
             if known.first_sequence == header.base_sequence and known.last_sequence == header.last_sequence:
                 return known
