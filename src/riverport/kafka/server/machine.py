@@ -7,6 +7,8 @@ import socket
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, Protocol
 
+from riverport.kafka.server import pacing
+
 
 class Machine(Protocol):
     def executor(self, threads: int, name: str) -> Executor:
@@ -34,6 +36,7 @@ class SystemMachine:
             if family == socket.AF_INET6 and not host:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.bind(address)
+            pacing.stop_on_loopback(sock)
         except OSError:
             sock.close()
             raise

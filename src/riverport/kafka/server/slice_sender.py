@@ -15,6 +15,7 @@ from typing import Any
 
 from riverport.base.files import FileSlice
 from riverport.base.logging import get_logger
+from riverport.kafka.server import pacing
 
 log = get_logger(__name__)
 
@@ -37,6 +38,7 @@ class SliceSender:
         # The loop watches the transport's own descriptor, and lets nobody else watch it.
         self._socket = transport.get_extra_info("socket").dup()
         self._socket.setblocking(False)
+        pacing.stop_within_machine(self._socket)
         self._chunks: deque[Any] = deque()
         self._watches = False
 
