@@ -2,16 +2,19 @@
 
 import contextlib
 import gzip
+import random
 import struct
 import tracemalloc
 import zlib
+from typing import Any
 
 import cramjam
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riverport.kafka.records.codecs import DEFAULT_LEVELS, Codec, codec_of, compress, decompress
+from riverport.kafka.records import codecs
+from riverport.kafka.records.codecs import DEFAULT_LEVELS, SPARE_BYTES, SPARES, Codec, codec_of, compress, decompress
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.wire.errors import ErrorCode
 
@@ -54,6 +57,74 @@ def test_gzip_members_and_zstd_frames_may_be_joined() -> None:
     assert bytes(decompress(Codec.GZIP, gzip.compress(b"one ") + gzip.compress(b"two"))) == b"one two"
     frames = bytes(cramjam.zstd.compress(b"one ")) + b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc"
     assert bytes(decompress(Codec.ZSTD, frames + bytes(cramjam.zstd.compress(b"two")))) == b"one two"
+
+
+def test_gzip_members_may_be_of_any_size_and_any_layout() -> None:
+    """The end of the stream says how large its last member is, and nothing about the others."""
+    members = [JSON, b"", b"small", JSON[:70_000], b"x" * 3_000_000, b""]
+    stream = b"".join(gzip.compress(member) for member in members)
+    assert bytes(decompress(Codec.GZIP, stream)) == b"".join(members)
+    stored = zlib.compressobj(0, zlib.DEFLATED, 31)
+    assert bytes(decompress(Codec.GZIP, stored.compress(JSON) + stored.flush())) == JSON
+
+
+def test_gzip_is_opened_without_zlib_ng_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "_inflater", lambda: zlib)
+    test_gzip_members_may_be_of_any_size_and_any_layout()
+    test_a_bomb_is_stopped_at_the_limit(Codec.GZIP)
+    test_a_stream_cut_anywhere_is_corrupt(Codec.GZIP)
+    with pytest.raises(RecordError, match="Not a gzip stream"):
+        decompress(Codec.GZIP, gzip.compress(JSON)[:-8] + bytes(8))
+
+
+def _judgement(inflate: Any, stream: bytes) -> tuple[object, ...]:
+    member = inflate.decompressobj(-15)
+    try:
+        content = member.decompress(stream, 1 << 16)
+    except inflate.error as error:
+        return ("error", str(error))
+    return (content, member.eof, member.unused_data)
+
+
+@given(seed=st.integers(0, 2**64))
+def test_zlib_ng_takes_and_refuses_what_zlib_does(seed: int) -> None:
+    """Whatever it took beyond that would stop Java's consumers."""
+    zlib_ng = pytest.importorskip("zlib_ng.zlib_ng")
+    rng = random.Random(seed)
+    for _ in range(20):
+        content = bytes(rng.choices(b"abcdefgh \n", k=rng.randrange(1, 400)))
+        packer = zlib.compressobj(rng.randrange(10), zlib.DEFLATED, -15, 9, rng.choice([0, 1, 2, 4]))
+        stream = bytearray(packer.compress(content) + packer.flush())
+        for _ in range(rng.randrange(1, 4)):
+            stream[rng.randrange(min(len(stream), 60))] ^= 1 << rng.randrange(8)
+        stream += rng.randbytes(rng.choice([0, 300]))
+        assert _judgement(zlib_ng, bytes(stream)) == _judgement(zlib, bytes(stream))
+
+
+@pytest.mark.parametrize("codec", COMPRESSING)
+def test_a_buffer_that_is_given_back_is_used_again(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs, "_spare", [])
+    long, short = compress(codec, JSON), compress(codec, JSON[::-1][:5_000])
+    first = decompress(codec, long)
+    buffer = first.obj
+    codecs.recycle(first)
+    second = decompress(codec, short)
+    assert second.obj is buffer
+    assert bytes(second) == JSON[::-1][:5_000]
+    third = decompress(codec, long)
+    assert third.obj is not buffer
+    assert bytes(third) == JSON
+
+
+def test_few_and_only_small_buffers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bytearray] = []
+    monkeypatch.setattr(codecs, "_spare", kept)
+    codecs.recycle(memoryview(bytearray(SPARE_BYTES + 1)))
+    codecs.recycle(memoryview(b"of somebody else"))
+    assert kept == []
+    for _ in range(SPARES + 3):
+        codecs.recycle(memoryview(bytearray(10)))
+    assert len(kept) == SPARES
 
 
 def test_lz4_blocks_are_independent_as_java_demands() -> None:
