@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riverport.kafka.records import codecs
-from riverport.kafka.records.codecs import DEFAULT_LEVELS, SPARE_BYTES, SPARES, Codec, codec_of, compress, decompress
+from riverport.kafka.records.codecs import DEFAULT_LEVELS, Codec, codec_of, compress, decompress
 from riverport.kafka.records.errors import RecordError
 from riverport.kafka.wire.errors import ErrorCode
 
@@ -99,32 +99,6 @@ def test_zlib_ng_takes_and_refuses_what_zlib_does(seed: int) -> None:
             stream[rng.randrange(min(len(stream), 60))] ^= 1 << rng.randrange(8)
         stream += rng.randbytes(rng.choice([0, 300]))
         assert _judgement(zlib_ng, bytes(stream)) == _judgement(zlib, bytes(stream))
-
-
-@pytest.mark.parametrize("codec", COMPRESSING)
-def test_a_buffer_that_is_given_back_is_used_again(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codecs, "_spare", [])
-    long, short = compress(codec, JSON), compress(codec, JSON[::-1][:5_000])
-    first = decompress(codec, long)
-    buffer = first.obj
-    codecs.recycle(first)
-    second = decompress(codec, short)
-    assert second.obj is buffer
-    assert bytes(second) == JSON[::-1][:5_000]
-    third = decompress(codec, long)
-    assert third.obj is not buffer
-    assert bytes(third) == JSON
-
-
-def test_few_and_only_small_buffers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[bytearray] = []
-    monkeypatch.setattr(codecs, "_spare", kept)
-    codecs.recycle(memoryview(bytearray(SPARE_BYTES + 1)))
-    codecs.recycle(memoryview(b"of somebody else"))
-    assert kept == []
-    for _ in range(SPARES + 3):
-        codecs.recycle(memoryview(bytearray(10)))
-    assert len(kept) == SPARES
 
 
 def test_lz4_blocks_are_independent_as_java_demands() -> None:

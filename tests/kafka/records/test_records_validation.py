@@ -34,20 +34,6 @@ def test_a_sound_batch_is_the_very_bytes_that_came(codec: Codec) -> None:
     assert result.log_append_time_ms == -1
 
 
-@pytest.mark.parametrize("codec", list(Codec))
-@pytest.mark.parametrize("target", [None, Codec.NONE, Codec.LZ4])
-def test_no_later_batch_writes_into_one_that_was_accepted(codec: Codec, target: Codec | None) -> None:
-    """Sections are opened in buffers that are used again; the payload's own is none of them."""
-    policy = ValidationPolicy(codec=target, log_append_time=True)
-    payload = sound(codec, count=300)
-    result = accepted(payload, policy)
-    before, content = bytes(result.records), list(iter_records(result.records, result.header))
-    for other in Codec:
-        accepted(build_batch([NewRecord(None, b"another", [], NOW_MS)] * 300, codec=other), policy)
-    assert bytes(result.records) == before
-    assert list(iter_records(result.records, result.header)) == content
-
-
 def test_bytes_that_cannot_be_changed_are_copied() -> None:
     payload = bytes(sound())
     assert bytes(accepted(payload).records) == payload

@@ -38,11 +38,6 @@ MAX_DECOMPRESSED_BYTES = 64 * 1024 * 1024
 DEFAULT_LEVELS = {Codec.GZIP: -1, Codec.LZ4: 9, Codec.ZSTD: 3}
 """compression.gzip.level, compression.lz4.level, compression.zstd.level; snappy and none have no level."""
 
-SPARE_BYTES = 2 * 1024 * 1024
-SPARES = 2
-"""So many buffers of so many bytes are used again. A new one is cleared first, and often its pages are made anew: that
-took up to a fifth of the CPU time of producing compressed batches."""
-
 _FIRST_GUESS = 8  # a buffer of this many times the input is tried first; JSON shrinks to a third or a fifth
 _GZIP_STEP = 16 * 1024  # of input; what comes out is mostly small enough for the allocator to keep
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
@@ -109,25 +104,6 @@ def too_large(codec: Codec, limit: int) -> RecordError:
     )
 
 
-def recycle(section: memoryview) -> None:
-    """Use the buffer of a decompressed section again: nobody may look at it any more."""
-    buffer = section.obj
-    if type(buffer) is bytearray and len(buffer) <= SPARE_BYTES and len(_spare) < SPARES:
-        _spare.append(buffer)
-
-
-_spare: list[bytearray] = []
-
-
-def _buffer(size: int) -> bytearray:
-    """At least `size` bytes of room; anything may be in it."""
-    try:
-        found = _spare.pop()
-    except IndexError:
-        return bytearray(size)
-    return found if len(found) >= size else bytearray(size)
-
-
 @functools.cache
 def _inflater() -> Any:
     """zlib-ng, or zlib: imported when it is first needed."""
@@ -143,7 +119,7 @@ def _gunzip(view: memoryview, limit: int) -> memoryview:
     inflate = _inflater()
     # The size that the last member says it has is what all have, mostly; but it is only said.
     declared = int.from_bytes(view[-4:], "little")
-    out = memoryview(_buffer(min(declared, limit, max(4096, _FIRST_GUESS * len(view)))))
+    out = memoryview(bytearray(min(declared, limit, max(4096, _FIRST_GUESS * len(view)))))
     pos = size = 0
     while True:
         member = inflate.decompressobj(31)
@@ -194,7 +170,7 @@ def _decompress_snappy(view: memoryview, limit: int) -> memoryview:
     total = sum(sizes)
     if total > limit:
         raise too_large(Codec.SNAPPY, limit)
-    out = memoryview(_buffer(total))[:total]
+    out = memoryview(bytearray(total))
     pos = 0
     for block, size in zip(blocks, sizes, strict=True):
         if size:
@@ -248,17 +224,16 @@ def _decompress_frames(name: str, view: memoryview, bound: int, limit: int) -> m
 
     most = min(bound, limit)
     for size in (min(most, max(4096, _FIRST_GUESS * len(view))), most):
-        out = memoryview(_buffer(size))[:size]
+        out = bytearray(size)
         try:
             written = getattr(cramjam, name).decompress_into(view, out)
         except (cramjam.DecompressionError, OSError, ValueError) as error:
             # Its text only: the exception would hold this frame, and so the buffer, in a cycle.
             failure = str(error)
-            recycle(out)
             if size == most:
                 break
             continue
-        return out[:written]
+        return memoryview(out)[:written]
     if bound > limit and "whole buffer" in failure:
         raise too_large(Codec[name.upper()], limit)
     raise corrupt(f"Not a {name} frame: {failure}") from None

@@ -34,7 +34,7 @@ from riverport.kafka.records.batch import (
     read_header,
 )
 from riverport.kafka.records.builder import NewRecord, build_batch, reassemble
-from riverport.kafka.records.codecs import MAX_DECOMPRESSED_BYTES, Codec, codec_of, compress, recycle
+from riverport.kafka.records.codecs import MAX_DECOMPRESSED_BYTES, Codec, codec_of, compress
 from riverport.kafka.records.errors import RecordError, corrupt, invalid
 from riverport.kafka.records.record import iter_section, records_section
 from riverport.kafka.records.walk import Walk, glance, walk
@@ -94,17 +94,6 @@ def validate(payload: Buffer, policy: ValidationPolicy, now_ms: int) -> Validate
     header = _only_batch(payload)
     _check_header(payload, header, policy)
     section = records_section(payload, header, policy.max_decompressed_bytes)
-    try:
-        return _judge(payload, header, section, policy, now_ms)
-    finally:
-        if header.codec:
-            recycle(section)
-
-
-def _judge(
-    payload: Buffer, header: BatchHeader, section: memoryview, policy: ValidationPolicy, now_ms: int
-) -> Validated:
-    """The rest, once the records lie open; nothing of the section is in what this returns or raises."""
     found = walk(section, header.count)
     if found is None:
         raise _malformed(section, header)
