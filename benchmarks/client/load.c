@@ -380,23 +380,28 @@ static void gap(rd_kafka_conf_t *conf, const struct options *o) {
     printf("{\"records\":%ld,\"gap_s\":%.6f}\n", sent, longest);
 }
 
-/* Until something listens. librdkafka, asked before, may notice up to a second late. */
-static void wait_for_listener(const struct options *o) {
-    char host[256];
-    int port;
-    if (sscanf(o->bootstrap, "%255[^:]:%d", host, &port) != 2) fail(2, "not HOST:PORT: %s", o->bootstrap); /* the first */
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(2, "not an IPv4 address: %s", host);
-    for (double end = now_s() + o->seconds;; usleep(2000)) {
-        int fd = socket(AF_INET, SOCK_STREAM, 0), refused = connect(fd, (struct sockaddr *)&address, sizeof address);
-        close(fd);
-        if (!refused) return;
-        if (now_s() > end) fail(1, "nothing listens");
+/* Until every bootstrap server listens: librdkafka begins with any of them, and where that one refuses, with the next one
+ * a second later. */
+static void wait_for_listeners(const struct options *o) {
+    double end = now_s() + o->seconds;
+    for (const char *server = o->bootstrap; server; server = strchr(server, ','), server += server != NULL) {
+        char host[256];
+        int port;
+        if (sscanf(server, "%255[^:]:%d", host, &port) != 2) fail(2, "not HOST:PORT: %s", server);
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+        if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(2, "not an IPv4 address: %s", host);
+        for (int refused = 1; refused;) {
+            int fd = socket(AF_INET, SOCK_STREAM, 0);
+            refused = connect(fd, (struct sockaddr *)&address, sizeof address);
+            close(fd);
+            if (refused && now_s() > end) fail(1, "%s:%d does not listen", host, port);
+            if (refused) usleep(2000);
+        }
     }
 }
 
 static void ready(rd_kafka_conf_t *conf, const struct options *o) {
-    wait_for_listener(o);
+    wait_for_listeners(o);
     wait_for_leaders(client(RD_KAFKA_PRODUCER, conf), o, o->partitions, now_s() + o->seconds);
     printf("{\"at_s\":%.6f}\n", now_s());
 }
@@ -405,7 +410,7 @@ static void first(rd_kafka_conf_t *conf, const struct options *o) {
     set(conf, "linger.ms", "0");
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     char *value = ring_of_values(o->size);
-    wait_for_listener(o);
+    wait_for_listeners(o);
     rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, conf);
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, o->topic, NULL);
     /* Left to itself, librdkafka looks for a topic's leader once a second. */
