@@ -31,6 +31,8 @@ PRODUCER = {"linger.ms": 5, "acks": "all"}
 SETTLE_S = 120
 IDLE_CPU_S = 0.3
 """CPU time in a second in which a node, or three, have nothing to do any more."""
+FLOOD = 4
+"""Times as many records where the client costs nothing."""
 SINGLE = {"linger.ms": 0, "batch.num.messages": 1, "acks": "all"}
 
 
@@ -68,6 +70,24 @@ def throughput(
             "consume": consumed.rate / per,
             "consume_cpu": consumed.broker_cpu_s * 1e3 / consumed.megabytes,
         }
+
+    return Figure(name, title, measures, run, seconds=8)
+
+
+def flood(name: str, title: str, size: int, partitions: int, target: float) -> Figure:
+    """Produce as above, from a client that only sends: what is measured is the broker, and not librdkafka beside it."""
+    unit, per = ("k/s", 1e3) if size < 1000 else ("MB/s", 1e6 / size)
+    measures = (
+        Measure("produce", "produce", unit, True, target),
+        Measure("produce_cpu", "broker CPU, produce", "ms/MB", False, 0.5),
+    )
+
+    def run(stage: Stage, product: Product) -> Values:
+        node = stage.node(product)
+        records = FLOOD * (stage.scale.small_records if size < 1000 else stage.scale.large_records)
+        with stage.topic(node, partitions) as topic:
+            ran = stage.client(node, "flood", topic=topic, records=records, size=size, partitions=partitions)
+        return {"produce": ran.rate / per, "produce_cpu": ran.broker_cpu_s * 1e3 / ran.megabytes}
 
     return Figure(name, title, measures, run, seconds=8)
 
@@ -145,6 +165,8 @@ FIGURES = (
     throughput("gzip", "1 KB in gzip", 1000, 1, None, "gzip"),
     throughput("lz4", "1 KB in lz4", 1000, 1, None, "lz4"),
     throughput("zstd", "1 KB in zstd", 1000, 1, None, "zstd"),
+    flood("flood-100b", "100 B, batches made before", 100, 12, 1.5),
+    flood("flood-1kb", "1 KB, batches made before", 1000, 12, 2.0),
     Figure(
         "single",
         "one record a request",

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SOURCE = Path(__file__).parent / "client" / "load.c"
+SOURCES = sorted((Path(__file__).parent / "client").glob("*.[ch]"))
 RUN_SECONDS = 300
 """The longest that one run of the client may take."""
 
@@ -36,13 +36,15 @@ def compile_client(folder: Path) -> Path:
     found = subprocess.run([pkg_config, "--cflags", "--libs", "rdkafka"], capture_output=True, text=True)
     if found.returncode:
         raise NoClient("librdkafka's development files are needed: scripts/setup-debian installs them")
-    digest = hashlib.sha256(SOURCE.read_bytes() + sysconfig.get_platform().encode()).hexdigest()[:16]
+    sources = b"".join(source.read_bytes() for source in SOURCES)
+    digest = hashlib.sha256(sources + sysconfig.get_platform().encode()).hexdigest()[:16]
     target = folder / f"load-{digest}"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
             made = Path(work, "load")
-            command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(made), str(SOURCE), *shlex.split(found.stdout)]
+            units = [str(source) for source in SOURCES if source.suffix == ".c"]
+            command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(made), *units, *shlex.split(found.stdout)]
             built = subprocess.run(command, capture_output=True, text=True)
             if built.returncode:
                 raise NoClient(f"the load client does not compile:\n{built.stderr}")

@@ -3,6 +3,7 @@
  *     load MODE bootstrap=HOST:PORT [name=value ...] [-X librdkafka.key=value ...]
  *
  *     produce  topic= records= size= [seconds=]         as fast as acknowledgements allow
+ *     flood    topic= partitions= records= size=        the same without librdkafka: see flood.c
  *     latency  topic= records= size= [warmup=]          one record in flight: percentiles of send to acknowledgement
  *     consume  topic= records=                          from the beginning of every partition; timed from the first record
  *                                                       on: librdkafka may sleep 500 ms over whom to ask for offsets
@@ -21,9 +22,8 @@
  * all processes of a machine share. Values are lines of JSON, a ring of RING different ones, so that compression has
  * something real to do. Exit status: 0 done, 1 the broker failed us, 2 wrong usage.
  */
+#include "load.h"
 #include <arpa/inet.h>
-#include <librdkafka/rdkafka.h>
-#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,18 +33,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RING = 1024, BATCH = 10000, STALL_S = 30, ERROR_SIZE = 512, MANY = 5000 };
-
-struct options {
-    const char *mode, *bootstrap, *topic;
-    long records, size, topics, partitions, replicas, in_sync, warmup, times, gap_ms;
-    double seconds;
-};
+enum { BATCH = 10000, ERROR_SIZE = 512, MANY = 5000 };
 
 static long acked, failed;
 static rd_kafka_resp_err_t last_error;
 
-static void fail(int status, const char *format, ...) {
+void fail(int status, const char *format, ...) {
     va_list words;
     va_start(words, format);
     fputs("load: ", stderr);
@@ -54,13 +48,13 @@ static void fail(int status, const char *format, ...) {
     _exit(status); /* librdkafka's threads may wait for the broker that failed us */
 }
 
-static double now_s(void) {
+double now_s(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
-static double cpu_s(void) {
+double cpu_s(void) {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
     return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6;
@@ -90,7 +84,7 @@ static int ascending(const void *a, const void *b) {
 
 /* --- values */
 
-static char *ring_of_values(long size) {
+char *ring_of_values(long size) {
     static const char *words[] = {"amber", "basin", "cedar", "delta",  "ember",  "fjord", "grove", "harbor",
                                   "inlet", "jetty", "kelp",  "lagoon", "meadow", "north", "oasis", "pier"};
     char *ring = malloc((size_t)RING * size + 256);
@@ -380,21 +374,26 @@ static void gap(rd_kafka_conf_t *conf, const struct options *o) {
     printf("{\"records\":%ld,\"gap_s\":%.6f}\n", sent, longest);
 }
 
+struct sockaddr_in address_of(const char *server) {
+    char host[256];
+    int port;
+    if (sscanf(server, "%255[^:]:%d", host, &port) != 2) fail(2, "not HOST:PORT: %s", server);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(2, "not an IPv4 address: %s", host);
+    return address;
+}
+
 /* Until every bootstrap server listens: librdkafka begins with any of them, and where that one refuses, with the next one
  * a second later. */
 static void wait_for_listeners(const struct options *o) {
     double end = now_s() + o->seconds;
     for (const char *server = o->bootstrap; server; server = strchr(server, ','), server += server != NULL) {
-        char host[256];
-        int port;
-        if (sscanf(server, "%255[^:]:%d", host, &port) != 2) fail(2, "not HOST:PORT: %s", server);
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-        if (inet_pton(AF_INET, host, &address.sin_addr) != 1) fail(2, "not an IPv4 address: %s", host);
+        struct sockaddr_in address = address_of(server);
         for (int refused = 1; refused;) {
             int fd = socket(AF_INET, SOCK_STREAM, 0);
             refused = connect(fd, (struct sockaddr *)&address, sizeof address);
             close(fd);
-            if (refused && now_s() > end) fail(1, "%s:%d does not listen", host, port);
+            if (refused && now_s() > end) fail(1, "nothing listens on %s", server);
             if (refused) usleep(2000);
         }
     }
@@ -444,9 +443,9 @@ int main(int count, char **words) {
     static const struct {
         const char *name;
         void (*run)(rd_kafka_conf_t *, const struct options *);
-    } modes[] = {{"produce", produce}, {"latency", latency},      {"consume", consume}, {"first", first},
-                 {"create", create},   {"delete", delete_topics}, {"list", list},       {"ready", ready},
-                 {"leader", leader},   {"gap", gap}};
+    } modes[] = {{"produce", produce}, {"flood", flood},          {"latency", latency}, {"consume", consume},
+                 {"first", first},     {"create", create},        {"list", list},       {"delete", delete_topics},
+                 {"ready", ready},     {"leader", leader},        {"gap", gap}};
     struct options o = {.topic = "", .topics = 1, .replicas = 1, .records = 1, .size = 100, .times = 1, .seconds = 60, .gap_ms = 1000};
     if (count < 2) fail(2, "usage: load MODE bootstrap=HOST:PORT [name=value ...] [-X key=value ...]");
     o.mode = words[1];
