@@ -22,6 +22,7 @@ from riverport.kafka.log.manager import LogManager
 from riverport.kafka.log.upkeep import Upkeep
 from riverport.kafka.replica.partition import Partition
 from riverport.kafka.server.auto_creation import AutoCreation
+from riverport.kafka.server.awaited_leaders import AwaitedLeaders
 from riverport.kafka.server.client_quotas import ClientQuotas
 from riverport.kafka.server.compaction import Compaction
 from riverport.kafka.server.configs import Configs
@@ -103,7 +104,8 @@ class Broker:
             config["max.incremental.fetch.session.cache.slots"], self.rng.randrange(2**32)
         )
         self.request_filter: RequestFilter | None = None
-        self.view = MetadataView(INTERNAL_TOPICS)
+        self.awaited_leaders = AwaitedLeaders(loop)
+        self.view = MetadataView(INTERNAL_TOPICS, self.awaited_leaders.look)
         self.producer_ids = ProducerIds(self._request_producer_ids)
         self.directories = LogDirectories(self)
         self._executor = self.machine.executor(IO_THREADS, "riverport-io")

@@ -1,16 +1,16 @@
-"""Leaders that may just have died: for a moment clients are told that there is none, so that they ask again at once.
+"""Leaders that may just have died: for a moment clients are not sent to them.
 
 Whoever replicates from a leader sees its connection end when its process does, as the leader's clients do. They turn to
 another broker within milliseconds, before the next leader is elected. Were they told the dead one again, they would be
-content: librdkafka asks anew after a second, Java clients after their back-off. Told LEADER_NOT_AVAILABLE they go on
-asking every 100 ms.
+content: librdkafka asks anew after a second, Java clients after their back-off. They are answered once there is
+another (see `awaited_leaders`), and told LEADER_NOT_AVAILABLE if that takes too long.
 
 A doubt is over when the leader answers again, when the metadata has another, or after DOUBT_SECONDS: it may be that
 only we cannot reach it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 DOUBT_SECONDS = 1.0
 """As long as an election may take; longer than that a leader is not hidden from clients that may well reach it."""
@@ -23,6 +23,12 @@ class LeaderDoubts:
         self._loop = loop
         self._changed = changed
         self._ends: dict[int, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._ends)
 
     def __contains__(self, leader_id: object) -> bool:
         return leader_id in self._ends

@@ -4,7 +4,7 @@ Topic answers are made and encoded once, and kept until the image changes their 
 of one partition are told to be takes 0.6 ms then, and 5.5 where it is encoded for each who asks.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from riverport.kafka.controller.image import MetadataImage
@@ -37,10 +37,12 @@ class _Shown:
 class MetadataView:
     """Reads one image; `changed` is called whenever there is a new one."""
 
-    def __init__(self, internal_topics: frozenset[str]) -> None:
+    def __init__(self, internal_topics: frozenset[str], shows_anew: Callable[[], None] = lambda: None) -> None:
+        """`shows_anew` is called whenever clients may be told something else than before."""
         self._image: MetadataImage | None = None
         self._internal = internal_topics
-        self.doubted: Container[int] = ()  # leaders that may have died a moment ago: clients are told of none
+        self._shows_anew = shows_anew
+        self.doubted: Collection[int] = ()  # leaders that may have died a moment ago: clients are not told of them
         self._topics: dict[tuple[str, str], _Shown] = {}
         self._encoded_bytes = 0
 
@@ -50,6 +52,7 @@ class MetadataView:
         if topics is None:
             self.forget()
             return
+        self._shows_anew()
         stale = set(topics)
         for key in [key for key in self._topics if key[0] in stale]:
             self._encoded_bytes -= sum(map(len, self._topics.pop(key).encoded.values()))
@@ -58,6 +61,7 @@ class MetadataView:
         """What topics are said to be is no longer right."""
         self._topics.clear()
         self._encoded_bytes = 0
+        self._shows_anew()
 
     # --- nodes
 
@@ -96,6 +100,19 @@ class MetadataView:
 
     def is_internal(self, name: str) -> bool:
         return name in self._internal
+
+    def hides_leader(self, names: Iterable[str]) -> bool:
+        """Whether any partition of these topics has a leader that is not told of for the moment."""
+        if not self.doubted or self._image is None:
+            return False
+        topics, brokers = self._image.topics, self._image.brokers
+        hidden = {id_ for id_ in self.doubted if id_ in brokers and not brokers[id_].fenced}
+        return bool(hidden) and any(
+            partition.leader in hidden
+            for name in names
+            if name in topics
+            for partition in topics[name].partitions.values()
+        )
 
     def topic_metadata(self, name: str, listener: str) -> _Topic:
         """The Metadata answer for a topic that exists; shared, not to be changed."""

@@ -3,6 +3,9 @@
 Answers are not cached whole; what is cached is the topic part, encoded for each topic, until the image changes it.
 """
 
+from asyncio import Future
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from riverport.base.ids import ZERO_UUID
@@ -19,13 +22,29 @@ _Broker = m.MetadataResponse.MetadataResponseBroker
 _Topic = m.MetadataResponse.MetadataResponseTopic
 
 
-def handle(broker: "Broker", request: Request) -> m.MetadataResponse:
+def handle(broker: "Broker", request: Request) -> "m.MetadataResponse | Future[m.MetadataResponse]":
     body: m.MetadataRequest = request.body
-    listener = request.connection.listener.name
     if body.topics and any(topic.name is None and topic.topic_id == ZERO_UUID for topic in body.topics):
         # Neither a name nor an id: Apache Kafka fails at it as a whole.
         code = ErrorCode.UNKNOWN_SERVER_ERROR
         return m.MetadataResponse(topics=[_Topic(code, t.name or "", t.topic_id) for t in body.topics], error_code=code)
+    if broker.view.doubted and _is_hidden(broker, body):
+        awaited = broker.awaited_leaders.wait(partial(_is_hidden, broker, body), partial(_answer, broker, request))
+        request.hurry = partial(broker.awaited_leaders.finish, awaited)
+        return awaited
+    return _answer(broker, request)
+
+
+def _is_hidden(broker: "Broker", body: m.MetadataRequest) -> bool:
+    """Whether the leader of a partition that is asked about is hidden for the moment."""
+    names: Iterable[str] = broker.view.topic_names()
+    if body.topics is not None:
+        names = [topic.name or broker.topic_names.get(topic.topic_id, "") for topic in body.topics]
+    return broker.view.hides_leader(names)
+
+
+def _answer(broker: "Broker", request: Request) -> m.MetadataResponse:
+    body, listener = request.body, request.connection.listener.name
     response = m.MetadataResponse(
         brokers=[_Broker(node.id, host, port, node.rack) for node, host, port in broker.view.brokers(listener)],
         cluster_id=broker.cluster_id,
