@@ -259,7 +259,7 @@ class Node:
     def serve_fetch(self, request: m.FetchRequest) -> m.FetchResponse:
         quorum, asked = self.quorum, request.topics[0].partitions[0]
         assert quorum is not None
-        answer = _Of.PartitionData(0, 0, quorum.high_watermark, records=b"")
+        answer = _Of.PartitionData(0, 0, -1, records=b"")
         if asked.current_leader_epoch < quorum.epoch:
             answer.error_code = ErrorCode.FENCED_LEADER_EPOCH
         elif asked.current_leader_epoch > quorum.epoch:
@@ -273,7 +273,7 @@ class Node:
             else:
                 batches = self.log.batches[asked.fetch_offset : asked.fetch_offset + 3]
                 answer.records = b"".join(batch for _, batch in batches)
-                answer.high_watermark = quorum.high_watermark
+                answer.high_watermark = quorum.high_watermark if quorum.tells_high_watermark else -1
         answer.current_leader = _Of.LeaderIdAndEpoch(quorum.leader_id, quorum.epoch)
         endpoints = [] if quorum.leader_id < 0 else [_Of.NodeEndpoint(quorum.leader_id, *address(quorum.leader_id))]
         topic = _Of.FetchableTopicResponse("", METADATA_TOPIC_ID, [answer])

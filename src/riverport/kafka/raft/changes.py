@@ -18,7 +18,7 @@ def ensure_changeable(quorum: Quorum, what: str) -> None:
     leading = quorum.leading
     if leading is None:
         raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-    if quorum.high_watermark <= leading.epoch_start:
+    if not quorum.tells_high_watermark:
         raise _later("Request timed out waiting for leader to establish HWM and fence previous voter changes")
     version = quorum.history.kraft_version
     if version == 0:

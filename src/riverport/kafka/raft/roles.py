@@ -117,6 +117,15 @@ class Replica:
     # --- what it is
 
     @property
+    def tells_high_watermark(self) -> bool:
+        """Whether this replica leads, and has committed something in its epoch.
+
+        Before, a follower may know of more that is committed; told of less, Apache Kafka's process ends.
+        """
+        leading = self.leading
+        return leading is not None and self.high_watermark > leading.epoch_start
+
+    @property
     def voters(self) -> VoterSet:
         return self.history.voters
 
