@@ -54,4 +54,4 @@ def test_one_controller_joins_and_another_leaves(
     cluster.create_topic("invoices", partitions=3)  # the new one decides
     producer.wait_acked(500)
     wait_and_check_delivery(producer, consumer)
-    assert not producer.errors
+    assert not producer.errors, producer.errors[:3]

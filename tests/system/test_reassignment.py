@@ -124,4 +124,4 @@ def test_a_throttled_move_takes_its_time(
     consumer.stop()
     producer.wait_acked(200)
     producer.stop()
-    assert not producer.errors
+    assert not producer.errors, producer.errors[:3]

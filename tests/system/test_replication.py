@@ -58,7 +58,7 @@ def test_acknowledged_records_outlive_their_leader(
     fail(cluster, lambda: cluster.leader(TOPIC))
     producer.wait_acked(1000)
     wait_and_check_delivery(producer, consumer)
-    assert not producer.errors
+    assert not producer.errors, producer.errors[:3]
 
 
 @pytest.mark.parametrize("fail", FAILURES, ids=lambda fail: fail.__name__)
@@ -76,4 +76,4 @@ def test_acknowledged_records_outlive_the_active_controller(
     cluster.create_topic("invoices", partitions=3)  # somebody decides
     producer.wait_acked(1000)
     wait_and_check_delivery(producer, consumer)
-    assert not producer.errors
+    assert not producer.errors, producer.errors[:3]

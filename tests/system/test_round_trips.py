@@ -67,5 +67,5 @@ def test_records_make_the_round_trip(
     consumer.wait_read(5)
     fault(cluster, network)
     producer.wait_until(lambda: len(producer.acked) == RECORDS or bool(producer.errors), "every record")
-    assert not producer.errors
+    assert not producer.errors, producer.errors[:3]
     wait_and_check_delivery(producer, consumer)

@@ -24,6 +24,9 @@ Client = Literal["java", "librdkafka"]
 WAIT_SECONDS = 60.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.02
+CLOSED = ("Cannot perform operation after producer has been closed", "Producer closed while send in progress")
+"""What Kafka's tool reports of a record that it wanted to send while it was ending: it was never sent. Without a
+throttle that happened in 9 of 32 ends."""
 LIBRDKAFKA = Path(__file__).with_name("librdkafka.py")
 
 
@@ -62,6 +65,7 @@ class Verifiable(ABC):
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._is_stopping = False
 
     def start(self) -> None:
         assert self._process is None
@@ -73,6 +77,7 @@ class Verifiable(ABC):
     def stop(self) -> None:
         """Asks it to end, and waits until it has: nothing that it said is lost."""
         assert self._process is not None
+        self._is_stopping = True
         self._process.send_signal(signal.SIGTERM)
         self.ended()
 
@@ -183,7 +188,7 @@ class Producer(Verifiable):
         if event["name"] == "producer_send_success":
             assert event["value"] not in self.acked, f"acknowledged twice: {event}"
             self.acked[event["value"]] = Place(event["partition"], event["offset"])
-        elif event["name"] == "producer_send_error":
+        elif event["name"] == "producer_send_error" and not (self._is_stopping and event.get("message") in CLOSED):
             self.errors.append(event)
 
 

@@ -273,7 +273,7 @@ class Node:
             else:
                 batches = self.log.batches[asked.fetch_offset : asked.fetch_offset + 3]
                 answer.records = b"".join(batch for _, batch in batches)
-                answer.high_watermark = quorum.high_watermark if quorum.tells_high_watermark else -1
+                answer.high_watermark = quorum.told_high_watermark
         answer.current_leader = _Of.LeaderIdAndEpoch(quorum.leader_id, quorum.epoch)
         endpoints = [] if quorum.leader_id < 0 else [_Of.NodeEndpoint(quorum.leader_id, *address(quorum.leader_id))]
         topic = _Of.FetchableTopicResponse("", METADATA_TOPIC_ID, [answer])

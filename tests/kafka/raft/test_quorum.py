@@ -328,19 +328,17 @@ def test_a_greater_epoch_ends_a_lead_and_is_persisted_first() -> None:
 # --- leading
 
 
-
 def test_a_new_leader_tells_of_no_high_watermark_before_it_has_committed_something_itself() -> None:
     """Apache Kafka's voter ended: "Non-monotonic update of high watermark from 54 to 51"."""
     replica = elected(1, 2, 3, end=LogEnd(1, 51))
-    assert not replica.quorum.tells_high_watermark
+    assert replica.quorum.told_high_watermark == -1
     replica.quorum.high_watermark = 51  # as the last leader told it; another follower was told of 54
     start = replica.log.end.offset
     appended(replica, replica.quorum.epoch, start + 1)
     replica.step(ReplicaFetched(key(2), start, 1_000))
-    assert not replica.quorum.tells_high_watermark
+    assert replica.quorum.told_high_watermark == -1
     replica.step(ReplicaFetched(key(2), start + 1, 1_000))
-    assert replica.quorum.high_watermark == start + 1
-    assert replica.quorum.tells_high_watermark
+    assert replica.quorum.told_high_watermark == start + 1
 
 
 def test_a_majority_commits_but_not_before_something_of_the_leader_s_own_epoch() -> None:

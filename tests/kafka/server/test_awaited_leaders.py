@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
-from tests.kafka.server.wire import Wire, frame
+from tests.kafka.server.wire import SECONDS, Wire, frame
 
-from riverport.kafka.server import awaited_leaders
+from riverport.kafka.server import awaited_leaders, leader_doubts
 from riverport.kafka.server.broker import Broker as Node
 from riverport.kafka.wire import messages as m
 from riverport.kafka.wire.api import ApiKey
@@ -13,13 +13,14 @@ from riverport.kafka.wire.errors import ErrorCode
 from riverport.testing import Cluster
 
 NO_LEADER = (-1, ErrorCode.LEADER_NOT_AVAILABLE)
-LONG = 15.0  # no test waits for it
+LONG = 3 * SECONDS  # who waits for that is given up first
 VERSION = 12
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setattr(awaited_leaders, "MOST_SECONDS", LONG)
+    monkeypatch.setattr(leader_doubts, "DOUBT_SECONDS", LONG)
     with Cluster(brokers=3, controllers=1, combined=False) as cluster:
         cluster.create_topic("t", replication_factor=3)
         cluster.wait_in_sync("t")
@@ -105,8 +106,12 @@ def test_by_its_id_a_topic_is_waited_for_as_well(cluster: Cluster, other: int, w
 
 def test_who_asks_about_something_else_is_answered_at_once(cluster: Cluster, other: int, wire: Wire) -> None:
     leader = cluster.leader_of("t")
-    cluster.run(other, doubt(next(id_ for id_ in (1, 2, 3) if id_ not in (leader, other))))
-    answer = wire.ask(question("t", "missing"), VERSION)
+    names = [f"elsewhere-{number}" for number in range(3)]
+    for name in names:
+        cluster.create_topic(name)
+    led_by_others = next(name for name in names if cluster.leader_of(name) != leader)
+    cluster.run(other, doubt(leader))
+    answer = wire.ask(question(led_by_others, "missing"), VERSION)
     assert [topic.error_code for topic in answer.topics] == [ErrorCode.NONE, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
     assert wire.ask(m.MetadataRequest(topics=[]), VERSION).topics == []
 

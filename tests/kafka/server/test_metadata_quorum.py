@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from riverport.base.ids import METADATA_TOPIC_ID
 from riverport.kafka.client.connection import Connection
 from riverport.kafka.controller.outcome import Outcome
 from riverport.kafka.server import metadata_replica, metadata_shell
@@ -168,6 +169,33 @@ def test_only_the_leader_decides_and_describes(controllers: Cluster) -> None:
     assert (told.error_code, told.leader_id) == (0, leader)
     assert [voter.replica_id for voter in told.current_voters] == [101, 102, 103]
     assert all(voter.last_caught_up_timestamp > 0 for voter in told.current_voters)
+
+
+def test_a_leader_that_has_committed_nothing_yet_tells_nobody_how_much_is(controllers: Cluster) -> None:
+    """It knows that as a follower, and others know more: an Apache Kafka voter that is told of less ends."""
+
+    async def told(node: Node) -> tuple[int, int]:
+        of = m.FetchRequest
+        ask = of.FetchPartition(0, node.metadata.epoch, node.metadata.next_offset, node.metadata.epoch)
+        fetch = of(topics=[of.FetchTopic("", METADATA_TOPIC_ID, [ask])], max_bytes=1000)
+        async with await Connection.open("127.0.0.1", node.ports["CONTROLLER"]) as connection:
+            answer = await connection.request(fetch)
+        (partition,) = answer.responses[0].partitions
+        assert partition.error_code == ErrorCode.NONE
+        return partition.high_watermark, (await described(node)).high_watermark
+
+    async def told_at_first(node: Node) -> tuple[int, int]:
+        leading = node.metadata.quorum.leading
+        assert leading is not None
+        start, leading.epoch_start = leading.epoch_start, node.metadata.next_offset
+        try:
+            return await told(node)
+        finally:
+            leading.epoch_start = start
+
+    controllers.wait_until(lambda: level(controllers))
+    assert controllers.run(leader_of(controllers), told_at_first) == (-1, -1)
+    assert min(controllers.run(leader_of(controllers), told)) > 0
 
 
 async def described(node: Node) -> Any:

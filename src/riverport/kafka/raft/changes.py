@@ -18,7 +18,7 @@ def ensure_changeable(quorum: Quorum, what: str) -> None:
     leading = quorum.leading
     if leading is None:
         raise ApiError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-    if not quorum.tells_high_watermark:
+    if quorum.told_high_watermark < 0:
         raise _later("Request timed out waiting for leader to establish HWM and fence previous voter changes")
     version = quorum.history.kraft_version
     if version == 0:

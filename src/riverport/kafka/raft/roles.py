@@ -117,13 +117,13 @@ class Replica:
     # --- what it is
 
     @property
-    def tells_high_watermark(self) -> bool:
-        """Whether this replica leads, and has committed something in its epoch.
+    def told_high_watermark(self) -> int:
+        """What others are told: -1 from who does not lead, or has committed nothing in its own epoch yet.
 
-        Before, a follower may know of more that is committed; told of less, Apache Kafka's process ends.
+        A follower may know of more that is committed than a new leader does; told of less, Apache Kafka's process ends.
         """
         leading = self.leading
-        return leading is not None and self.high_watermark > leading.epoch_start
+        return self.high_watermark if leading is not None and self.high_watermark > leading.epoch_start else -1
 
     @property
     def voters(self) -> VoterSet:

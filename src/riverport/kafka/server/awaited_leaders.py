@@ -1,7 +1,7 @@
 """Metadata requests that wait a moment for the next leader of a partition whose last one may just have died.
 
 A leader's clients ask another broker within milliseconds of its death, some times in a row; the next leader is there
-after some twenty. Whoever is told by then that there is none comes back when its own clock says so: librdkafka after a
+after 4 to 60. Whoever is told by then that there is none comes back when its own clock says so: librdkafka after a
 quarter of a second or a whole one, Java clients after their back-off. So the answer waits for what it is asked for, at
 most as long as MOST_SECONDS, and not at all once the client's next request stands behind it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 MOST_SECONDS = 0.3
-"""An election takes a tenth of it, also where the dead one was the controller."""
+"""Several times what an election takes."""
 
 
 class AwaitedLeaders:

@@ -77,7 +77,7 @@ class MetadataFetches:
         answer = _Answer(
             0,
             0,
-            log.high_watermark if metadata.quorum.tells_high_watermark else -1,
+            metadata.quorum.told_high_watermark,
             -1,
             log.log_start_offset,
             current_leader=m.FetchResponse.LeaderIdAndEpoch(metadata.leader_id, epoch),

@@ -44,6 +44,7 @@ class MetadataView:
         self._shows_anew = shows_anew
         self.doubted: Collection[int] = ()  # leaders that may have died a moment ago: clients are not told of them
         self._topics: dict[tuple[str, str], _Shown] = {}
+        self._hidden: frozenset[str] | None = None  # what `hidden_topics` found
         self._encoded_bytes = 0
 
     def changed(self, image: MetadataImage, topics: Iterable[str] | None) -> None:
@@ -52,7 +53,7 @@ class MetadataView:
         if topics is None:
             self.forget()
             return
-        self._shows_anew()
+        self._tell_anew()
         stale = set(topics)
         for key in [key for key in self._topics if key[0] in stale]:
             self._encoded_bytes -= sum(map(len, self._topics.pop(key).encoded.values()))
@@ -61,6 +62,10 @@ class MetadataView:
         """What topics are said to be is no longer right."""
         self._topics.clear()
         self._encoded_bytes = 0
+        self._tell_anew()
+
+    def _tell_anew(self) -> None:
+        self._hidden = None
         self._shows_anew()
 
     # --- nodes
@@ -101,18 +106,17 @@ class MetadataView:
     def is_internal(self, name: str) -> bool:
         return name in self._internal
 
-    def hides_leader(self, names: Iterable[str]) -> bool:
-        """Whether any partition of these topics has a leader that is not told of for the moment."""
-        if not self.doubted or self._image is None:
-            return False
-        topics, brokers = self._image.topics, self._image.brokers
-        hidden = {id_ for id_ in self.doubted if id_ in brokers and not brokers[id_].fenced}
-        return bool(hidden) and any(
-            partition.leader in hidden
-            for name in names
-            if name in topics
-            for partition in topics[name].partitions.values()
-        )
+    def hidden_topics(self) -> frozenset[str]:
+        """Topics with a partition whose leader is not told of for the moment; worked out once for all who ask."""
+        if self._hidden is None:
+            image, hidden = self._image, set[str]()
+            if image is not None and self.doubted:
+                leaders = {id_ for id_ in self.doubted if id_ in image.brokers and not image.brokers[id_].fenced}
+                for name, topic in image.topics.items():
+                    if any(partition.leader in leaders for partition in topic.partitions.values()):
+                        hidden.add(name)
+            self._hidden = frozenset(hidden)
+        return self._hidden
 
     def topic_metadata(self, name: str, listener: str) -> _Topic:
         """The Metadata answer for a topic that exists; shared, not to be changed."""

@@ -58,7 +58,7 @@ def _partition(node: "Broker", leading: Leading) -> Any:
         0,
         leader_id=node.node_id,
         leader_epoch=metadata.epoch,
-        high_watermark=metadata.quorum.high_watermark,
+        high_watermark=metadata.quorum.told_high_watermark,
         current_voters=[told(leading.voters[id_]) for id_ in sorted(leading.voters)],
         observers=[told(leading.observers[key]) for key in sorted(leading.observers)],
     )

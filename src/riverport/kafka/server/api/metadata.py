@@ -4,7 +4,6 @@ Answers are not cached whole; what is cached is the topic part, encoded for each
 """
 
 from asyncio import Future
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,7 +27,7 @@ def handle(broker: "Broker", request: Request) -> "m.MetadataResponse | Future[m
         # Neither a name nor an id: Apache Kafka fails at it as a whole.
         code = ErrorCode.UNKNOWN_SERVER_ERROR
         return m.MetadataResponse(topics=[_Topic(code, t.name or "", t.topic_id) for t in body.topics], error_code=code)
-    if broker.view.doubted and _is_hidden(broker, body):
+    if _is_hidden(broker, body):
         awaited = broker.awaited_leaders.wait(partial(_is_hidden, broker, body), partial(_answer, broker, request))
         request.hurry = partial(broker.awaited_leaders.finish, awaited)
         return awaited
@@ -37,10 +36,10 @@ def handle(broker: "Broker", request: Request) -> "m.MetadataResponse | Future[m
 
 def _is_hidden(broker: "Broker", body: m.MetadataRequest) -> bool:
     """Whether the leader of a partition that is asked about is hidden for the moment."""
-    names: Iterable[str] = broker.view.topic_names()
-    if body.topics is not None:
-        names = [topic.name or broker.topic_names.get(topic.topic_id, "") for topic in body.topics]
-    return broker.view.hides_leader(names)
+    hidden = broker.view.hidden_topics()
+    if not hidden or body.topics is None:
+        return bool(hidden)
+    return any((topic.name or broker.topic_names.get(topic.topic_id)) in hidden for topic in body.topics)
 
 
 def _answer(broker: "Broker", request: Request) -> m.MetadataResponse:
