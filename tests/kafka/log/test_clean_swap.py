@@ -242,6 +242,25 @@ def test_a_cut_is_not_undone_by_a_swap_that_was_pending(merged: bool) -> None:
     assert (again.log_end_offset, rows(again)) == (end, left)
 
 
+def test_a_clean_stop_at_any_moment_leaves_files_that_every_reader_of_the_directory_knows() -> None:
+    moments = 0
+    while True:
+        disk, manager, log = dirty_log()
+        steps = cleaner_of(manager).clean_dirtiest(NOW_MS)
+        assert steps is not None
+        taken = [run_step(step) for _, step in zip(range(moments + 1), steps, strict=False)]
+        steps.close()
+        manager.close(1)
+        shown = [name for name in names(disk, log.dir) if name.endswith(".log")]
+        assert shown == [f"{segment.base_offset:020}.log" for segment in log.segments], moments
+        assert not [name for name in names(disk, log.dir) if name.endswith((".cleaned", ".swap"))], moments
+        check_next_start(disk)
+        if len(taken) <= moments:
+            break
+        moments += 1
+    assert moments > 9
+
+
 # --- the log goes on living
 
 

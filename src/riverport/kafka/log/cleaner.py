@@ -60,6 +60,10 @@ class Step:
     def fail(self, error: Exception) -> None:
         self._error = error
 
+    @property
+    def succeeded(self) -> bool:
+        return self._error is None
+
     def take(self) -> Any:
         if self._error is not None:
             raise self._error
@@ -151,7 +155,13 @@ class LogCleaner:
         for group in prepared.take():
             old = self._still_there(chosen, group)
             work.last_batches = _last_batches(found)
-            yield (cleaned := Step(partial(work.clean, group)))
+            cleaned = Step(partial(work.clean, group))
+            try:
+                yield cleaned
+            except GeneratorExit:  # the broker stops
+                if cleaned.succeeded:
+                    discard(cleaned.take()[0])
+                raise
             yield from self._replace(chosen, group, old, *cleaned.take())
         self._check_wanted(chosen)
         found.cleaned_to = work.end_offset
@@ -190,12 +200,15 @@ class LogCleaner:
         synced.take()
         self._check_wanted(chosen)
         found.adopt_swap({entry[0] for entry in aborted})
-        yield (synced := self._sync_dir(found))
+        synced = self._sync_dir(found)
+        try:
+            yield synced
+        finally:
+            # Whatever has happened to the rest of the log: a segment in use that is called `.swap` would not outlive a
+            # crash in the next cleaning. Where the broker stops meanwhile, its files are to be whole for other readers.
+            if synced.succeeded and not found.is_deleted and found.failed is None:
+                swap.finish()
         synced.take()
-        # Whatever has happened to the rest of the log: a segment in use that is called `.swap` would not outlive a
-        # crash in the next cleaning.
-        if not found.is_deleted and found.failed is None:
-            swap.finish()
         self._check_wanted(chosen)
 
     def _sync_dir(self, found: Log) -> Step:
