@@ -65,14 +65,13 @@ def test_a_token_server_that_refuses_is_asked_once(served: World) -> None:
 
 def test_a_token_that_runs_out_when_the_token_server_is_busy(world: World) -> None:
     """The tries are those of what asks for the token."""
-    layers = [layer_of(CONTENT, name) for name in ("one", "two")]
-    world.registry.publish("team/app", Published.of(*layers))
+    world.registry.publish("team/app", Published.of(LAYER))
     world.registry.need_tokens()
     world.registry.fail(
-        layers[1].digest, Answer(401, headers={"WWW-Authenticate": f'Bearer realm="{world.registry.realm}"'})
+        LAYER.digest, Answer(401, headers={"WWW-Authenticate": f'Bearer realm="{world.registry.realm}"'})
     )
     world.registry.fail("/token", None, Answer(503), Answer(429))
-    assert world.files(world.pull("team/app")) == {"one": CONTENT, "two": CONTENT}
+    assert world.files(world.pull("team/app")) == {"file": CONTENT}
     assert world.pauses == [0.25, 0.5]
 
 
