@@ -26,6 +26,12 @@ class Struck:
     kind: str
     count: int  # how many faults it was
     silences: list[float] = field(default_factory=list)  # seconds
+    at: float = field(default_factory=time.time)  # its end
+    upon: str = ""  # the fault before it, where the cluster had not got over that one yet
+
+    @property
+    def longest(self) -> float:
+        return max(self.silences, default=0.0)
 
 
 @dataclass(slots=True)
