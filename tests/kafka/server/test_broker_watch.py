@@ -35,7 +35,7 @@ def free_port() -> int:
 class Scene:
     """A controller that watches broker 1, whose listeners are at `ports` of `host`."""
 
-    def __init__(self, *ports: int, host: str = "127.0.0.1", fenced: bool = False) -> None:
+    def __init__(self, *ports: int, host: str = "127.0.0.1", fenced: bool = False, session_ms: int = 3_600_000) -> None:
         self.image = MetadataImage()
         endpoints = tuple(Endpoint(f"L{port}", host, port, 0) for port in ports)
         self.image.brokers[1] = BrokerRegistration(1, EPOCH, bytes(16), endpoints, {}, None, fenced, False, ())
@@ -46,6 +46,7 @@ class Scene:
             loop,
             self.image,
             9,
+            session_ms,
             lambda id_, epoch: self.fenced.append((id_, epoch)),
             lambda id_: id_ in self.dropped,
         )
@@ -59,12 +60,17 @@ class Scene:
         return await self.settle()
 
     async def settle(self) -> list[tuple[int, int]]:
-        await asyncio.gather(*self.watch._tasks)
+        await asyncio.gather(*self.watch._tasks, return_exceptions=True)
         return self.fenced
 
 
 def run(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(cast(Any, work()))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(0.001)
 
 
 async def serving() -> tuple[asyncio.Server, int]:
@@ -182,5 +188,119 @@ def test_a_new_controller_leaves_alone_who_answers_or_is_heard() -> None:
         heard.watch.begin()
         heard.watch.heard(1, EPOCH, connection())
         assert await heard.settle() == []
+
+    run(work)
+
+
+class Process:
+    """A broker's process: it takes connections, and all of them end with it."""
+
+    def __init__(self) -> None:
+        self.connections: list[asyncio.StreamWriter] = []
+        self.seen = 0
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._taken, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _taken(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.seen += 1
+        self.connections.append(writer)
+        await reader.read()  # until the other side goes
+        self.connections.remove(writer)
+        writer.close()
+
+    async def watched(self) -> None:
+        """Until the controller has looked whether it runs, and keeps a connection since."""
+        await until(lambda: self.seen == 2 and len(self.connections) == 1)
+
+    async def die(self) -> None:
+        self._server.close()
+        for writer in self.connections:
+            writer.transport.abort()
+
+
+def test_who_dies_before_a_new_controller_has_heard_of_it_is_noticed_at_once() -> None:
+    """Its heartbeat was refused, as the controller was not active yet: no heartbeat connection ends."""
+
+    async def work() -> None:
+        process = Process()
+        scene = Scene(await process.start())
+        scene.watch.begin()
+        await process.watched()
+        await process.die()
+        assert await scene.settle() == [(1, EPOCH)]
+
+    run(work)
+
+
+def test_a_new_controller_keeps_no_connection_to_whom_it_has_heard_of() -> None:
+    async def work() -> None:
+        process = Process()
+        scene = Scene(await process.start())
+        scene.watch.begin()
+        await process.watched()
+        scene.watch.heard(1, EPOCH, connection())
+        assert await scene.settle() == []
+        await until(lambda: not process.connections)
+        await process.die()
+        assert await scene.settle() == []
+
+    run(work)
+
+
+def test_a_new_controller_keeps_a_connection_for_a_session_at_most() -> None:
+    """Who was not heard of by then is fenced for its silence."""
+
+    async def work() -> None:
+        process = Process()
+        scene = Scene(await process.start(), session_ms=20)
+        scene.watch.begin()
+        assert await scene.settle() == []
+        await until(lambda: not process.connections)
+        assert process.seen >= 2
+        await process.die()
+
+    run(work)
+
+
+def test_a_broker_that_only_drops_the_connection_of_a_new_controller_lives() -> None:
+    async def work() -> None:
+        process = Process()
+        scene = Scene(await process.start())
+        scene.dropped.add(1)
+        scene.watch.begin()
+        await process.watched()
+        process.connections[0].transport.abort()
+        assert await scene.settle() == []
+        await process.die()
+
+    run(work)
+
+
+def test_an_earlier_office_watches_nobody_any_more() -> None:
+    async def work() -> None:
+        process = Process()
+        scene = Scene(await process.start())
+        scene.watch.begin()
+        await process.watched()
+        before = list(scene.watch._tasks)
+        scene.image.brokers.clear()
+        scene.watch.begin()
+        await asyncio.gather(*before, return_exceptions=True)
+        assert all(task.cancelled() for task in before)
+        await process.die()
+        assert await scene.settle() == []
+
+    run(work)
+
+
+def test_a_heartbeat_whose_connection_has_ended_while_it_waited_is_followed_up() -> None:
+    async def work() -> None:
+        scene = Scene(free_port())
+        late = connection()
+        late.closed = True
+        scene.watch.heard(1, EPOCH, late)
+        assert await scene.settle() == [(1, EPOCH)]
 
     run(work)

@@ -66,7 +66,12 @@ class Controller:
         self.scram = Scram(image)
         self.mutations = MutationQuotas(node)
         self.watch = BrokerWatch(
-            node.loop, image, node.node_id, self._fence_incarnation, lambda id_: id_ in node.view.doubted
+            node.loop,
+            image,
+            node.node_id,
+            node.config["broker.session.timeout.ms"],
+            self._fence_incarnation,
+            lambda id_: id_ in node.view.doubted,
         )
         self._incarnation_id = node.ids.uuid()
         self._registering: asyncio.Task[None] | None = None

@@ -7,6 +7,7 @@ leave        its leaderships are given up, and when the others know, it is fence
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Lifecycle:
         self._broker = broker
         self.epoch = -1
         self._incarnation_id = broker.ids.uuid()
-        self._heard = True  # the last heartbeat was answered
+        self._unheard = asyncio.Event()  # the last heartbeat was refused, or reached nobody
         self._controller_epoch = -1
         self._beating: asyncio.Task[None] | None = None
         self._telling = Tasks(broker.loop)
@@ -85,8 +86,7 @@ class Lifecycle:
                 for e in broker.config.advertised_listeners
             ],
             features=[
-                m.BrokerRegistrationRequest.Feature(name, low, high)
-                for name, (low, high) in features.SUPPORTED.items()
+                m.BrokerRegistrationRequest.Feature(name, low, high) for name, (low, high) in features.SUPPORTED.items()
             ],
             rack=broker.config.rack,
             log_dirs=broker.directories.online_ids(),
@@ -104,12 +104,24 @@ class Lifecycle:
 
     async def _beat_on(self) -> None:
         while True:
-            interval_ms: int = self._broker.config["broker.heartbeat.interval.ms"]
-            await asyncio.sleep((interval_ms if self._heard else min(interval_ms, RETRY_MS)) / 1000)
+            await self._until_next()
             try:
                 await self._beat()
             except Exception:
                 log.exception("a heartbeat failed")
+
+    async def _until_next(self) -> None:
+        """An interval, or RETRY_MS from when one is not heard: also one that was told in between, as `_followed` does.
+
+        A controller that has just been elected refuses heartbeats until it is active, and watches for death only who
+        it has heard of (ADR 7).
+        """
+        interval_ms: int = self._broker.config["broker.heartbeat.interval.ms"]
+        retry_ms = min(interval_ms, RETRY_MS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout((interval_ms - retry_ms) / 1000):
+                await self._unheard.wait()
+        await asyncio.sleep(retry_ms / 1000)
 
     async def _beat(self, *, want_shut_down: bool = False) -> m.BrokerHeartbeatResponse | None:
         """The controller's answer; None where it could not be asked, or does not know this broker."""
@@ -125,11 +137,14 @@ class Lifecycle:
         try:
             response: m.BrokerHeartbeatResponse = await broker.channel.send(request)
         except ClientError as error:
-            if self._heard:
+            if not self._unheard.is_set():
                 log.warning("no heartbeat reached the controller", error=error)
-            self._heard = False
+            self._unheard.set()
             return None
-        self._heard = response.error_code in (0, ErrorCode.STALE_BROKER_EPOCH)
+        if response.error_code in (0, ErrorCode.STALE_BROKER_EPOCH):
+            self._unheard.clear()
+        else:
+            self._unheard.set()
         if response.error_code == ErrorCode.STALE_BROKER_EPOCH and not want_shut_down:
             # The controller has forgotten this registration: get a new one, as a broker that is new.
             log.warning("the controller does not know this broker any more, it registers again")
